@@ -1,0 +1,25 @@
+"""Train under torchrun with DistributedDataParallel and write a record to results/.
+
+torchrun --nproc_per_node=2 ddp_train.py --epochs 3
+"""
+
+from torch.nn.parallel import DistributedDataParallel
+
+from ddpbench import config, data, engine, files, models, world
+
+
+def main() -> None:
+    """Build everything, then fit."""
+    cfg = config.parse(doc=__doc__, refuse={"data_parallel": "is for baseline_train.py"})
+    files.require_writable(cfg.results)
+    here = world.join(cfg)
+    batches = data.Batches(data.load(cfg), cfg, here)  # this rank's; loaded before ranks can wait for each other
+    with here:
+        net = models.build(cfg).to(here.device)
+        if here.comm != "none":  # the control: replicas that never communicate
+            net = DistributedDataParallel(net, gradient_as_bucket_view=True)
+        engine.fit(net, batches, cfg, here, kind="ddp")
+
+
+if __name__ == "__main__":
+    world.run(main)

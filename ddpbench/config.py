@@ -1,0 +1,137 @@
+"""What a run can be told: one dataclass, one flag per field, checked where it is made."""
+
+import difflib
+import math
+from argparse import ArgumentParser, BooleanOptionalAction, RawDescriptionHelpFormatter
+from collections.abc import Mapping, Sequence
+from dataclasses import MISSING, dataclass, field, fields
+from pathlib import Path
+from typing import Any, Literal, NoReturn, get_args, get_origin, get_type_hints
+
+from ddpbench.errors import UserError
+from ddpbench.record import Settings
+
+# Peak learning rates that train well at the default batch sizes; --lr overrides.
+RECIPE_LR = {("cnn", "adamw"): 0.01, ("cnn", "sgd"): 0.2, ("mlp", "adamw"): 0.002, ("mlp", "sgd"): 0.1}
+
+
+def flag(default: Any, help: str) -> Any:
+    """Declare a field of TrainConfig together with its line of --help."""
+    return field(default=default, metadata={"help": help})
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class TrainConfig:
+    """Everything a run can be told. Runs with equal `settings()` are comparable."""
+
+    model: Literal["cnn", "mlp"] = flag("cnn", "network")
+    dataset: Literal["mnist", "fashion-mnist", "synthetic"] = flag("mnist", "data set; synthetic needs no download")
+    data_dir: Path = flag(Path("data"), "folder of data sets, laid out as torchvision does")
+    epochs: int = flag(3, "passes over the training set")
+    global_batch: int = flag(256, "samples per optimizer step, summed over ranks")
+    lr: float | None = flag(None, "peak learning rate (default: the recipe's for this model and optimizer)")
+    optimizer: Literal["adamw", "sgd"] = flag("adamw", "optimizer")
+    schedule: Literal["one-cycle", "constant"] = flag("one-cycle", "learning rate over the run")
+    precision: Literal["fp32", "bf16", "fp64"] = flag("fp32", "bf16 is autocast; fp64 is for proofs")
+    channels_last: bool = flag(True, "memory layout of images and convolutions")
+    seed: int = flag(0, "decides weights and sample order")
+    device: Literal["auto", "cpu", "cuda"] = flag("auto", "where to train; auto takes CUDA when there is a GPU")
+    threads: int | None = flag(None, "CPU threads of one rank (default: usable cores / local ranks)")
+    comm: Literal["auto", "nccl", "gloo", "none"] = flag(
+        "auto", "ddp_train.py only: how gradients are combined; none: never, a control"
+    )
+    data_parallel: bool = flag(False, "baseline_train.py only: wrap the model in nn.DataParallel")
+    results: Path = flag(Path("results"), "folder for the record and the weights")
+
+    def __post_init__(self) -> None:
+        """Raise UserError for a number that no run could use."""
+        for name in ("epochs", "global_batch", "threads"):
+            value = getattr(self, name)
+            if value is not None and value < 1:
+                raise UserError(f"{flag_name(name)} must be at least 1, got {value}")
+        if not 0 <= self.seed < 2**32:
+            raise UserError(f"--seed must be between 0 and 2^32 - 1, got {self.seed}")
+        if self.lr is not None and not (math.isfinite(self.lr) and self.lr > 0):
+            raise UserError(f"--lr must be a finite number above 0, got {self.lr}")
+
+    @property
+    def peak_lr(self) -> float:
+        """The learning rate asked for, or the recipe's."""
+        return RECIPE_LR[self.model, self.optimizer] if self.lr is None else self.lr
+
+    def settings(self, device: Literal["cpu", "cuda"]) -> Settings:
+        """Return what must be equal between runs for their times and accuracies to be comparable.
+
+        Folders, threads and comm are no part of it: they do not change what is computed.
+        """
+        told = {name: getattr(self, name) for name in Settings.__struct_fields__}
+        return Settings(**told | {"lr": self.peak_lr, "device": device})
+
+
+def rank_batch(global_batch: int, world_size: int) -> int:
+    """Samples per step on one rank. Raises UserError, saying which batch would do, unless it divides."""
+    share, rest = divmod(global_batch, world_size)
+    if rest:
+        near = f"{share * world_size} or {(share + 1) * world_size}" if share else f"{world_size}"
+        raise UserError(f"--global-batch {global_batch} does not divide over {world_size} ranks; use {near}")
+    return share
+
+
+class Parser(ArgumentParser):
+    """argparse, but an error is raised instead of printed under a page of usage."""
+
+    def error(self, message: str) -> NoReturn:
+        """Raise UserError with argparse's message."""
+        raise UserError(message.removeprefix("argument ") + "; see --help")
+
+
+def parse(
+    argv: Sequence[str] | None = None, *, doc: str | None = None, refuse: Mapping[str, str] | None = None
+) -> TrainConfig:
+    """Read a TrainConfig from the command line.
+
+    `doc` is shown by --help; `refuse` names fields that are not offered, with what to say to those who ask.
+    Raises UserError for anything that is not a known flag with a legal value.
+    """
+    refuse = refuse or {}
+    offered = [f for f in fields(TrainConfig) if f.name not in refuse]
+    parser = Parser(description=doc, formatter_class=RawDescriptionHelpFormatter, allow_abbrev=False)
+    hints = get_type_hints(TrainConfig)
+    for f in offered:
+        parser.add_argument(
+            flag_name(f.name), help=_help(f.metadata["help"], f.default), **_kind(hints[f.name], f.default)
+        )
+    told, unknown = parser.parse_known_args(argv)
+    if unknown:
+        refused = {flag_name(name): why for name, why in refuse.items()}
+        raise UserError(_unknown(unknown[0].split("=")[0], [flag_name(f.name) for f in offered], refused))
+    return TrainConfig(**vars(told))
+
+
+def flag_name(field_name: str) -> str:
+    """Return the flag of a field: global_batch -> --global-batch."""
+    return "--" + field_name.replace("_", "-")
+
+
+def _kind(hint: Any, default: Any) -> dict[str, Any]:
+    """Return what argparse needs to read a value of this type."""
+    if hint is bool:
+        return {"action": BooleanOptionalAction, "default": default}
+    if get_origin(hint) is Literal:
+        return {"choices": get_args(hint), "default": default}
+    plain = next((part for part in get_args(hint) if part is not type(None)), hint)
+    return {"type": plain, "default": default, "metavar": {int: "N", float: "X", Path: "DIR"}[plain]}
+
+
+def _help(text: str, default: Any) -> str:
+    if default is None or default is MISSING or isinstance(default, bool):
+        return text
+    return f"{text} (default: {default})"
+
+
+def _unknown(name: str, offered: list[str], refused: dict[str, str]) -> str:
+    bare = name.replace("--no-", "--")
+    if bare in refused:
+        return f"{bare} {refused[bare]}"
+    near = difflib.get_close_matches(name, offered, n=1)
+    return f"unknown flag {name}" + (f"; did you mean {near[0]}?" if near else "; see --help")

@@ -1,0 +1,75 @@
+"""The training loop: one for both scripts. It knows no ranks; what is timed is visible as a block."""
+
+from contextlib import AbstractContextManager, nullcontext
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F  # noqa: N812 - the field's name for it
+from torch.optim.lr_scheduler import LRScheduler
+
+from ddpbench import models, optim
+from ddpbench.clock import Stopwatch, synchronize
+from ddpbench.config import TrainConfig
+from ddpbench.data import Batches
+from ddpbench.progress import EpochBar
+from ddpbench.record import Kind
+from ddpbench.runlog import RunLog
+from ddpbench.world import World
+
+
+def fit(net: nn.Module, batches: Batches, cfg: TrainConfig, here: World, *, kind: Kind) -> None:
+    """Train to cfg.epochs. The record in cfg.results is current after every epoch; the weights follow at the end."""
+    optimizer = optim.build_optimizer(net, cfg)
+    schedule = optim.build_schedule(optimizer, cfg, cfg.epochs * batches.steps)
+    train, test = Stopwatch(lambda: synchronize(here.device)), Stopwatch(lambda: synchronize(here.device))
+    with RunLog(net, batches, cfg, here, kind=kind) as log:
+        for epoch in range(1, cfg.epochs + 1):
+            here.barrier()  # all clocks start together
+            with log.cpu_time(), EpochBar(epoch, cfg.epochs, batches.steps, shown=here.is_main) as bar, train:
+                losses = train_epoch(net, optimizer, schedule, batches, epoch, cfg, bar)
+            with test:
+                correct = evaluate(models.bare(net), batches, cfg)
+            log.epoch(epoch, train.last_s, test.last_s, losses, correct)
+        log.complete()
+
+
+def train_epoch(
+    net: nn.Module,
+    optimizer: torch.optim.Optimizer,
+    schedule: LRScheduler | None,
+    batches: Batches,
+    epoch: int,
+    cfg: TrainConfig,
+    bar: EpochBar,
+) -> Tensor:
+    """Take every step of one epoch. Returns the loss of each step on this rank [steps], left on the device."""
+    net.train()
+    losses = torch.zeros(batches.steps, device=batches.train_labels.device)
+    for step, (images, labels) in enumerate(batches.epoch(epoch)):
+        with autocast(cfg, images.device):
+            loss = F.cross_entropy(net(images), labels)
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        if schedule is not None:
+            schedule.step()
+        losses[step] = loss.detach()
+        bar.step(step + 1, losses)
+    return losses
+
+
+@torch.no_grad()
+def evaluate(net: nn.Module, batches: Batches, cfg: TrainConfig) -> list[int]:
+    """Count this rank's correct answers on its share of the test set, per class: add ranks first, divide once."""
+    net.eval()
+    correct = torch.zeros(len(batches.classes), dtype=torch.long, device=batches.test_labels.device)
+    for images, labels in batches.test():
+        with autocast(cfg, images.device):
+            hits = net(images).argmax(1) == labels
+        correct += labels[hits].bincount(minlength=len(correct))
+    return [int(count) for count in correct.tolist()]
+
+
+def autocast(cfg: TrainConfig, device: torch.device) -> AbstractContextManager[object]:
+    """Return the context of the forward pass: bf16 where it was asked for, else nothing, which costs nothing."""
+    return torch.autocast(device.type, dtype=torch.bfloat16) if cfg.precision == "bf16" else nullcontext()

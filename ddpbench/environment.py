@@ -1,0 +1,98 @@
+"""The machine and the software a run happened on. No host name, no user, no path, no environment dump."""
+
+import os
+import platform
+import subprocess
+import time
+from pathlib import Path
+
+import psutil
+
+from ddpbench.record import Environment
+
+CGROUP = Path("/sys/fs/cgroup")
+
+
+def usable_cores(cgroup: Path = CGROUP) -> int:
+    """Return the CPU cores this process may use: affinity, and the cgroup's quota rounded up."""
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else psutil.cpu_count() or 1
+    quota = _cgroup_quota(cgroup)
+    return cores if quota is None else max(1, min(cores, -int(-quota // 1)))
+
+
+def describe() -> Environment:
+    """Describe this machine, what else it is doing, and the versions that decide speed."""
+    import torch  # here, so that `usable_cores` costs no torch
+
+    gpus = [torch.cuda.get_device_name(index) for index in range(torch.cuda.device_count())]
+    return Environment(
+        cpu_model=_cpu_model(),
+        cpu_capability=torch.backends.cpu.get_cpu_capability(),
+        cores=usable_cores(),
+        memory_bytes=psutil.virtual_memory().total,
+        gpu_models=gpus,
+        python=platform.python_version(),
+        torch=str(torch.__version__),
+        blas="mkl" if torch.backends.mkl.is_available() else "openblas",
+        system=f"{platform.system()} {platform.machine()}",
+        load_1m=psutil.getloadavg()[0],
+        commit=_commit(),
+    )
+
+
+def peak_rss_bytes() -> int:
+    """Return the most memory this process has held in RAM.
+
+    Linux's VmHWM: getrusage's ru_maxrss also counts the program we were forked from.
+    """
+    try:
+        status = Path("/proc/self/status").read_text()
+        return next(int(line.split()[1]) * 1024 for line in status.splitlines() if line.startswith("VmHWM"))
+    except (OSError, StopIteration):
+        return int(psutil.Process().memory_info().rss)
+
+
+def cpu_s() -> float:
+    """Return the CPU seconds, user and system, that this process has used on all cores."""
+    used = psutil.Process().cpu_times()
+    return float(used.user + used.system)
+
+
+def alive_s(*, with_parent: bool) -> float:
+    """Return the seconds since this process began; with its parent, since torchrun began."""
+    process = psutil.Process()
+    first = (process.parent() or process) if with_parent else process
+    return time.time() - float(first.create_time())
+
+
+def _cgroup_quota(cgroup: Path) -> float | None:
+    """Return the cores a cgroup (v2, then v1) allows, None where there is no limit."""
+    try:
+        quota, period = (cgroup / "cpu.max").read_text().split()
+    except (OSError, ValueError):
+        try:
+            quota = (cgroup / "cpu/cpu.cfs_quota_us").read_text().strip()
+            period = (cgroup / "cpu/cpu.cfs_period_us").read_text().strip()
+        except OSError:
+            return None
+    if quota in {"max", "-1"}:
+        return None
+    return int(quota) / int(period)
+
+
+def _cpu_model() -> str:
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+        return next(line.split(":", 1)[1].strip() for line in lines if line.startswith("model name"))
+    except (OSError, StopIteration):
+        return platform.processor() or platform.machine()
+
+
+def _commit() -> str | None:
+    """Return the commit of this checkout, "-dirty" added where files differ from it; None outside git."""
+    here = Path(__file__).parent
+    command = ["git", "-C", str(here), "describe", "--always", "--dirty", "--abbrev=12", "--exclude=*"]
+    try:
+        return subprocess.run(command, capture_output=True, text=True, check=True, timeout=10).stdout.strip()
+    except (OSError, subprocess.SubprocessError):
+        return None

@@ -1,0 +1,41 @@
+"""What goes wrong is said in one line; what the user can mend ends with exit code 2."""
+
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+
+class UserError(Exception):
+    """Input the user can mend. The message names the thing, what was found and what to do."""
+
+    exit_code = 2
+
+
+class NumericalError(UserError):
+    """Training left the numbers: a loss that is no longer finite."""
+
+    exit_code = 5
+
+
+def run(main: Callable[[], object], *, speaks: bool = True, name: str | None = None) -> None:
+    """Run a script's `main`; turn a UserError into one line on stderr and its exit code.
+
+    `speaks` is False for all ranks but the first of a machine, so that one mistake is one line.
+    `name` is what the user typed, where that is not the script.
+    """
+    name = name or Path(sys.argv[0]).name
+    try:
+        main()
+    except UserError as problem:
+        if speaks:
+            print(f"{name}: {one_line(str(problem))}", file=sys.stderr)
+        sys.exit(problem.exit_code)
+    except KeyboardInterrupt:
+        if speaks:
+            print(f"{name}: interrupted", file=sys.stderr)
+        sys.exit(130)
+
+
+def one_line(text: str) -> str:
+    """Return `text` with control characters escaped, so that no input can break or paint the line."""
+    return "".join(char if char.isprintable() else repr(char)[1:-1] for char in text)

@@ -1,0 +1,111 @@
+"""What a person sees while a run goes on: a bar on a terminal, a few plain lines in a log."""
+
+import shutil
+import sys
+import time
+from pathlib import Path
+from types import TracebackType
+
+from torch import Tensor
+from tqdm import tqdm
+
+from ddpbench import __version__
+from ddpbench.record import Environment, Record, arm_of
+
+REFRESHES = 50  # looks at the loss per epoch: each waits for the device
+LOG_EVERY_S = 10.0
+
+
+class EpochBar:
+    """Progress through one epoch. Ranks that do not speak pass `shown=False` and pay nothing."""
+
+    def __init__(self, epoch: int, epochs: int, steps: int, *, shown: bool) -> None:
+        self._title = f"Epoch: {epoch}/{epochs}"
+        self._steps = steps
+        self._stride = max(1, steps // REFRESHES) if shown else steps + 1
+        self._on_terminal = sys.stderr.isatty()
+        self._bar: tqdm[None] | None = None
+        if shown and self._on_terminal:
+            size = (
+                shutil.get_terminal_size()
+            )  # 80 x 24 where a terminal says 0 x 0, as some do: tqdm would draw nothing
+            self._bar = tqdm(desc=self._title, total=steps, unit="batch", ncols=size.columns, nrows=size.lines)
+        self._begin = self._spoke = time.perf_counter()
+
+    def __enter__(self) -> "EpochBar":
+        return self
+
+    def step(self, done: int, losses: Tensor) -> None:
+        """Note that `done` steps are done; `losses[:done]` holds their losses, on the device."""
+        if done % self._stride:
+            return
+        if self._bar is not None:
+            self._bar.set_postfix(loss=f"{losses[done - self._stride : done].mean().item():.3f}", refresh=False)
+            self._bar.update(done - self._bar.n)
+        elif time.perf_counter() - self._spoke > LOG_EVERY_S:
+            self._spoke = time.perf_counter()
+            loss = losses[done - self._stride : done].mean().item()
+            speed = done / (self._spoke - self._begin)
+            print(
+                f"{self._title}: {done}/{self._steps} {speed:.1f}batch/s, loss={loss:.3f}", file=sys.stderr, flush=True
+            )
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._bar is not None:
+            if kind is None:
+                self._bar.update(self._steps - self._bar.n)
+            self._bar.close()
+
+
+def headline(machine: Environment) -> str:
+    """Return the first line of every run: what there is to train on."""
+    gpus = f"GPUs available: {len(machine.gpu_models)}"
+    return f"ddpbench {__version__}, torch {machine.torch}, {machine.cores} CPU cores, {gpus}"
+
+
+def say_start(record: Record) -> None:
+    """Say what will train, and on what."""
+    settings = record.settings
+    _say(headline(record.environment))
+    _say(
+        f"{arm_of(record).label}: device {settings.device}, {settings.model} ({record.parameters:,} parameters), "
+        f"{settings.dataset}, global batch {settings.global_batch}, seed {record.seed}"
+    )
+    if record.kind == "data_parallel" and len(record.environment.gpu_models) < 2:
+        _say("nn.DataParallel splits batches over GPUs; with fewer than two it changes nothing but adds overhead")
+
+
+def say_epoch(record: Record) -> None:
+    """Say one line per epoch where there is no terminal to draw a bar on."""
+    if sys.stderr.isatty():
+        return
+    epoch = record.epochs[-1]
+    steps = epoch.samples // record.settings.global_batch
+    print(
+        f"Epoch: {epoch.epoch}/{record.settings.epochs}: 100% {steps}/{steps} [{epoch.train_s:.2f} s, "
+        f"{steps / epoch.train_s:.2f}batch/s, loss={epoch.train_loss:.3f}] test accuracy {epoch.test_accuracy:.2%}",
+        file=sys.stderr,
+        flush=True,
+    )
+
+
+def say_finish(record: Record, path: Path) -> None:
+    """Say how long training took and what was learnt, in the words of the original experiment."""
+    last = record.epochs[-1]
+    eval_s = sum(epoch.eval_s for epoch in record.epochs)
+    _say(f"Finished Training in {sum(epoch.train_s for epoch in record.epochs):.2f} seconds")
+    _say(f"(not counted: evaluation {eval_s:.2f} s, start-up {record.startup_s:.2f} s)")
+    if arm_of(record).is_control:
+        _say("A control: replicas that never communicate. Its speed is the ceiling; its accuracy is no result.")
+    else:
+        _say(f"Accuracy of the total: {last.test_accuracy:.2%}")
+        classes = zip(record.test_set.classes, last.correct_per_class, record.test_set.samples_per_class, strict=True)
+        for name, right, count in classes:
+            _say(f"Accuracy of {name}: {right / count:.2%} ({right}/{count})")
+    _say(f"record {path}, weights {record.weights}")
+
+
+def _say(line: str) -> None:
+    print(line, flush=True)

@@ -1,0 +1,215 @@
+"""The JSON record of one run: the only thing that training and judging share.
+
+Raw values, never only means; units end names; null where something was not measured; no NaN.
+Raise SCHEMA when a reader of old files would misread new ones.
+"""
+
+import math
+from pathlib import Path
+from typing import Literal
+
+import msgspec
+
+from ddpbench.errors import UserError, one_line
+from ddpbench.files import write_whole
+
+SCHEMA = 1
+MAX_BYTES = 16 * 2**20
+
+Kind = Literal["baseline", "data_parallel", "ddp"]
+Comm = Literal["nccl", "gloo", "none"]
+
+
+class Part(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """A piece of a record: read strictly, so that a misspelt name is an error and not a default."""
+
+
+class Environment(Part, frozen=True):
+    """Hardware, software, and what else the machine was doing."""
+
+    cpu_model: str
+    cpu_capability: str  # the vector instructions torch uses
+    cores: int  # this process may use: affinity and cgroup
+    memory_bytes: int
+    gpu_models: list[str]
+    python: str
+    torch: str
+    blas: str
+    system: str
+    load_1m: float  # average number of runnable processes in the minute before the run
+    commit: str | None
+
+
+class Settings(Part, frozen=True):
+    """What was computed: runs with equal settings are comparable."""
+
+    model: str
+    dataset: str
+    epochs: int
+    global_batch: int  # samples per optimizer step, summed over ranks
+    lr: float  # the peak, where the schedule varies it
+    optimizer: str
+    schedule: str
+    precision: str
+    channels_last: bool
+    device: Literal["cpu", "cuda"]
+
+
+class Epoch(Part, frozen=True):
+    """One pass over the training set, over all ranks."""
+
+    epoch: int  # from 1
+    train_s: float  # slowest rank; without evaluation and record writing
+    eval_s: float  # slowest rank
+    samples: int  # trained on, all ranks
+    train_loss: float  # mean over `samples`
+    loss_curve: list[float]  # means of consecutive parts of the epoch, equally long
+    test_accuracy: float  # 0..1, whole test set
+    correct_per_class: list[int]
+
+
+class Rank(Part, frozen=True):
+    """What one rank measured about itself."""
+
+    rank: int
+    train_s: list[float]  # per epoch
+    wait_s: list[float]  # per epoch: the slowest rank's train_s less this rank's
+    cpu_s: list[float]  # per epoch: CPU time of training on all its threads
+    peak_rss_bytes: int
+    peak_device_bytes: int | None  # None on CPU
+
+
+class TestSet(Part, frozen=True):
+    """What accuracy is counted over."""
+
+    classes: list[str]
+    samples_per_class: list[int]
+
+
+class Record(Part, frozen=True):
+    """One execution of a training script."""
+
+    schema: int
+    study: str
+    kind: Kind
+    comm: Comm | None  # None: one process; "none": replicas that never talk, a control
+    world_size: int
+    threads_per_rank: int
+    seed: int
+    settings: Settings
+    environment: Environment
+    started_at: str  # wall clock, UTC: a label, never used for an interval
+    parameters: int
+    test_set: TestSet
+    startup_s: float  # slowest rank: from the start of torchrun or python to the first training step
+    epochs: list[Epoch]
+    ranks: list[Rank]
+    weights: str | None  # file beside the record
+    status: Literal["running", "complete", "failed"]
+    attempts: int
+
+
+def plural(count: int, noun: str) -> str:
+    """Return `1 run`, `2 runs`."""
+    return f"{count} {noun}{'' if count == 1 else 's'}"
+
+
+class Arm(msgspec.Struct, frozen=True, order=True):
+    """A way of training. Runs of one arm differ in their seed alone."""
+
+    kind: str
+    world_size: int
+    threads_per_rank: int
+    comm: str | None
+
+    @property
+    def is_control(self) -> bool:
+        """Whether its replicas never communicate: what the hardware allows, never a result."""
+        return self.comm == "none"
+
+    @property
+    def label(self) -> str:
+        """The arm's name in text and charts: `ddp 2 x 1, gloo` is two ranks of one thread."""
+        if self.is_control:
+            return f"ceiling {self.world_size} x {self.threads_per_rank} (no comm)"
+        if self.kind == "ddp":
+            return f"ddp {self.world_size} x {self.threads_per_rank}, {self.comm}"
+        return f"{self.kind.replace('_', ' ')}, {plural(self.threads_per_rank, 'thread')}"
+
+    @property
+    def slug(self) -> str:
+        """The arm's name in file names."""
+        parts = [self.kind.replace("_", "-"), f"{self.world_size}x{self.threads_per_rank}", self.comm]
+        return "-".join(part for part in parts if part)
+
+
+def arm_of(record: Record) -> Arm:
+    """Return the arm a run belongs to."""
+    return Arm(record.kind, record.world_size, record.threads_per_rank, record.comm)
+
+
+class _Version(msgspec.Struct):
+    schema: int
+
+
+def write_record(path: Path, record: Record) -> None:
+    """Write the record whole. Raises ValueError if it holds a number that is not finite."""
+    _require_finite(msgspec.to_builtins(record))
+    write_whole(path, msgspec.json.format(msgspec.json.encode(record), indent=1) + b"\n")
+
+
+def read_record(path: Path) -> Record:
+    """Read and validate a record. Raises UserError naming the file and the field."""
+    try:
+        if path.stat().st_size > MAX_BYTES:
+            raise UserError(f"{path} is larger than {MAX_BYTES:,} bytes: not a record of ours; leave it out")
+        content = path.read_bytes()
+    except OSError as problem:
+        raise UserError(f"cannot read {path}: {problem.strerror}") from problem
+    if not content.strip():
+        raise UserError(f"{path} is empty; delete it or run again")
+    try:
+        version = msgspec.json.decode(content, type=_Version).schema
+        if version != SCHEMA:
+            raise UserError(f"{path} has schema {version}, this program reads {SCHEMA}; judge it with its own version")
+        record = msgspec.json.decode(content, type=Record)
+    except (msgspec.DecodeError, RecursionError) as problem:
+        raise UserError(f"{path} is not a whole record: {one_line(str(problem))}; delete it or run again") from problem
+    _require_consistent(path, record)
+    return record
+
+
+def _require_consistent(path: Path, record: Record) -> None:
+    """Raise UserError for values of the right type that no run could have produced."""
+    counts = record.test_set.samples_per_class
+    right = {
+        "world_size": record.world_size > 0,
+        "threads_per_rank": record.threads_per_rank > 0,
+        "test_set.samples_per_class": len(counts) == len(record.test_set.classes) and min(counts, default=0) > 0,
+        "epochs": record.status != "complete" or len(record.epochs) == record.settings.epochs,
+    }
+    for index, epoch in enumerate(record.epochs):
+        correct = zip(epoch.correct_per_class, counts, strict=False)
+        right |= {
+            f"epochs[{index}].train_s": epoch.train_s > 0,
+            f"epochs[{index}].samples": epoch.samples > 0,
+            f"epochs[{index}].loss_curve": len(epoch.loss_curve) == len(record.epochs[0].loss_curve) > 0,
+            f"epochs[{index}].test_accuracy": 0 <= epoch.test_accuracy <= 1,
+            f"epochs[{index}].correct_per_class": len(epoch.correct_per_class) == len(counts)
+            and all(0 <= hits <= count for hits, count in correct),
+        }
+    wrong = next((name for name, is_right in right.items() if not is_right), None)
+    if wrong:
+        raise UserError(f"{path}: {wrong} holds a value that no run produces; delete the record or run again")
+
+
+def _require_finite(value: object, where: str = "$") -> None:
+    """Raise ValueError for NaN and infinity, which JSON does not have."""
+    if isinstance(value, dict):
+        for name, inner in value.items():
+            _require_finite(inner, f"{where}.{name}")
+    elif isinstance(value, list):
+        for index, inner in enumerate(value):
+            _require_finite(inner, f"{where}[{index}]")
+    elif isinstance(value, float) and not math.isfinite(value):
+        raise ValueError(f"{where} is {value}: a record holds finite numbers only")

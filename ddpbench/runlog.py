@@ -1,0 +1,149 @@
+"""One run on its way into its record: gathered over ranks, written by the main rank after every epoch."""
+
+import math
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import datetime, timezone
+from pathlib import Path
+from statistics import fmean
+from types import TracebackType
+
+import torch
+from msgspec.structs import replace
+from safetensors.torch import save as to_safetensors
+from torch import Tensor, nn
+
+from ddpbench import environment, models, progress
+from ddpbench.config import TrainConfig
+from ddpbench.data import Batches
+from ddpbench.errors import NumericalError
+from ddpbench.files import write_whole
+from ddpbench.record import SCHEMA, Epoch, Kind, Rank, Record, TestSet, arm_of, write_record
+from ddpbench.world import World
+
+CURVE_POINTS = 20  # of the loss, per epoch
+
+
+class RunLog:
+    """Every rank makes one and tells it the same things; only the main rank's writes and speaks."""
+
+    def __init__(self, net: nn.Module, batches: Batches, cfg: TrainConfig, here: World, *, kind: Kind) -> None:
+        self._net, self._batches, self._here = models.bare(net), batches, here
+        self._cpu_s = 0.0
+        started = datetime.now(timezone.utc)
+        self.record = Record(
+            schema=SCHEMA,
+            study=cfg.results.resolve().name,
+            kind=kind,
+            comm=here.comm,
+            world_size=here.size,
+            threads_per_rank=torch.get_num_threads(),
+            seed=cfg.seed,
+            settings=cfg.settings("cuda" if here.device.type == "cuda" else "cpu"),
+            environment=environment.describe(),
+            started_at=started.isoformat(timespec="milliseconds"),
+            parameters=models.num_parameters(net),
+            test_set=TestSet(
+                classes=list(batches.classes),
+                samples_per_class=batches.test_labels.bincount(minlength=len(batches.classes)).tolist(),
+            ),
+            startup_s=0.0,
+            epochs=[],
+            ranks=[],
+            weights=None,
+            status="running",
+            attempts=1,
+        )
+        name = f"{started:%Y%m%d-%H%M%S}-{arm_of(self.record).slug}-seed{cfg.seed}"
+        self._path = _unused(cfg.results, name) if here.is_main else Path(name)
+
+    def __enter__(self) -> "RunLog":
+        alive_s = environment.alive_s(with_parent=self._here.comm is not None)
+        self._update(startup_s=max(row[0] for row in self._here.gather([alive_s])))
+        if self._here.is_main:
+            progress.say_start(self.record)
+        return self
+
+    @contextmanager
+    def cpu_time(self) -> Iterator[None]:
+        """Count the CPU seconds of this rank, on all its threads, for the epoch inside."""
+        before = environment.cpu_s()
+        yield
+        self._cpu_s = environment.cpu_s() - before
+
+    def epoch(self, epoch: int, train_s: float, eval_s: float, losses: Tensor, correct: list[int]) -> None:
+        """Add an epoch, gathered over the ranks, and rewrite the record.
+
+        `losses` [steps] and `correct` [classes] are this rank's. A collective.
+        Raises NumericalError, on every rank, when the loss is not finite.
+        """
+        curve = [part.double().mean().item() for part in losses.tensor_split(min(CURVE_POINTS, len(losses)))]
+        loss = losses.double().mean().item()
+        mine = [train_s, eval_s, loss, self._cpu_s, environment.peak_rss_bytes(), self._peak_device_bytes()]
+        columns = list(zip(*self._here.gather([*mine, *curve, *correct]), strict=True))
+        trained, evaluated, means, cpu, rss, device = columns[:6]
+        if not all(math.isfinite(mean) for mean in means):
+            raise NumericalError(f"the loss of epoch {epoch} is not a finite number; use a lower --lr")
+        right = [int(sum(column)) for column in columns[6 + len(curve) :]]
+        added = Epoch(
+            epoch=epoch,
+            train_s=max(trained),
+            eval_s=max(evaluated),
+            samples=self._batches.samples,
+            train_loss=fmean(means),
+            loss_curve=[fmean(column) for column in columns[6 : 6 + len(curve)]],
+            test_accuracy=sum(right) / sum(self.record.test_set.samples_per_class),
+            correct_per_class=right,
+        )
+        ranks = [
+            Rank(
+                rank=rank,
+                train_s=[*self._so_far(rank, "train_s"), trained[rank]],
+                wait_s=[*self._so_far(rank, "wait_s"), max(trained) - trained[rank]],
+                cpu_s=[*self._so_far(rank, "cpu_s"), cpu[rank]],
+                peak_rss_bytes=int(rss[rank]),
+                peak_device_bytes=int(device[rank]) if self._here.device.type == "cuda" else None,
+            )
+            for rank in range(self._here.size)
+        ]
+        self._update(epochs=[*self.record.epochs, added], ranks=ranks)
+        if self._here.is_main:
+            progress.say_epoch(self.record)
+
+    def complete(self) -> None:
+        """Save the weights, mark the record complete, and say how it went."""
+        weights = self._path.with_suffix(".safetensors")
+        if self._here.is_main:
+            state = {name: value.contiguous() for name, value in self._net.state_dict().items()}
+            write_whole(weights, to_safetensors(state))
+        self._update(status="complete", weights=weights.name)
+        if self._here.is_main:
+            progress.say_finish(self.record, self._path)
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if kind is not None:
+            self._update(status="failed")
+
+    def _update(self, **changes: object) -> None:
+        self.record = replace(self.record, **changes)
+        if self._here.is_main:
+            write_record(self._path, self.record)
+
+    def _so_far(self, rank: int, name: str) -> list[float]:
+        values: list[float] = getattr(self.record.ranks[rank], name) if self.record.ranks else []
+        return values
+
+    def _peak_device_bytes(self) -> int:
+        on_gpu = self._here.device.type == "cuda"
+        return torch.cuda.max_memory_allocated(self._here.device) if on_gpu else 0
+
+
+def _unused(folder: Path, name: str) -> Path:
+    """Return a record's path that no earlier run has taken."""
+    path, again = folder / f"{name}.json", 1
+    while path.exists():
+        again += 1
+        path = folder / f"{name}-{again}.json"
+    return path

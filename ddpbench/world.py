@@ -1,0 +1,172 @@
+"""Who am I among the ranks. The only user of torch.distributed and of torchrun's environment."""
+
+import os
+import socket
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from datetime import timedelta
+from functools import partial
+from types import TracebackType
+from typing import Literal
+
+import torch
+import torch.distributed as dist
+from torch.distributed.elastic.multiprocessing.errors import record
+from typing_extensions import Self
+
+from ddpbench import environment, errors
+from ddpbench.config import TrainConfig, rank_batch
+from ddpbench.errors import UserError
+from ddpbench.record import Comm
+
+TIMEOUT = timedelta(seconds=120)
+
+
+@dataclass(frozen=True, slots=True)
+class World:
+    """This process's place among the others: `with world:` is the time in which ranks may talk.
+
+    A world of one never communicates.
+    """
+
+    rank: int
+    size: int
+    local_size: int
+    device: torch.device
+    comm: Comm | None  # how gradients are combined; None in a single process
+
+    def __enter__(self) -> Self:
+        """Form the process group."""
+        if self.comm is not None:
+            dist.init_process_group(
+                # gloo carries our own few numbers in every world; nccl is there for gradients.
+                backend="cpu:gloo,cuda:nccl" if self.comm == "nccl" else "gloo",
+                store=_loopback_store(self.rank, self.size) if _store_is_ours(self) else None,
+                rank=self.rank,
+                world_size=self.size,
+                timeout=TIMEOUT,
+            )
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Leave the process group when all went well.
+
+        Not after an error: peers may then sit in a collective, and a polite goodbye would wait for them.
+        """
+        if self.comm is not None and kind is None:
+            dist.destroy_process_group()
+
+    @property
+    def is_main(self) -> bool:
+        """Whether this is the rank that writes and speaks."""
+        return self.rank == 0
+
+    def gather(self, values: Sequence[float]) -> list[list[float]]:
+        """Return the values of every rank, in rank order, on every rank.
+
+        A collective: every rank must call it, with as many values. Exact for integers up to 2^53.
+        """
+        mine = torch.tensor(values, dtype=torch.float64)
+        if self.size == 1:
+            return [mine.tolist()]
+        rows = [torch.empty_like(mine) for _ in range(self.size)]
+        dist.all_gather(rows, mine)
+        return [row.tolist() for row in rows]
+
+    def barrier(self) -> None:
+        """Wait until every rank is here."""
+        self.gather([0.0])
+
+
+def run(main: Callable[[], object]) -> None:
+    """Run the main function of a script under torchrun: one line per mistake, and torchrun gets the traceback."""
+
+    @record
+    def under_torchrun() -> None:
+        # Within `record`, so that a line for the user is no traceback for torchrun.
+        errors.run(main, speaks=os.environ.get("LOCAL_RANK", "0") == "0")
+
+    under_torchrun()
+    sys.stdout.flush()
+    sys.stderr.flush()
+    # DistributedDataParallel keeps gloo's threads alive past destroy_process_group, and one that is still letting go
+    # of its last tensor when the interpreter is taken apart aborts the process (pytorch#179291; seen in 5 of 12 runs).
+    # All is written and every peer has said goodbye, so leave without taking it apart.
+    os._exit(0)
+
+
+def solo(cfg: TrainConfig) -> World:
+    """Be a world of one."""
+    device = torch.device("cuda", 0) if resolve_device(cfg) == "cuda" else torch.device("cpu")
+    torch.set_num_threads(cfg.threads or environment.usable_cores())
+    return World(rank=0, size=1, local_size=1, device=device, comm=None)
+
+
+def join(cfg: TrainConfig) -> World:
+    """Take the place that torchrun gave this process. Nobody talks yet.
+
+    Raises UserError when torchrun did not start us, or when this configuration cannot run at this world size.
+    """
+    try:
+        names = ("RANK", "WORLD_SIZE", "LOCAL_RANK", "LOCAL_WORLD_SIZE")
+        rank, size, local_rank, local_size = (int(os.environ[name]) for name in names)
+    except (KeyError, ValueError):
+        raise UserError("torchrun did not start this; use: torchrun --nproc_per_node=N ddp_train.py") from None
+    check(cfg, size, local_size)
+    on_gpu = resolve_device(cfg) == "cuda"
+    device = torch.device("cuda", local_rank) if on_gpu else torch.device("cpu")
+    if on_gpu:
+        torch.cuda.set_device(device)
+    if size == local_size:
+        os.environ["GLOO_SOCKET_IFNAME"] = "lo"  # one machine: gradients stay on loopback
+    torch.set_num_threads(cfg.threads or max(1, environment.usable_cores() // local_size))
+    return World(rank=rank, size=size, local_size=local_size, device=device, comm=resolve_comm(cfg))
+
+
+def resolve_device(cfg: TrainConfig) -> Literal["cpu", "cuda"]:
+    """Return "cuda" or "cpu". Raises UserError when CUDA is asked for and not there."""
+    if cfg.device == "cuda" and not torch.cuda.is_available():
+        raise UserError("--device cuda: torch sees no CUDA GPU here; use --device cpu")
+    if cfg.device == "auto":
+        return "cuda" if torch.cuda.is_available() else "cpu"
+    return cfg.device
+
+
+def resolve_comm(cfg: TrainConfig) -> Comm:
+    """Return how gradients are combined: nccl between GPUs, gloo between CPUs, unless told."""
+    device = resolve_device(cfg)
+    if cfg.comm == "nccl" and device != "cuda":
+        raise UserError("--comm nccl needs a CUDA GPU per rank and this run trains on the CPU; use --comm gloo")
+    if cfg.comm == "auto":
+        return "nccl" if device == "cuda" else "gloo"
+    return cfg.comm
+
+
+def check(cfg: TrainConfig, size: int, local_size: int) -> None:
+    """Raise UserError when this configuration cannot run at this world size on this machine."""
+    rank_batch(cfg.global_batch, size)
+    resolve_comm(cfg)
+    gpus = torch.cuda.device_count()
+    if resolve_device(cfg) == "cuda" and local_size > gpus:
+        raise UserError(f"{local_size} ranks need {local_size} GPUs and this machine has {gpus}; use {gpus} ranks")
+
+
+def _store_is_ours(world: World) -> bool:
+    """Whether we may make the rendezvous store: one machine, and torchrun's agent does not share its own."""
+    return world.size == world.local_size and os.environ.get("TORCHELASTIC_USE_AGENT_STORE") != "True"
+
+
+def _loopback_store(rank: int, size: int) -> "dist.Store":  # type: ignore[name-defined]  # torch exports it without saying so
+    """Make the rendezvous store on loopback.
+
+    TCPStore has no password, and left alone it listens on every interface, whatever host it is told.
+    """
+    port = int(os.environ["MASTER_PORT"])
+    tcp_store = partial(dist.TCPStore, "127.0.0.1", port, size, timeout=TIMEOUT)  # type: ignore[attr-defined]
+    if rank > 0:
+        return tcp_store(is_master=False)
+    listener = socket.create_server(("127.0.0.1", port))
+    return tcp_store(is_master=True, master_listen_fd=listener.detach())

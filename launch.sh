@@ -1,0 +1,114 @@
+#!/usr/bin/env bash
+# The whole experiment on a fresh machine: set up, train every arm in turn, compare. See usage below.
+set -euo pipefail
+cd "$(dirname "$0")"
+
+usage() {
+  cat <<'TEXT'
+bash launch.sh [FLAGS]     train every arm once per seed, then compare: the answer, and charts, in results/
+bash launch.sh test        run the tests; arguments after it go to pytest
+bash launch.sh --help      this page
+
+Arms
+  baseline, 1 thread       one process on one core
+  baseline, all cores      one process on every core; the best single process is the reference
+  ddp N x T                N ranks of T threads under torchrun: gloo on CPUs, nccl on GPUs
+  ceiling N x T            a control: the same N ranks, but they never communicate
+  data parallel            nn.DataParallel, where there is a GPU
+
+Flags, passed on to both training scripts (defaults: python baseline_train.py --help)
+  --model cnn|mlp                    --optimizer adamw|sgd       --device auto|cpu|cuda
+  --dataset mnist|fashion-mnist|synthetic                        --data-dir DIR
+  --epochs N                         --lr X                      --results DIR
+  --global-batch N                   --schedule one-cycle|constant
+  --precision fp32|bf16|fp64         --channels-last | --no-channels-last
+
+Environment
+  SEEDS="0 1 2"            one run of every arm for each seed
+  WORLD_SIZES="2 4"        ranks of the ddp arms; default: every GPU, or up to four ranks sharing the cores
+
+Set-up uses the current Python environment if it has all that pyproject.toml asks for, else it makes .venv.
+The original experiment: bash launch.sh --model mlp --global-batch 16 --epochs 10
+Exit codes: 0 done, 2 bad input, 5 the loss is no number, 128+n stopped by signal n, else a run failed.
+TEXT
+}
+
+say() { printf 'launch.sh: %s\n' "$1" >&2; }
+
+# Choose a Python that meets every requirement of pyproject.toml, making .venv where none does. Sets $python.
+set_up() { # set_up [dev]
+  local missing
+  for python in python3 .venv/bin/python; do
+    command -v "$python" >/dev/null || continue
+    missing=$("$python" -m ddpbench.needs "$@") || exit 2
+    [[ -n $missing ]] || return 0
+  done
+  command -v python3 >/dev/null || { say "python3 is not installed; install Python 3.10 or later"; exit 2; }
+  if [[ ! -x .venv/bin/python ]]; then
+    say "making .venv (the current environment lacks: $(python3 -m ddpbench.needs "$@" | paste -sd' '))"
+    python3 -m venv .venv || { rm -rf .venv; say "python3 cannot make .venv; on Debian: apt-get install python3-venv"; exit 2; }
+  fi
+  python=.venv/bin/python
+  mapfile -t missing < <("$python" -m ddpbench.needs "$@")
+  say "installing ${missing[*]}"
+  "$python" -m pip install --disable-pip-version-check --progress-bar off --quiet "${missing[@]}" \
+    || { say "pip could not install into .venv; see its lines above"; exit 2; }
+}
+
+# Run one training; Ctrl-C or TERM ends it, and with it every process it started.
+child=
+train() {
+  "$@" &
+  child=$!
+  local code=0
+  wait "$child" || code=$?
+  child=
+  return "$code"
+}
+
+stop() { # stop CODE
+  trap '' INT TERM
+  [[ -z $child ]] || { kill -TERM "$child" 2>/dev/null && wait "$child" 2>/dev/null || true; }
+  say "stopped; finished runs are in ${results:-results}: python compare.py ${results:-results}"
+  exit "$1"
+}
+
+# torchrun on this machine alone: its rendezvous is a private file, its store and gloo stay on loopback.
+ddp() { # ddp RANKS THREADS FLAGS...
+  local place
+  place=$(mktemp -d "$private/XXXXXXXX")
+  OMP_NUM_THREADS=$2 TORCH_DISABLE_SHARE_RDZV_TCP_STORE=1 train "$python" -m torch.distributed.run \
+    --nproc-per-node "$1" --rdzv-backend c10d --rdzv-endpoint "$place/rendezvous" --rdzv-conf store_type=file \
+    --rdzv-id "${place##*/}" --local-addr 127.0.0.1 --log-dir "$place" --signals-to-handle SIGTERM \
+    ddp_train.py --threads "$2" "${@:3}"
+}
+
+case ${1-} in
+  -h | --help) usage; exit 0 ;;
+  test) set_up dev; exec "$python" -m pytest "${@:2}" ;;
+esac
+
+set_up
+plan=$("$python" -m ddpbench.plan "${SEEDS-0 1 2}" "${WORLD_SIZES-}" "$@")
+{ read -r results; read -r global_batch; mapfile -t runs; } <<<"$plan"
+private=$(mktemp -d)
+trap 'rm -rf "$private"' EXIT
+trap 'stop 130' INT
+trap 'stop 143' TERM
+
+number=0
+for run in "${runs[@]}"; do
+  read -r seed kind ranks threads comm label <<<"$run"
+  number=$((number + 1))
+  printf '\n[%d/%d] %s, seed %s\n' "$number" "${#runs[@]}" "$label" "$seed"
+  flags=("$@" --results "$results" --global-batch "$global_batch" --seed "$seed")
+  case $kind in
+    baseline) train "$python" baseline_train.py --threads "$threads" "${flags[@]}" ;;
+    data_parallel) train "$python" baseline_train.py --threads "$threads" --data-parallel "${flags[@]}" ;;
+    ddp) ddp "$ranks" "$threads" --comm "$comm" "${flags[@]}" ;;
+  esac
+done
+
+printf '\n'
+"$python" compare.py "$results"
+printf 'took %d min %d s\n' $((SECONDS / 60)) $((SECONDS % 60))

@@ -1,0 +1,116 @@
+"""The shape of the house: who may import whom, and how large a room may grow."""
+
+import ast
+import re
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from tests.conftest import PROJECT
+
+SOURCES = sorted([*(PROJECT / "ddpbench").rglob("*.py"), *PROJECT.glob("*.py")])
+
+
+def imports(path: Path) -> set[str]:
+    """Return the modules a file names in import statements, in full."""
+    found = set()
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            found |= {f"{node.module}.{alias.name}" for alias in node.names}
+    return found
+
+
+def test_only_world_talks_to_torch_distributed() -> None:
+    mention = re.compile(r"import torch\.distributed|from torch\.distributed|from torch import distributed")
+    users = {path.name for path in SOURCES if mention.search(path.read_text())}
+
+    assert users == {"world.py"}
+
+
+def test_only_world_reads_the_environment() -> None:
+    assert {path.name for path in SOURCES if "os.environ" in path.read_text()} == {"world.py"}
+
+
+def test_judging_and_the_record_never_import_torch() -> None:
+    code = (
+        "import sys; from ddpbench import record, config, files, errors, fetch, needs;"
+        "from ddpbench.judge import study, arms, report, charts, stats, fairness;"
+        "sys.exit('torch' in sys.modules)"
+    )
+
+    assert subprocess.run([sys.executable, "-c", code], cwd=PROJECT, check=False).returncode == 0
+
+
+def test_training_and_judging_meet_only_in_the_record() -> None:
+    for path in SOURCES:
+        judges = "judge" in path.parts or path.name == "compare.py"
+        ours = {name for name in imports(path) if name.startswith("ddpbench.")}
+        if judges:
+            assert not ours & {f"ddpbench.{name}" for name in ("engine", "data", "world", "runlog")}, path
+        else:
+            assert not any(name.startswith("ddpbench.judge") for name in ours), path
+
+
+def test_the_engine_knows_no_ranks() -> None:
+    assert not re.search(
+        r"\brank\b(?!s)|\.size\b", re.sub(r'""".*?"""', "", (PROJECT / "ddpbench/engine.py").read_text(), flags=re.S)
+    )
+
+
+def test_no_room_outgrows_the_house() -> None:
+    lengths = {path.name: len(path.read_text().splitlines()) for path in SOURCES}
+
+    assert {name: count for name, count in lengths.items() if count > 250} == {}
+    assert all(lengths[name] <= 60 for name in ("baseline_train.py", "ddp_train.py", "compare.py"))
+    assert len((PROJECT / "launch.sh").read_text().splitlines()) <= 120
+
+
+def test_the_two_scripts_differ_in_distribution_alone(
+    run_script: Callable[..., subprocess.CompletedProcess[str]],
+) -> None:
+    """The diff is documentation: every line of it names what is distributed, or the script itself."""
+    lines = run_script("diff", "baseline_train.py", "ddp_train.py").stdout.splitlines()
+    changed = [line[2:].strip() for line in lines if line[:1] in "<>"]
+    about = re.compile(r"world|parallel|ddp|refuse|errors|Train |Batches|baseline_train|comm", re.I)
+
+    assert len(changed) <= 24
+    assert [line for line in changed if not about.search(line)] == []
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        ("ruff", "check", "."),
+        ("ruff", "format", "--check", "."),
+        ("mypy",),
+        ("shellcheck", "launch.sh", ".ci/run"),
+    ],
+    ids=" ".join,
+)
+@pytest.mark.slow
+def test_the_tools_find_nothing(
+    command: tuple[str, ...], run_script: Callable[..., subprocess.CompletedProcess[str]]
+) -> None:
+    done = run_script(*command)
+
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_the_help_page_names_every_flag_and_fits_a_screen(
+    run_script: Callable[..., subprocess.CompletedProcess[str]],
+) -> None:
+    from dataclasses import fields
+
+    from ddpbench.config import TrainConfig, flag_name
+    from ddpbench.plan import ARM_FLAGS
+
+    page = run_script("bash", "launch.sh", "--help").stdout
+
+    assert [f.name for f in fields(TrainConfig) if f.name not in ARM_FLAGS and flag_name(f.name) not in page] == []
+    assert len(page.splitlines()) <= 40
+    assert max(map(len, page.splitlines())) <= 110

@@ -1,0 +1,130 @@
+"""One loop, in this process: it learns, counts each test sample once, and leaves a whole record."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file
+from torch import nn
+
+from ddpbench import data, engine, models, world
+from ddpbench.config import TrainConfig
+from ddpbench.data import Batches, DataSet, Split
+from ddpbench.errors import NumericalError
+from ddpbench.record import Record, read_record
+from ddpbench.world import World
+
+CPU = torch.device("cpu")
+SMALL = TrainConfig(dataset="synthetic", model="mlp", epochs=2, global_batch=64, device="cpu", threads=1)
+
+
+def train(cfg: TrainConfig) -> tuple[Record, nn.Module]:
+    here = world.solo(cfg)
+    net = models.build(cfg)
+    with here:
+        engine.fit(net, Batches(data.load(cfg), cfg, here), cfg, here, kind="baseline")
+    (path,) = cfg.results.glob("*.json")
+    return read_record(path), net
+
+
+@pytest.mark.usefixtures("one_thread")
+@pytest.mark.parametrize("optimizer", ["adamw", "sgd"])
+@pytest.mark.parametrize("precision", ["fp32", "bf16", "fp64"])
+def test_every_recipe_learns(optimizer: str, precision: str, tmp_path: Path) -> None:
+    cfg = replace(SMALL, optimizer=optimizer, precision=precision, results=tmp_path)  # type: ignore[arg-type]
+    record, _ = train(cfg)
+
+    assert record.epochs[-1].test_accuracy > 0.6
+    assert record.epochs[-1].train_loss < record.epochs[0].train_loss
+
+
+@pytest.mark.usefixtures("one_thread")
+def test_a_run_leaves_a_whole_record_and_its_weights(tmp_path: Path) -> None:
+    record, net = train(replace(SMALL, results=tmp_path / "study"))
+
+    assert (record.status, record.kind, record.comm, record.world_size, record.threads_per_rank) == (
+        "complete",
+        "baseline",
+        None,
+        1,
+        1,
+    )
+    assert record.study == "study"
+    assert [epoch.epoch for epoch in record.epochs] == [1, 2]
+    assert all(epoch.samples == 93 * 64 for epoch in record.epochs)
+    assert all(sum(epoch.correct_per_class) == round(epoch.test_accuracy * 1_000) for epoch in record.epochs)
+    curve = record.epochs[0].loss_curve  # of 93 steps: thirteen parts of five, seven of four
+    assert record.epochs[0].train_loss == pytest.approx((5 * sum(curve[:13]) + 4 * sum(curve[13:])) / 93)
+    assert record.startup_s > 0
+    assert record.ranks[0].train_s == [epoch.train_s for epoch in record.epochs]
+    assert record.ranks[0].wait_s == [0, 0]
+    assert record.ranks[0].peak_rss_bytes > 10**8
+    assert all(cpu_s > 0 for cpu_s in record.ranks[0].cpu_s)
+    assert record.weights is not None
+    saved = load_file(tmp_path / "study" / record.weights)
+    assert all(torch.equal(value, saved[name]) for name, value in net.state_dict().items())
+    assert {path.suffix for path in (tmp_path / "study").iterdir()} == {".json", ".safetensors"}
+
+
+@pytest.mark.usefixtures("one_thread")
+def test_a_run_never_writes_over_an_earlier_one(tmp_path: Path) -> None:
+    cfg = replace(SMALL, epochs=1, results=tmp_path)
+    for _ in range(2):
+        here = world.solo(cfg)
+        with here:
+            engine.fit(models.build(cfg), Batches(data.load(cfg), cfg, here), cfg, here, kind="baseline")
+
+    assert len(list(tmp_path.glob("*.json"))) == len(list(tmp_path.glob("*.safetensors"))) == 2
+
+
+@pytest.mark.usefixtures("one_thread")
+def test_the_same_seed_gives_the_same_bits_and_another_seed_does_not(tmp_path: Path) -> None:
+    weights = []
+    for run, seed in enumerate((0, 0, 1)):
+        _, net = train(replace(SMALL, epochs=1, seed=seed, results=tmp_path / str(run)))
+        weights.append(torch.cat([p.detach().flatten() for p in net.parameters()]))
+
+    assert torch.equal(weights[0], weights[1])
+    assert not torch.equal(weights[0], weights[2])
+
+
+@pytest.mark.usefixtures("one_thread")
+def test_a_loss_that_is_no_number_fails_the_run_and_is_not_recorded(tmp_path: Path) -> None:
+    cfg = replace(SMALL, optimizer="sgd", schedule="constant", lr=1e30, results=tmp_path)
+    with pytest.raises(NumericalError, match="the loss of epoch 1 is not a finite number; use a lower --lr"):
+        train(cfg)
+
+    (path,) = tmp_path.glob("*.json")
+    record = read_record(path)
+    assert (record.status, record.epochs) == ("failed", [])
+
+
+@pytest.mark.parametrize("size", [1, 2, 3])
+@pytest.mark.parametrize("num_test", [1, 2, 101])
+def test_accuracy_is_the_same_count_at_every_world_size(size: int, num_test: int) -> None:
+    torch.manual_seed(0)
+    test = Split(torch.randn(num_test, 1, 28, 28), torch.randint(10, (num_test,)))
+    images = DataSet(Split(torch.zeros(12, 1, 28, 28), torch.zeros(12, dtype=torch.long)), test, data.DIGITS)
+    cfg = TrainConfig(global_batch=6)
+    net = models.build(cfg)
+    expected = [int(((net(test.images).argmax(1) == test.labels) & (test.labels == c)).sum()) for c in range(10)]
+
+    places = [World(rank=rank, size=size, local_size=size, device=CPU, comm="gloo") for rank in range(size)]
+    counts = [engine.evaluate(net, Batches(images, cfg, here), cfg) for here in places]
+
+    assert [sum(per_class) for per_class in zip(*counts, strict=True)] == expected
+
+
+def test_networks_have_the_sizes_they_are_known_by() -> None:
+    assert models.num_parameters(models.build(TrainConfig(model="mlp"))) == 101_770
+    assert models.num_parameters(models.build(TrainConfig(model="cnn"))) == 56_826
+
+
+def test_the_seed_alone_decides_the_first_weights() -> None:
+    torch.manual_seed(99)
+    one = models.build(TrainConfig(seed=4))
+    torch.manual_seed(98)
+    other = models.build(TrainConfig(seed=4))
+
+    assert all(torch.equal(a, b) for a, b in zip(one.parameters(), other.parameters(), strict=True))

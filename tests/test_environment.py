@@ -1,0 +1,55 @@
+"""What is recorded of the machine: usable cores, memory, versions, and nothing private."""
+
+import getpass
+import os
+import platform
+from pathlib import Path
+
+import msgspec
+import pytest
+
+from ddpbench import environment
+
+
+@pytest.mark.parametrize(
+    ("files", "cores"),
+    [
+        ({"cpu.max": "150000 100000"}, 2),
+        ({"cpu.max": "50000 100000"}, 1),
+        ({"cpu.max": "max 100000"}, None),
+        ({"cpu/cpu.cfs_quota_us": "100000", "cpu/cpu.cfs_period_us": "100000"}, 1),
+        ({"cpu/cpu.cfs_quota_us": "-1", "cpu/cpu.cfs_period_us": "100000"}, None),
+        ({}, None),
+    ],
+)
+def test_cores_are_those_the_process_may_use(
+    files: dict[str, str], cores: int | None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: set(range(7)))
+    for name, content in files.items():
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_text(content)
+
+    assert environment.usable_cores(tmp_path) == (cores or 7)
+
+
+def test_affinity_counts(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: {3})
+
+    assert environment.usable_cores(tmp_path) == 1
+
+
+def test_peak_memory_is_at_least_what_was_just_touched() -> None:
+    before = environment.peak_rss_bytes()
+    block = bytearray(os.urandom(1)) * (before + 2**26)
+
+    assert environment.peak_rss_bytes() >= len(block)
+
+
+def test_a_description_holds_no_host_name_user_or_path() -> None:
+    text = msgspec.json.encode(environment.describe()).decode()
+
+    assert platform.node() not in text
+    assert f'"{getpass.getuser()}"' not in text
+    assert str(Path.home()) not in text
+    assert "/" not in text.replace("n/a", "")

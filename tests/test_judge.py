@@ -1,0 +1,303 @@
+"""Which runs are judged together, what is divided by what, and what is said about it."""
+
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import msgspec
+import pytest
+
+from ddpbench.errors import UserError
+from ddpbench.judge import arms, fairness, report, study
+from ddpbench.record import Record
+from tests.records import MACHINE, SETTINGS, ddp, make_record, put
+
+
+def two_arms(seeds: int = 3) -> list[Record]:
+    """Return a study: two baselines, two ranks over gloo, and the control."""
+    records = []
+    for seed in range(seeds):
+        wobble = 1 + 0.01 * seed
+        records += [
+            make_record(seed=seed, threads=1, train_s=(9, 6 * wobble, 6 * wobble)),
+            make_record(seed=seed, threads=2, train_s=(9, 4 * wobble, 4 * wobble)),
+            ddp(seed=seed, train_s=(9, 5, 5), accuracy=0.98),
+            ddp(seed=seed, train_s=(9, 3, 3), comm="none", accuracy=0.9),
+        ]
+    return records
+
+
+def judge(folder: Path, *records: Record) -> tuple[study.Study, list[arms.ArmResult]]:
+    put(folder, *records)
+    loaded = study.load([folder])
+    return loaded, arms.judge(loaded)
+
+
+def test_the_reference_is_the_best_single_process(tmp_path: Path) -> None:
+    _, results = judge(tmp_path, *two_arms())
+
+    assert arms.reference_of(results).arm.label == "baseline, 2 threads"
+    assert [result.arm.label for result in results] == [
+        "baseline, 1 thread",
+        "baseline, 2 threads",
+        "ddp 2 x 1, gloo",
+        "ceiling 2 x 1 (no comm)",
+    ]
+
+
+def test_speedup_is_against_the_reference_and_efficiency_against_one_worker(tmp_path: Path) -> None:
+    _, results = judge(tmp_path, *two_arms(seeds=1))
+    parallel = arms.main_parallel(results)
+
+    assert parallel.arm.label == "ddp 2 x 1, gloo"
+    assert parallel.speedup is not None
+    assert parallel.speedup.value == pytest.approx(4 / 5)
+    assert parallel.efficiency is not None
+    assert parallel.efficiency.value == pytest.approx(6 / 5 / 2)
+    assert parallel.samples_per_s == pytest.approx(59_904 / 5)
+
+
+def test_the_first_epoch_is_warm_up_unless_it_is_the_only_one() -> None:
+    one = msgspec.structs.replace(SETTINGS, epochs=1)
+
+    assert arms.run_epoch_s(make_record(train_s=(9, 4, 5))) == 4.5
+    assert arms.run_epoch_s(make_record(train_s=(9,), settings=one)) == 9
+
+
+def test_efficiency_without_the_one_worker_arm_is_not_measured(tmp_path: Path) -> None:
+    loaded, results = judge(tmp_path, make_record(threads=2), ddp())
+
+    assert arms.main_parallel(results).efficiency is None
+    assert "not measured" in report.format_report(loaded, results)
+
+
+def test_on_gpus_one_worker_is_one_gpu_whatever_its_threads(tmp_path: Path) -> None:
+    cuda = {"settings": msgspec.structs.replace(SETTINGS, device="cuda")}
+    _, results = judge(
+        tmp_path,
+        make_record(threads=8, train_s=(9, 4, 4), **cuda),
+        ddp(threads=4, comm="nccl", train_s=(9, 2.5, 2.5), **cuda),
+    )
+
+    efficiency = arms.main_parallel(results).efficiency
+    assert efficiency is not None
+    assert efficiency.value == pytest.approx(4 / 2.5 / 2)
+
+
+def test_a_control_is_never_the_result(tmp_path: Path) -> None:
+    _, results = judge(tmp_path, *two_arms())
+    control = next(result for result in results if result.arm.is_control)
+
+    assert control.accuracy_gain is None
+    assert control.epoch_s.value < arms.main_parallel(results).epoch_s.value
+    assert "90.00" not in report.format_table(results)
+
+
+def test_a_control_alone_is_nothing_to_compare(tmp_path: Path) -> None:
+    put(tmp_path, make_record(), ddp(comm="none"))
+
+    with pytest.raises(UserError, match="only baseline runs"):
+        study.load([tmp_path])
+
+
+def test_runs_are_paired_by_seed(tmp_path: Path) -> None:
+    """Seed 9 ran in one arm only: it belongs to that arm's mean, and to no ratio."""
+    _, results = judge(
+        tmp_path,
+        make_record(seed=0, threads=1, train_s=(9, 4, 4)),
+        make_record(seed=9, threads=1, train_s=(9, 8, 8)),
+        ddp(seed=0, train_s=(9, 2, 2)),
+    )
+    parallel = arms.main_parallel(results)
+
+    assert parallel.speedup is not None
+    assert (parallel.speedup.value, parallel.speedup.n) == (pytest.approx(2), 1)
+    assert arms.reference_of(results).epoch_s.value == 6
+
+
+def test_no_common_seed_is_said(tmp_path: Path) -> None:
+    loaded, results = judge(tmp_path, make_record(seed=1), ddp(seed=2))
+
+    assert "share no seed" in report.format_report(loaded, results)
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"settings": msgspec.structs.replace(SETTINGS, lr=0.1)}, "lr differs (0.01, 0.1)"),
+        ({"settings": msgspec.structs.replace(SETTINGS, global_batch=64)}, "global_batch differs (256, 64)"),
+        ({"settings": msgspec.structs.replace(SETTINGS, model="mlp")}, "model differs (cnn, mlp)"),
+        (
+            {"environment": msgspec.structs.replace(MACHINE, torch="2.10.0")},
+            "environment.torch differs (2.14.1, 2.10.0)",
+        ),
+        ({"environment": msgspec.structs.replace(MACHINE, cpu_model="Other")}, "environment.cpu_model differs"),
+        ({"parameters": 7}, "parameters differs (56826, 7)"),
+    ],
+)
+def test_an_unfair_comparison_is_refused_and_the_fields_named(
+    change: dict[str, object], said: str, tmp_path: Path
+) -> None:
+    paths = put(tmp_path, make_record(), ddp(minute=1, **change))
+    for asked in (paths, [tmp_path]):
+        with pytest.raises(UserError, match="unfair comparison") as problem:
+            study.load(asked)
+
+        assert said in str(problem.value)
+
+
+def test_what_an_arm_is_may_differ() -> None:
+    assert fairness.differences([make_record(seed=1, minute=1), ddp(seed=2, minute=2, study="other")]) == {}
+
+
+def test_earlier_runs_with_other_flags_are_left_out_by_name(tmp_path: Path) -> None:
+    other = msgspec.structs.replace(SETTINGS, model="mlp")
+    loaded, results = judge(
+        tmp_path,
+        make_record(settings=other),
+        ddp(settings=other, minute=1),
+        make_record(minute=2),
+        ddp(minute=3),
+    )
+
+    assert {record.settings.model for record in loaded.records} == {"cnn"}
+    assert report.format_report(loaded, results).count("note: left out: ") == 2
+    assert "model differs (mlp, cnn)" in loaded.left_out[0]
+
+
+@pytest.mark.parametrize("status", ["running", "failed"])
+def test_unfinished_runs_are_left_out_by_name(status: str, tmp_path: Path) -> None:
+    loaded, _ = judge(tmp_path, make_record(), ddp(), make_record(status=status, epochs=[]))
+
+    assert len(loaded.records) == 2
+    assert loaded.left_out == [f"20261124-000200-run.json: {status}"]
+
+
+def test_the_newest_study_is_judged(tmp_path: Path) -> None:
+    for name, minute in (("b-old", 10), ("a-new", 20)):
+        (tmp_path / name).mkdir()
+        put(tmp_path / name, make_record(study=name), ddp(study=name), start=minute)
+
+    assert study.load([tmp_path]).name == "a-new"
+    assert study.load([tmp_path / "b-old"]).name == "b-old"
+
+
+@pytest.mark.parametrize(
+    ("records", "said"),
+    [
+        ([], "no records in"),
+        ([make_record(status="running")], "no complete run among 1 record"),
+        ([make_record()], "only baseline runs"),
+        ([ddp()], "no baseline run"),
+    ],
+)
+def test_too_little_to_compare_says_what_to_run(records: list[Record], said: str, tmp_path: Path) -> None:
+    put(tmp_path, *records)
+    with pytest.raises(UserError, match=said):
+        study.load([tmp_path])
+
+
+def test_the_whole_report_reads_so(tmp_path: Path) -> None:
+    loaded, results = judge(tmp_path, *two_arms())
+
+    assert report.format_report(loaded, results) == GOLDEN
+
+
+GOLDEN = """\
+Test CPU, 2 cores, 8 GiB, no GPU, torch 2.14.1, cpu
+mnist, cnn (56,826 parameters), global batch 256, 3 epochs, adamw one-cycle lr 0.01, fp32, channels last
+
+                              epoch s   samples/s    speedup (95 % CI)   efficiency   test accuracy   runs
+baseline, 1 thread        6.06 ± 0.06       9,886   0.67 (0.67 - 0.67)            -         99.00 %      3
+baseline, 2 threads       4.04 ± 0.04      14,829         1, reference            -         99.00 %      3
+ddp 2 x 1, gloo           5.00 ± 0.00      11,981   0.81 (0.79 - 0.83)         61 %         98.00 %      3
+ceiling 2 x 1 (no comm)   3.00 ± 0.00      19,968   1.35 (1.31 - 1.38)        101 %               -      3
+
+epoch s: training time of the slowest rank, mean of runs ± one standard deviation; the first epoch of a run is warm-up.
+speedup: reference time / arm time at the same global batch, paired by seed. efficiency: speedup over one worker alone / workers.
+
+ddp 2 x 1, gloo trains 0.81 times as fast as the best single process (baseline, 2 threads) (95 % CI 0.79 to 0.83, n = 3 seeds).
+Test accuracy 98.00 % against 99.00 %: difference -1.00 points (95 % CI -1.00 to -1.00, n = 3 seeds)."""
+
+
+def test_noise_larger_than_the_effect_is_no_difference(tmp_path: Path) -> None:
+    loaded, results = judge(
+        tmp_path,
+        *(make_record(seed=seed, train_s=(9, 4 + seed, 4 + seed)) for seed in range(3)),
+        *(ddp(seed=seed, train_s=(9, 6 - seed, 6 - seed)) for seed in range(3)),
+    )
+
+    said = report.format_report(loaded, results)
+    assert "No measurable difference: ddp 2 x 1, gloo trains" in said
+    assert "baseline, 2 threads: epoch times vary by 20%" in said
+
+
+def test_one_run_each_has_no_interval_and_says_so(tmp_path: Path) -> None:
+    loaded, results = judge(tmp_path, make_record(), ddp())
+
+    said = report.format_report(loaded, results)
+    assert "(n = 1, no interval)" in said
+    assert "note: an arm has only 1 run" in said
+    assert "±" not in report.format_table(results)
+
+
+def test_hostile_text_in_a_record_is_shown_escaped(tmp_path: Path) -> None:
+    painted = msgspec.structs.replace(MACHINE, cpu_model="\x1b[31mred\nCPU")
+    loaded, results = judge(tmp_path, make_record(environment=painted), ddp(environment=painted))
+
+    said = report.format_report(loaded, results)
+    assert "\x1b" not in said
+    assert r"\x1b[31mred\nCPU, 2 cores" in said
+
+
+def test_compare_runs_where_torch_is_not_installed(
+    tmp_path: Path, run_script: Callable[..., subprocess.CompletedProcess[str]]
+) -> None:
+    put(tmp_path, *two_arms())
+    code = (
+        "import sys, runpy; sys.modules['torch'] = None; sys.modules['torchvision'] = None;"
+        f"sys.argv = ['compare.py', {str(tmp_path)!r}]; runpy.run_path('compare.py', run_name='__main__')"
+    )
+    done = run_script(sys.executable, "-c", code)
+
+    assert done.returncode == 0, done.stderr
+    assert GOLDEN in done.stdout
+    names = {path.name for path in tmp_path.glob("*.png")}
+    assert names == {"comparison.png"} | {
+        f"{what}-parallel-{which}.png" for what in ("Loss", "Accuracy") for which in (False, True)
+    }
+
+
+def test_compare_prints_before_it_needs_matplotlib(
+    tmp_path: Path, run_script: Callable[..., subprocess.CompletedProcess[str]]
+) -> None:
+    put(tmp_path, *two_arms())
+    code = (
+        "import sys, runpy; sys.modules['matplotlib'] = None;"
+        f"sys.argv = ['compare.py', '--no-charts', {str(tmp_path)!r}]; runpy.run_path('compare.py', run_name='__main__')"
+    )
+    done = run_script(sys.executable, "-c", code)
+
+    assert (done.returncode, done.stdout) == (0, GOLDEN + "\n"), done.stderr
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["gone"], "cannot read gone: No such file or directory"),
+        (["--wat"], "--wat"),
+        (["empty"], "no records in"),
+    ],
+)
+def test_compare_says_what_is_wrong_in_one_line(
+    arguments: list[str], said: str, tmp_path: Path, run_script: Callable[..., subprocess.CompletedProcess[str]]
+) -> None:
+    (tmp_path / "empty").mkdir()
+    words = [str(tmp_path / word) if word == "empty" else word for word in arguments]
+    done = run_script(sys.executable, "compare.py", *words)
+
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr.count("\n") == 1
+    assert done.stderr.startswith("compare.py: ")
+    assert said in done.stderr

@@ -1,0 +1,108 @@
+"""The seam between training and judging: strict on reading, finite on writing."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+
+from ddpbench.errors import UserError
+from ddpbench.record import Arm, arm_of, read_record, write_record
+from tests.records import ddp, make_record
+
+
+def test_a_record_reads_back_as_it_was_written(tmp_path: Path) -> None:
+    record = ddp(seed=3)
+    write_record(tmp_path / "run.json", record)
+
+    assert read_record(tmp_path / "run.json") == record
+
+
+@pytest.mark.parametrize("bad", [float("nan"), float("inf"), -float("inf")])
+def test_a_number_that_is_not_finite_is_never_written(bad: float, tmp_path: Path) -> None:
+    record = msgspec.structs.replace(make_record(), startup_s=bad)
+
+    with pytest.raises(ValueError, match=r"\$\.startup_s is"):
+        write_record(tmp_path / "run.json", record)
+    assert not (tmp_path / "run.json").exists()
+
+
+def damaged(change: Any) -> bytes:
+    content = json.loads(msgspec.json.encode(make_record()))
+    change(content)
+    return json.dumps(content).encode()
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        (b"", "run.json is empty"),
+        (b"   \n", "run.json is empty"),
+        (msgspec.json.encode(make_record())[:400], "is not a whole record"),
+        (b"[1, 2]", "is not a whole record"),
+        (b"\xff\xfe", "is not a whole record"),
+        (b"[" * 100_000, "is not a whole record"),
+        (damaged(lambda r: r.update(schema=2)), "has schema 2, this program reads 1"),
+        (damaged(lambda r: r.pop("schema")), "missing required field `schema`"),
+        (damaged(lambda r: r.pop("seed")), "missing required field `seed`"),
+        (damaged(lambda r: r.update(speed=1)), "unknown field `speed`"),
+        (damaged(lambda r: r.update(comm="mpi")), "Invalid enum value 'mpi' - at `$.comm`"),
+        (
+            damaged(lambda r: r["epochs"][1].update(train_s="4")),
+            "Expected `float`, got `str` - at `$.epochs[1].train_s`",
+        ),
+        (damaged(lambda r: r["epochs"][1].update(train_s=float("nan"))), "is not a whole record"),
+        (damaged(lambda r: r["epochs"][1].update(train_s=0)), "epochs[1].train_s holds a value that no run produces"),
+        (damaged(lambda r: r["epochs"][0].update(test_accuracy=1.2)), "epochs[0].test_accuracy holds a value"),
+        (damaged(lambda r: r["epochs"][0].update(correct_per_class=[1])), "epochs[0].correct_per_class holds a value"),
+        (
+            damaged(lambda r: r["epochs"][0].update(correct_per_class=[600, 1])),
+            "epochs[0].correct_per_class holds a value",
+        ),
+        (damaged(lambda r: r["test_set"].update(samples_per_class=[5])), "test_set.samples_per_class holds a value"),
+        (damaged(lambda r: r.update(world_size=0)), "world_size holds a value"),
+        (damaged(lambda r: r.update(epochs=[])), "epochs holds a value"),
+    ],
+)
+def test_a_bad_record_is_one_line_that_names_file_and_field(content: bytes, said: str, tmp_path: Path) -> None:
+    path = tmp_path / "run.json"
+    path.write_bytes(content)
+
+    with pytest.raises(UserError) as problem:
+        read_record(path)
+
+    assert said in str(problem.value)
+    assert str(path) in str(problem.value)
+    assert "\n" not in str(problem.value)
+
+
+def test_a_missing_record_is_named(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"cannot read .*gone\.json: No such file"):
+        read_record(tmp_path / "gone.json")
+
+
+def test_a_huge_file_is_not_read(tmp_path: Path) -> None:
+    with (tmp_path / "run.json").open("wb") as file:
+        file.truncate(2**40)
+
+    with pytest.raises(UserError, match="larger than"):
+        read_record(tmp_path / "run.json")
+
+
+@pytest.mark.parametrize(
+    ("arm", "label", "slug"),
+    [
+        (Arm("baseline", 1, 1, None), "baseline, 1 thread", "baseline-1x1"),
+        (Arm("baseline", 1, 8, None), "baseline, 8 threads", "baseline-1x8"),
+        (Arm("data_parallel", 1, 2, None), "data parallel, 2 threads", "data-parallel-1x2"),
+        (Arm("ddp", 2, 1, "gloo"), "ddp 2 x 1, gloo", "ddp-2x1-gloo"),
+        (Arm("ddp", 4, 2, "none"), "ceiling 4 x 2 (no comm)", "ddp-4x2-none"),
+    ],
+)
+def test_arms_have_one_name_each(arm: Arm, label: str, slug: str) -> None:
+    assert (arm.label, arm.slug) == (label, slug)
+
+
+def test_runs_of_an_arm_differ_in_their_seed_alone() -> None:
+    assert arm_of(ddp(seed=1)) == arm_of(ddp(seed=2)) != arm_of(make_record(seed=1))

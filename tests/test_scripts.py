@@ -1,0 +1,274 @@
+"""The scripts as people run them: what they say, and what they refuse before anything is spawned."""
+
+import contextlib
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import psutil
+import pytest
+
+from ddpbench.record import read_record
+from tests.conftest import PROJECT
+
+pytestmark = pytest.mark.slow
+Run = Callable[..., subprocess.CompletedProcess[str]]
+SYNTHETIC = ("--dataset", "synthetic", "--device", "cpu", "--epochs", "2")
+
+
+def test_baseline_says_what_the_original_experiment_said(tmp_path: Path, run_script: Run) -> None:
+    done = run_script("python", "baseline_train.py", *SYNTHETIC, "--results", tmp_path)
+
+    assert done.returncode == 0, done.stderr
+    assert "GPUs available: " in done.stdout
+    assert re.search(r"^Finished Training in \d+\.\d\d seconds$", done.stdout, re.M)
+    assert re.search(r"^Accuracy of the total: \d+\.\d\d%$", done.stdout, re.M)
+    assert len(re.findall(r"^Accuracy of \d: \d+\.\d\d% \(\d+/\d+\)$", done.stdout, re.M)) == 10
+    lines = done.stderr.splitlines()
+    assert len(lines) == 2, "plain lines, no bars, where there is no terminal"
+    assert lines[0].startswith("Epoch: 1/2: 100% 23/23 [")
+
+
+def test_a_terminal_gets_the_original_bar(tmp_path: Path, run_script: Run) -> None:
+    command = f"python baseline_train.py {' '.join(SYNTHETIC)} --results {tmp_path}"
+    done = run_script("script", "--quiet", "--return", "--command", command, "/dev/null")
+
+    assert done.returncode == 0
+    assert re.search(r"Epoch: 1/2: 100%\|█+\| 23/23 \[00:\d\d<00:00, +[\d.]+batch/s, loss=\d\.\d{3}\]", done.stdout)
+
+
+def test_ddp_under_plain_torchrun_composes_with_compare(tmp_path: Path, run_script: Run) -> None:
+    for command in (("python", "baseline_train.py"), ("torchrun", "--nproc_per_node=2", "ddp_train.py")):
+        done = run_script(*command, *SYNTHETIC, "--results", tmp_path)
+        assert done.returncode == 0, done.stderr
+    judged = run_script("python", "compare.py", tmp_path)
+
+    assert done.stdout.count("Finished Training") == 1, "one rank speaks"
+    assert judged.returncode == 0, judged.stderr
+    assert re.search(
+        r"^ddp 2 x \d+, gloo trained \d\.\d\d times as fast as the best single process", judged.stdout, re.M
+    )
+    ddp = next(read_record(path) for path in tmp_path.glob("*ddp*.json"))
+    assert [rank.rank for rank in ddp.ranks] == [0, 1]
+    assert min(min(rank.wait_s) for rank in ddp.ranks) == 0
+    assert ddp.epochs[0].train_s == max(rank.train_s[0] for rank in ddp.ranks)
+
+
+def test_ranks_leave_cleanly_every_time(tmp_path: Path, run_script: Run) -> None:
+    """Taking the interpreter apart beside gloo's threads aborted 5 of 12 runs: four clean ones are no accident."""
+    for _ in range(4):
+        done = run_script("torchrun", "--nproc_per_node=2", "ddp_train.py", *SYNTHETIC, "--results", tmp_path)
+        assert done.returncode == 0, done.stderr
+
+
+def test_threads_are_the_cores_of_a_rank_whatever_torchrun_sets(tmp_path: Path, run_script: Run) -> None:
+    run = ("taskset", "--cpu-list", "0", "torchrun", "--nproc_per_node=2", "ddp_train.py", *SYNTHETIC)
+    assert run_script(*run, "--results", tmp_path / "pinned").returncode == 0
+    assert (
+        run_script(
+            "torchrun",
+            "--nproc_per_node=2",
+            "ddp_train.py",
+            *SYNTHETIC,
+            "--threads",
+            "3",
+            "--results",
+            tmp_path / "told",
+        ).returncode
+        == 0
+    )
+    alone = run_script(
+        "python", "baseline_train.py", *SYNTHETIC, "--results", tmp_path / "alone", env={"OMP_NUM_THREADS": "1"}
+    )
+    assert alone.returncode == 0
+
+    threads = {path.parent.name: read_record(path).threads_per_rank for path in tmp_path.glob("*/*.json")}
+    assert threads == {"pinned": 1, "told": 3, "alone": len(psutil.Process().cpu_affinity())}
+
+
+def test_data_parallel_says_that_it_needs_gpus(tmp_path: Path, run_script: Run) -> None:
+    done = run_script("python", "baseline_train.py", *SYNTHETIC, "--data-parallel", "--results", tmp_path)
+
+    assert done.returncode == 0, done.stderr
+    assert "with fewer than two it changes nothing but adds overhead" in done.stdout
+    (record,) = map(read_record, tmp_path.glob("*.json"))
+    assert record.kind == "data_parallel"
+
+
+def test_the_control_is_marked_and_offers_no_accuracy(tmp_path: Path, run_script: Run) -> None:
+    done = run_script(
+        "torchrun", "--nproc_per_node=2", "ddp_train.py", *SYNTHETIC, "--comm", "none", "--results", tmp_path
+    )
+
+    assert done.returncode == 0, done.stderr
+    assert "A control: replicas that never communicate." in done.stdout
+    assert "Accuracy of" not in done.stdout
+
+
+@pytest.mark.parametrize(
+    ("command", "said"),
+    [
+        (["baseline_train.py", "--model", "vgg"], "--model: invalid choice: 'vgg'"),
+        (["baseline_train.py", "--comm", "gloo"], "--comm is for ddp_train.py"),
+        (["baseline_train.py", "--lr", "nan"], "--lr must be a finite number above 0, got nan"),
+        (
+            ["baseline_train.py", "--dataset", "synthetic", "--results", "/dev/null/x"],
+            "is not a folder we can write to",
+        ),
+        (["baseline_train.py", "--dataset", "synthetic", "--global-batch", "9999"], "is more than one epoch"),
+        (["baseline_train.py", "--data-dir", "/dev/null"], "/dev/null is not a folder we can write to"),
+        (["ddp_train.py"], "torchrun did not start this; use: torchrun --nproc_per_node=N ddp_train.py"),
+        (["ddp_train.py", "--data-parallel"], "--data-parallel is for baseline_train.py"),
+        (["ddp_train.py", "--epochs", "x"], "--epochs: invalid int value: 'x'"),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, list) else None,
+)
+def test_a_script_refuses_in_one_line(command: list[str], said: str, run_script: Run) -> None:
+    done = run_script(sys.executable, *command)
+
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr.count("\n") == 1, done.stderr
+    assert done.stderr.startswith(f"{command[0]}: ")
+    assert said in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("flags", "env", "said"),
+    [
+        (["--model", "vgg"], {}, "--model: invalid choice: 'vgg'"),
+        (["--wat"], {}, "unknown flag --wat"),
+        (["--threads", "2"], {}, "--threads is set by launch.sh for each arm"),
+        (
+            ["--global-batch", "255"],
+            {"WORLD_SIZES": "2"},
+            "--global-batch 255 does not divide over 2 ranks; use 254 or 256",
+        ),
+        ([], {"WORLD_SIZES": "two"}, 'WORLD_SIZES="two" must be whole numbers from 1 up'),
+        ([], {"SEEDS": "-1"}, 'SEEDS="-1" must be whole numbers from 0 up'),
+        ([], {"SEEDS": ""}, 'SEEDS="none" must be whole numbers from 0 up'),
+        (["--epochs", "0"], {}, "--epochs must be at least 1, got 0"),
+        (["--results", "/dev/null"], {}, "/dev/null is not a folder we can write to"),
+        (["--data-dir", "/dev/null", "--dataset", "mnist"], {}, "/dev/null is not a folder we can write to"),
+    ],
+    ids=str,
+)
+def test_launch_refuses_in_one_line_before_it_spawns(
+    flags: list[str], env: dict[str, str], said: str, run_script: Run
+) -> None:
+    before = set((PROJECT / "results").glob("*"))
+    done = run_script("bash", "launch.sh", "--dataset", "synthetic", *flags, env=env)
+
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr.count("\n") == 1, done.stderr
+    assert done.stderr.startswith("launch.sh: ")
+    assert said in done.stderr
+    assert set((PROJECT / "results").glob("*")) == before
+
+
+@pytest.mark.skipif("torch" in sys.modules and sys.modules["torch"].cuda.is_available(), reason="has a CUDA GPU")
+@pytest.mark.parametrize(
+    ("flags", "said"),
+    [(("--comm", "nccl"), "--comm nccl needs a CUDA GPU"), (("--device", "cuda"), "torch sees no CUDA GPU")],
+)
+def test_cuda_without_a_gpu_is_refused_once_for_all_ranks(flags: tuple[str, str], said: str, run_script: Run) -> None:
+    done = run_script("torchrun", "--nproc_per_node=2", "ddp_train.py", "--dataset", "synthetic", *flags)
+
+    assert done.returncode != 0
+    assert done.stderr.count(f"ddp_train.py: {flags[0]}") == 1
+    assert said in done.stderr
+
+
+def test_a_batch_that_the_ranks_cannot_share_is_refused_once(run_script: Run) -> None:
+    done = run_script("torchrun", "--nproc_per_node=3", "ddp_train.py", "--dataset", "synthetic", "--device", "cpu")
+
+    assert done.returncode != 0
+    assert done.stderr.count("--global-batch 256 does not divide over 3 ranks; use 255 or 258") == 1
+
+
+def test_launch_runs_every_arm_and_ends_in_the_comparison(tmp_path: Path, run_script: Run) -> None:
+    done = run_script("bash", "launch.sh", *SYNTHETIC, "--results", tmp_path, env={"SEEDS": "3 4", "WORLD_SIZES": "2"})
+
+    assert done.returncode == 0, done.stderr
+    (folder,) = tmp_path.iterdir()
+    records = [read_record(path) for path in sorted(folder.glob("*.json"))]
+    arms = len({(r.kind, r.threads_per_rank, r.comm) for r in records})
+    assert len(records) == 2 * arms >= 6
+    assert {r.seed for r in records} == {3, 4}
+    assert {r.study for r in records} == {folder.name}
+    assert re.search(rf"^{len(records)} runs, about \d+ s$", done.stderr, re.M)
+    assert f"[{len(records)}/{len(records)}]" in done.stdout
+    assert "ddp 2 x" in done.stdout
+    assert len(list(folder.glob("*.png"))) == 5
+
+
+def wait_for(what: Callable[[], object], seconds: float = 90) -> None:
+    deadline = time.monotonic() + seconds
+    while not what():
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+
+
+@pytest.fixture
+def study_at_its_ddp_run(tmp_path: Path) -> Iterator[tuple[subprocess.Popen[str], list[psutil.Process]]]:
+    """Start a study and wait until its ranks train. Yields launch.sh and every process it has started."""
+    command = [
+        "bash",
+        "launch.sh",
+        "--dataset",
+        "synthetic",
+        "--device",
+        "cpu",
+        "--epochs",
+        "20",
+        "--results",
+        tmp_path,
+    ]
+    env = os.environ | {"PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}", "SEEDS": "0", "WORLD_SIZES": "2"}
+    # In a session of its own, as on a terminal: Ctrl-C then reaches launch.sh and torchrun, and not the ranks.
+    process = subprocess.Popen(command, cwd=PROJECT, env=env, stdout=-1, stderr=-1, text=True, start_new_session=True)
+    wait_for(lambda: list(tmp_path.glob("*/*-ddp-*-gloo-*.json")) or process.poll() is not None)
+    started = psutil.Process(process.pid).children(recursive=True)
+    yield process, started
+    for left in [*started, process]:
+        with contextlib.suppress(psutil.NoSuchProcess):
+            left.kill()
+    process.communicate()
+
+
+@pytest.mark.parametrize(("stop", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_a_stopped_study_keeps_its_finished_runs_and_leaves_no_process(
+    stop: signal.Signals,
+    code: int,
+    study_at_its_ddp_run: tuple[subprocess.Popen[str], list[psutil.Process]],
+    tmp_path: Path,
+) -> None:
+    process, started = study_at_its_ddp_run
+    if stop == signal.SIGINT:
+        os.killpg(process.pid, stop)  # Ctrl-C
+    else:
+        process.send_signal(stop)
+    _, said = process.communicate(timeout=60)
+
+    assert process.returncode == code
+    assert len(started) >= 3, "torchrun and two ranks"
+    wait_for(lambda: not any(child.is_running() for child in started), 10)
+    records = [read_record(path) for path in sorted(tmp_path.glob("*/*.json"))]
+    assert [record.kind for record in records if record.status == "complete"] == ["baseline"] * (len(records) - 1)
+    assert records[-1].kind == "ddp"
+    assert "launch.sh: stopped; finished runs are in" in said
+    assert not list(tmp_path.glob("*/.*"))
+
+
+def test_a_run_listens_on_loopback_alone(
+    study_at_its_ddp_run: tuple[subprocess.Popen[str], list[psutil.Process]],
+) -> None:
+    _, started = study_at_its_ddp_run
+    sockets = [each for child in started for each in child.net_connections("inet") if each.status == "LISTEN"]
+
+    assert len(sockets) >= 3, "a store and two ranks of gloo"
+    assert {each.laddr.ip for each in sockets} == {"127.0.0.1"}
