@@ -44,18 +44,21 @@ def train_epoch(
 ) -> Tensor:
     """Take every step of one epoch. Returns the loss of each step on this rank [steps], left on the device."""
     net.train()
-    losses = torch.zeros(batches.steps, device=batches.train_labels.device)
-    for step, (images, labels) in enumerate(batches.epoch(epoch)):
-        with autocast(cfg, images.device):
+    precision = autocast(cfg, batches.train_labels.device)
+    parameters = list(net.parameters())
+    losses: list[Tensor] = []
+    for images, labels in batches.epoch(epoch):
+        with precision:
             loss = F.cross_entropy(net(images), labels)
-        optimizer.zero_grad()
+        for parameter in parameters:  # optimizer.zero_grad() does the same and takes 5 % of a step at batch 16
+            parameter.grad = None
         loss.backward()
         optimizer.step()
         if schedule is not None:
             schedule.step()
-        losses[step] = loss.detach()
-        bar.step(step + 1, losses)
-    return losses
+        losses.append(loss.detach())  # stays on the device: reading it here would wait for the step
+        bar.step(losses)
+    return torch.stack(losses)
 
 
 @torch.no_grad()
@@ -63,8 +66,9 @@ def evaluate(net: nn.Module, batches: Batches, cfg: TrainConfig) -> list[int]:
     """Count this rank's correct answers on its share of the test set, per class: add ranks first, divide once."""
     net.eval()
     correct = torch.zeros(len(batches.classes), dtype=torch.long, device=batches.test_labels.device)
+    precision = autocast(cfg, batches.test_labels.device)
     for images, labels in batches.test():
-        with autocast(cfg, images.device):
+        with precision:
             hits = net(images).argmax(1) == labels
         correct += labels[hits].bincount(minlength=len(correct))
     return [int(count) for count in correct.tolist()]

@@ -1,19 +1,21 @@
 """What a person sees while a run goes on: a bar on a terminal, a few plain lines in a log."""
 
+import math
 import shutil
 import sys
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from types import TracebackType
 
+import torch
 from torch import Tensor
 from tqdm import tqdm
 
 from ddpbench import __version__
 from ddpbench.record import Environment, Record, arm_of
 
-REFRESHES = 50  # looks at the loss per epoch: each waits for the device
-LOG_EVERY_S = 10.0
+DRAW_EVERY_S, LOG_EVERY_S = 0.25, 10.0
 
 
 class EpochBar:
@@ -22,33 +24,36 @@ class EpochBar:
     def __init__(self, epoch: int, epochs: int, steps: int, *, shown: bool) -> None:
         self._title = f"Epoch: {epoch}/{epochs}"
         self._steps = steps
-        self._stride = max(1, steps // REFRESHES) if shown else steps + 1
-        self._on_terminal = sys.stderr.isatty()
+        self._looked = 0
         self._bar: tqdm[None] | None = None
-        if shown and self._on_terminal:
+        if shown and sys.stderr.isatty():
             size = (
                 shutil.get_terminal_size()
             )  # 80 x 24 where a terminal says 0 x 0, as some do: tqdm would draw nothing
             self._bar = tqdm(desc=self._title, total=steps, unit="batch", ncols=size.columns, nrows=size.lines)
-        self._begin = self._spoke = time.perf_counter()
+        self._every_s = DRAW_EVERY_S if self._bar is not None else LOG_EVERY_S
+        self._begin = time.perf_counter()
+        self._next = self._begin + self._every_s if shown else math.inf
 
     def __enter__(self) -> "EpochBar":
         return self
 
-    def step(self, done: int, losses: Tensor) -> None:
-        """Note that `done` steps are done; `losses[:done]` holds their losses, on the device."""
-        if done % self._stride:
+    def step(self, losses: Sequence[Tensor]) -> None:
+        """Note that as many steps are done as there are `losses`, scalars on the device."""
+        now = time.perf_counter()
+        if now < self._next:
             return
+        self._next = now + self._every_s
+        done = len(losses)
+        loss = torch.stack(list(losses[self._looked :])).mean().item()  # waits for the device: hence not every step
+        self._looked = done
         if self._bar is not None:
-            self._bar.set_postfix(loss=f"{losses[done - self._stride : done].mean().item():.3f}", refresh=False)
+            self._bar.set_postfix(loss=f"{loss:.3f}", refresh=False)
             self._bar.update(done - self._bar.n)
-        elif time.perf_counter() - self._spoke > LOG_EVERY_S:
-            self._spoke = time.perf_counter()
-            loss = losses[done - self._stride : done].mean().item()
-            speed = done / (self._spoke - self._begin)
-            print(
-                f"{self._title}: {done}/{self._steps} {speed:.1f}batch/s, loss={loss:.3f}", file=sys.stderr, flush=True
-            )
+        else:
+            speed = done / (now - self._begin)
+            line = f"{self._title}: {done}/{self._steps} {speed:.1f}batch/s, loss={loss:.3f}"
+            print(line, file=sys.stderr, flush=True)
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
