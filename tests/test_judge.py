@@ -217,7 +217,7 @@ ceiling 2 x 1 (no comm)   3.00 ± 0.00      19,968   1.35 (1.31 - 1.38)        1
 epoch s: training time of the slowest rank, mean of runs ± one standard deviation; the first epoch of a run is warm-up.
 speedup: reference time / arm time at the same global batch, paired by seed. efficiency: speedup over one worker alone / workers.
 
-ddp 2 x 1, gloo trains 0.81 times as fast as the best single process (baseline, 2 threads) (95 % CI 0.79 to 0.83, n = 3 seeds).
+ddp 2 x 1, gloo is 0.81 times as fast as baseline, 2 threads, the best single process (95 % CI 0.79 to 0.83, n = 3 seeds).
 Test accuracy 98.00 % against 99.00 %: difference -1.00 points (95 % CI -1.00 to -1.00, n = 3 seeds)."""
 
 
@@ -229,7 +229,7 @@ def test_noise_larger_than_the_effect_is_no_difference(tmp_path: Path) -> None:
     )
 
     said = report.format_report(loaded, results)
-    assert "No measurable difference: ddp 2 x 1, gloo trains" in said
+    assert "No measurable difference: ddp 2 x 1, gloo is" in said
     assert "baseline, 2 threads: epoch times vary by 20%" in said
 
 

@@ -129,15 +129,14 @@ def _efficiency(result: ArmResult) -> str:
 
 
 def _speed_sentence(parallel: ArmResult, reference: ArmResult) -> str:
-    one, other = parallel.arm.label, f"the best single process ({reference.arm.label})"
+    one, other = parallel.arm.label, f"{reference.arm.label}, the best single process"
     if parallel.speedup is None:
         return f"Speedup not measured: {one} and {reference.arm.label} share no seed; run the same seeds in both."
-    value, said = parallel.speedup.value, interval(parallel.speedup)
-    if parallel.speedup.low is not None and parallel.speedup.high is not None:
-        if parallel.speedup.low <= 1 <= parallel.speedup.high:
-            return f"No measurable difference: {one} trains {value:.2f} times as fast as {other} ({said})."
-        return f"{one} trains {value:.2f} times as fast as {other} ({said})."
-    return f"{one} trained {value:.2f} times as fast as {other} in one run each ({said})."
+    said = f"{parallel.speedup.value:.2f} times as fast as {other} ({interval(parallel.speedup)})."
+    low, high = parallel.speedup.low, parallel.speedup.high
+    if low is None or high is None:
+        return f"{one} was {said}"
+    return f"No measurable difference: {one} is {said}" if low <= 1 <= high else f"{one} is {said}"
 
 
 def _accuracy_sentence(parallel: ArmResult, reference: ArmResult) -> str:

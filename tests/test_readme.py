@@ -1,0 +1,45 @@
+"""The README shows what the commands print, and points at what is there."""
+
+import re
+import subprocess
+import sys
+
+import pytest
+
+from tests.conftest import PROJECT
+
+README = (PROJECT / "README.md").read_text()
+
+
+@pytest.mark.slow
+def test_every_block_is_real_output() -> None:
+    done = subprocess.run(
+        [sys.executable, "docs/refresh.py", "--check"], cwd=PROJECT, capture_output=True, text=True, check=False
+    )
+
+    assert done.returncode == 0, done.stderr
+    assert README.count("<!-- output of: ") >= 3
+
+
+def test_links_and_paths_lead_somewhere() -> None:
+    targets = re.findall(r"\]\((?!http)([^)#]+)\)", README) + re.findall(r"`((?:ddpbench|tests|docs)/[\w./]*)`", README)
+
+    assert len(targets) > 8
+    assert [target for target in targets if not (PROJECT / target).exists()] == []
+
+
+def test_the_example_was_measured_from_a_commit_on_one_machine() -> None:
+    from ddpbench.judge import study
+
+    example = study.load([PROJECT / "docs/example"])
+
+    assert len({record.seed for record in example.records}) >= 3
+    assert example.left_out == []
+    assert all(record.environment.commit and "dirty" not in record.environment.commit for record in example.records)
+
+
+def test_the_first_screen_has_the_question_the_commands_the_output_and_the_chart() -> None:
+    screen = README.split("## ")[0]
+
+    for shown in ("Does data-parallel training pay", "bash launch.sh test", "times as fast as", "comparison.png"):
+        assert shown in screen
