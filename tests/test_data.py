@@ -47,6 +47,13 @@ def test_an_epoch_uses_no_sample_twice_and_drops_only_the_partial_batch(size: in
     assert len(used) == len(set(used)) == 96 == ranks(size)[0].samples
 
 
+@pytest.mark.parametrize("size", [2, 3, 4])
+def test_the_order_that_ranks_share_is_not_padded(size: int) -> None:
+    shared = [number for batches in ranks(size, train=103) for number in batches._sampler]
+
+    assert len(shared) == len(set(shared))
+
+
 def test_every_epoch_and_every_seed_has_an_order_of_its_own() -> None:
     orders = [global_steps(2, epoch, seed=seed) for epoch in (1, 2) for seed in (0, 1)]
 

@@ -13,6 +13,7 @@ from pathlib import Path
 import psutil
 import pytest
 
+from ddpbench.environment import usable_cores
 from ddpbench.record import read_record
 from tests.conftest import PROJECT
 
@@ -65,28 +66,18 @@ def test_ranks_leave_cleanly_every_time(tmp_path: Path, run_script: Run) -> None
 
 
 def test_threads_are_the_cores_of_a_rank_whatever_torchrun_sets(tmp_path: Path, run_script: Run) -> None:
-    run = ("taskset", "--cpu-list", "0", "torchrun", "--nproc_per_node=2", "ddp_train.py", *SYNTHETIC)
-    assert run_script(*run, "--results", tmp_path / "pinned").returncode == 0
-    assert (
-        run_script(
-            "torchrun",
-            "--nproc_per_node=2",
-            "ddp_train.py",
-            *SYNTHETIC,
-            "--threads",
-            "3",
-            "--results",
-            tmp_path / "told",
-        ).returncode
-        == 0
-    )
-    alone = run_script(
-        "python", "baseline_train.py", *SYNTHETIC, "--results", tmp_path / "alone", env={"OMP_NUM_THREADS": "1"}
-    )
-    assert alone.returncode == 0
+    torchrun, one_thread = ("torchrun", "--nproc_per_node"), {"OMP_NUM_THREADS": "1"}
+    for name, command, env in (
+        ("alone", ("python", "baseline_train.py"), one_thread),
+        ("one rank", (*torchrun, "1", "ddp_train.py"), one_thread),
+        ("pinned", ("taskset", "--cpu-list", "0", *torchrun, "2", "ddp_train.py"), {}),
+        ("told", (*torchrun, "2", "ddp_train.py", "--threads", "3"), {}),
+    ):
+        done = run_script(*command, *SYNTHETIC, "--results", tmp_path / name, env=env)
+        assert done.returncode == 0, done.stderr
 
     threads = {path.parent.name: read_record(path).threads_per_rank for path in tmp_path.glob("*/*.json")}
-    assert threads == {"pinned": 1, "told": 3, "alone": len(psutil.Process().cpu_affinity())}
+    assert threads == {"alone": usable_cores(), "one rank": usable_cores(), "pinned": 1, "told": 3}
 
 
 def test_data_parallel_says_that_it_needs_gpus(tmp_path: Path, run_script: Run) -> None:
