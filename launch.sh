@@ -26,10 +26,11 @@ Flags, passed on to both training scripts (defaults: python baseline_train.py --
 Environment
   SEEDS="0 1 2"            one run of every arm for each seed
   WORLD_SIZES="2 4"        ranks of the ddp arms; default: every GPU, or up to four ranks sharing the cores
+  Relative folders are taken from the folder of launch.sh.
 
 Set-up uses the current Python environment if it has all that pyproject.toml asks for, else it makes .venv.
 The original experiment: bash launch.sh --model mlp --global-batch 16 --epochs 10
-Exit codes: 0 done, 2 bad input, 5 the loss is no number, 128+n stopped by signal n, else a run failed.
+Exit codes: 0 done, 2 bad input, 128+n stopped by signal n, else a run failed (5: its loss is no number).
 TEXT
 }
 
@@ -40,12 +41,13 @@ set_up() { # set_up [dev]
   local missing
   for python in python3 .venv/bin/python; do
     command -v "$python" >/dev/null || continue
-    missing=$("$python" -m ddpbench.needs "$@") || exit 2
+    missing=$("$python" -m ddpbench.needs "$@") || continue
     [[ -n $missing ]] || return 0
   done
   command -v python3 >/dev/null || { say "python3 is not installed; install Python 3.10 or later"; exit 2; }
   if [[ ! -x .venv/bin/python ]]; then
-    say "making .venv (the current environment lacks: $(python3 -m ddpbench.needs "$@" | paste -sd' '))"
+    missing=$(python3 -m ddpbench.needs "$@") || exit 2
+    say "making .venv (the current environment lacks: ${missing//$'\n'/ })"
     python3 -m venv .venv || { rm -rf .venv; say "python3 cannot make .venv; on Debian: apt-get install python3-venv"; exit 2; }
   fi
   python=.venv/bin/python
@@ -67,7 +69,7 @@ train() {
 }
 
 stop() { # stop CODE
-  trap '' INT TERM
+  trap '' HUP INT TERM
   [[ -z $child ]] || { kill -TERM "$child" 2>/dev/null && wait "$child" 2>/dev/null || true; }
   say "stopped; finished runs are in ${results:-results}: python compare.py ${results:-results}"
   exit "$1"
@@ -79,20 +81,24 @@ ddp() { # ddp RANKS THREADS FLAGS...
   place=$(mktemp -d "$private/XXXXXXXX")
   OMP_NUM_THREADS=$2 TORCH_DISABLE_SHARE_RDZV_TCP_STORE=1 train "$python" -m torch.distributed.run \
     --nproc-per-node "$1" --rdzv-backend c10d --rdzv-endpoint "$place/rendezvous" --rdzv-conf store_type=file \
-    --rdzv-id "${place##*/}" --local-addr 127.0.0.1 --log-dir "$place" --signals-to-handle SIGTERM \
+    --rdzv-id "${place##*/}" --local-addr 127.0.0.1 --log-dir "$place" --signals-to-handle SIGTERM,SIGHUP \
     ddp_train.py --threads "$2" "${@:3}"
 }
 
-case ${1-} in
-  -h | --help) usage; exit 0 ;;
-  test) set_up dev; exec "$python" -m pytest "${@:2}" ;;
-esac
+if [[ ${1-} == test ]]; then
+  set_up dev
+  exec "$python" -m pytest "${@:2}"
+fi
+for word in "$@"; do
+  [[ $word != -h && $word != --help ]] || { usage; exit 0; }
+done
 
 set_up
 plan=$("$python" -m ddpbench.plan "${SEEDS-0 1 2}" "${WORLD_SIZES-}" "$@")
 { read -r results; read -r global_batch; mapfile -t runs; } <<<"$plan"
 private=$(mktemp -d)
 trap 'rm -rf "$private"' EXIT
+trap 'stop 129' HUP
 trap 'stop 130' INT
 trap 'stop 143' TERM
 

@@ -31,9 +31,11 @@ class TrainConfig:
     global_batch: int = flag(256, "samples per optimizer step, summed over ranks")
     lr: float | None = flag(None, "peak learning rate (default: the recipe's for this model and optimizer)")
     optimizer: Literal["adamw", "sgd"] = flag("adamw", "optimizer")
-    schedule: Literal["one-cycle", "constant"] = flag("one-cycle", "learning rate over the run")
+    schedule: Literal["one-cycle", "constant"] = flag(
+        "one-cycle", "learning rate over the run; one-cycle also cycles momentum, as torch's OneCycleLR does"
+    )
     precision: Literal["fp32", "bf16", "fp64"] = flag("fp32", "bf16 is autocast; fp64 is for proofs")
-    channels_last: bool = flag(True, "memory layout of images and convolutions")
+    channels_last: bool = flag(True, "memory layout of convolution weights")
     seed: int = flag(0, "decides weights and sample order")
     device: Literal["auto", "cpu", "cuda"] = flag("auto", "where to train; auto takes CUDA when there is a GPU")
     threads: int | None = flag(None, "CPU threads of one rank (default: usable cores / local ranks)")
@@ -51,6 +53,8 @@ class TrainConfig:
                 raise UserError(f"{flag_name(name)} must be at least 1, got {value}")
         if not 0 <= self.seed < 2**32:
             raise UserError(f"--seed must be between 0 and 2^32 - 1, got {self.seed}")
+        if self.data_parallel and self.precision == "bf16":
+            raise UserError("--data-parallel forgets bf16 in its threads and would train in fp16; use --precision fp32")
         if self.lr is not None and not (math.isfinite(self.lr) and self.lr > 0):
             raise UserError(f"--lr must be a finite number above 0, got {self.lr}")
 

@@ -2,7 +2,6 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from pathlib import Path
 
 import torch
 from torch import Tensor
@@ -101,12 +100,11 @@ class Batches:
         yield from zip(self.test_images[mine].split(batch), self.test_labels[mine].split(batch), strict=True)
 
 
-def _read(paths: dict[str, Path]) -> tuple[tuple[Tensor, Tensor], tuple[Tensor, Tensor]]:
+def _read(files: dict[str, bytes]) -> tuple[tuple[Tensor, Tensor], tuple[Tensor, Tensor]]:
     """Read IDX files that `fetch` has verified: a header of 4 bytes a dimension and 4 more, then raw bytes."""
 
     def idx(name: str, *shape: int) -> Tensor:
-        content = bytearray(paths[name].read_bytes())
-        return torch.frombuffer(content, dtype=torch.uint8, offset=4 + 4 * len(shape)).view(shape)
+        return torch.frombuffer(bytearray(files[name]), dtype=torch.uint8, offset=4 + 4 * len(shape)).view(shape)
 
     return (
         (idx("train-images-idx3-ubyte", -1, 28, 28), idx("train-labels-idx1-ubyte", -1)),

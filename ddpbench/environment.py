@@ -2,6 +2,7 @@
 
 import os
 import platform
+import re
 import subprocess
 import time
 from pathlib import Path
@@ -13,11 +14,16 @@ from ddpbench.record import Environment
 CGROUP = Path("/sys/fs/cgroup")
 
 
-def usable_cores(cgroup: Path = CGROUP) -> int:
+def usable_cores(cgroup: Path = CGROUP, membership: Path = Path("/proc/self/cgroup")) -> int:
     """Return the CPU cores this process may use: affinity, and the cgroup's quota rounded up."""
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else psutil.cpu_count() or 1
-    quota = _cgroup_quota(cgroup)
+    quota = _cgroup_quota(cgroup, membership.read_text() if membership.exists() else "")
     return cores if quota is None else max(1, min(cores, -int(-quota // 1)))
+
+
+def physical_cores() -> int:
+    """Return the cores of this machine, two threads of one core counted once."""
+    return psutil.cpu_count(logical=False) or psutil.cpu_count() or 1
 
 
 def describe() -> Environment:
@@ -25,6 +31,7 @@ def describe() -> Environment:
     import torch  # here, so that `usable_cores` costs no torch
 
     gpus = [torch.cuda.get_device_name(index) for index in range(torch.cuda.device_count())]
+    blas = re.search(r"BLAS_INFO=(\w+)", torch.__config__.show())
     return Environment(
         cpu_model=_cpu_model(),
         cpu_capability=torch.backends.cpu.get_cpu_capability(),
@@ -33,7 +40,7 @@ def describe() -> Environment:
         gpu_models=gpus,
         python=platform.python_version(),
         torch=str(torch.__version__),
-        blas="mkl" if torch.backends.mkl.is_available() else "openblas",
+        blas=blas.group(1) if blas else "unknown",
         system=f"{platform.system()} {platform.machine()}",
         load_1m=psutil.getloadavg()[0],
         commit=_commit(),
@@ -65,19 +72,29 @@ def alive_s(*, with_parent: bool) -> float:
     return time.time() - float(first.create_time())
 
 
-def _cgroup_quota(cgroup: Path) -> float | None:
-    """Return the cores a cgroup (v2, then v1) allows, None where there is no limit."""
+def _cgroup_quota(cgroup: Path, membership: str) -> float | None:
+    """Return the cores that this process's cgroup and all above it allow (v2 or v1); None without a limit."""
+    quotas = []
+    for line in membership.splitlines():
+        _, controllers, path = line.split(":", 2)
+        root = cgroup if controllers == "" else cgroup / "cpu"
+        if controllers == "" or "cpu" in controllers.split(","):
+            here = root / path.lstrip("/")
+            quotas += [_quota_of(place) for place in (here, *here.parents) if place.is_relative_to(root)]
+    limits = [quota for quota in quotas if quota is not None]
+    return min(limits, default=None)
+
+
+def _quota_of(place: Path) -> float | None:
+    """Return the cores one cgroup allows: cpu.max in v2, two files in v1."""
     try:
-        quota, period = (cgroup / "cpu.max").read_text().split()
+        if (place / "cpu.max").exists():
+            quota, period = (place / "cpu.max").read_text().split()
+        else:
+            quota, period = ((place / f"cpu.cfs_{name}_us").read_text().strip() for name in ("quota", "period"))
+        return None if quota in {"max", "-1"} else int(quota) / int(period)
     except (OSError, ValueError):
-        try:
-            quota = (cgroup / "cpu/cpu.cfs_quota_us").read_text().strip()
-            period = (cgroup / "cpu/cpu.cfs_period_us").read_text().strip()
-        except OSError:
-            return None
-    if quota in {"max", "-1"}:
         return None
-    return int(quota) / int(period)
 
 
 def _cpu_model() -> str:

@@ -15,6 +15,7 @@ import sys
 import tarfile
 import tempfile
 from collections.abc import Callable
+from http.client import HTTPException
 from pathlib import Path
 
 from filelock import FileLock
@@ -48,8 +49,8 @@ class SourceError(Exception):
     """One source could not help; the next is tried."""
 
 
-def ensure(dataset: str, data_dir: Path) -> dict[str, Path]:
-    """Return the verified raw files of `dataset` by name, fetching what is missing.
+def ensure(dataset: str, data_dir: Path) -> dict[str, bytes]:
+    """Return the verified content of the raw files of `dataset` by name, fetching what is missing.
 
     Raises UserError when a file present is not the file expected, or when no source has it.
     """
@@ -60,9 +61,7 @@ def ensure(dataset: str, data_dir: Path) -> dict[str, Path]:
         with FileLock(data_dir / ".lock"):
             if not all(path.exists() for path in paths.values()):  # another process may have fetched meanwhile
                 _fetch(dataset, data_dir, paths)
-    for name, path in paths.items():
-        verify(path, *FILES[dataset][name])
-    return paths
+    return {name: verify(path, *FILES[dataset][name]) for name, path in paths.items()}
 
 
 def verify(path: Path, sha256: str, size_bytes: int) -> bytes:
@@ -108,8 +107,8 @@ def _from_torchvision(dataset_class: str) -> Callable[[Path], Path]:
         try:
             with contextlib.redirect_stdout(io.StringIO()):  # its own bar goes to stderr and stays
                 getattr(datasets, dataset_class)(str(staging), download=True)
-        except (OSError, RuntimeError) as problem:
-            raise SourceError(str(problem).strip().splitlines()[-1]) from problem
+        except (OSError, EOFError, RuntimeError, HTTPException) as problem:
+            raise SourceError(" ".join(str(problem).split()) or type(problem).__name__) from problem
         finally:
             socket.setdefaulttimeout(before)
         return staging / dataset_class / "raw"

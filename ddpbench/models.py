@@ -37,7 +37,7 @@ def dtype(cfg: TrainConfig) -> torch.dtype:
 
 
 def memory_format(cfg: TrainConfig) -> torch.memory_format:
-    """Return the layout of images and of convolution weights."""
+    """Return the layout of convolution weights; an image of one channel has the same bytes in either."""
     return torch.channels_last if cfg.channels_last else torch.contiguous_format
 
 

@@ -6,6 +6,8 @@ python -m ddpbench.needs dev    and what its tests need
 Runs before anything is installed, on any Python: standard library only.
 """
 
+from __future__ import annotations  # an older Python must reach the line that refuses it
+
 import re
 import sys
 from importlib.metadata import PackageNotFoundError, version

@@ -15,7 +15,7 @@ from pathlib import Path
 import torch
 from torch.nn import functional as F  # noqa: N812 - the field's name for it
 
-from ddpbench import config, data, environment, errors, models, optim, progress, world
+from ddpbench import config, data, engine, environment, errors, fetch, models, optim, progress, world
 from ddpbench.config import TrainConfig
 from ddpbench.errors import UserError
 from ddpbench.files import require_writable
@@ -31,6 +31,7 @@ PROBE_STEPS = 8
 
 def main() -> None:
     """Check everything, say the plan, and hand it to launch.sh."""
+    start_s = environment.alive_s(with_parent=False)  # what every run pays before it can load its data
     seeds_text, sizes_text, *flags = sys.argv[1:]
     cfg = config.parse(flags, doc="Flags that reach both training scripts.", refuse=ARM_FLAGS)
     seeds = numbers("SEEDS", seeds_text or "none", at_least=0)
@@ -41,8 +42,16 @@ def main() -> None:
     for size in sizes:
         world.check(cfg, size, size)
     require_writable(cfg.results)
+    for seed in seeds:
+        replace(cfg, seed=seed)  # refuses what a run would refuse
+    if cfg.dataset != "synthetic":
+        fetch.ensure(cfg.dataset, cfg.data_dir)
+    begin = time.perf_counter()
     images = data.load(cfg)
+    start_s += time.perf_counter() - begin
     arms = study_arms(sizes, cores, gpus, world.resolve_comm(cfg))
+    if cfg.precision == "bf16":  # nn.DataParallel's threads forget the type of autocast
+        arms = [arm for arm in arms if arm.kind != "data_parallel"]
     runs = interleave(arms, seeds)
     folder = new_folder(cfg.results)
 
@@ -52,7 +61,10 @@ def main() -> None:
         f"global batch {cfg.global_batch}, {plural(cfg.epochs, 'epoch')}, seeds {' '.join(map(str, seeds))}"
     )
     say(f"plan: {' | '.join(arm.label for arm in arms)}")
-    total_s = len(seeds) * sum(estimate_s(arm, cfg, len(images.train.labels), len(images.test.labels)) for arm in arms)
+    if not gpus and max(sizes) > cores:
+        say(f"caution: {max(sizes)} ranks take turns on {plural(cores, 'core')}; use WORLD_SIZES of at most {cores}")
+    sizes_of_data = len(images.train.labels), len(images.test.labels)
+    total_s = len(seeds) * sum(estimate_s(arm, cfg, start_s, *sizes_of_data) for arm in arms)
     say(f"{plural(len(runs), 'run')}, about {minutes(total_s)}")
     print(folder)
     print(cfg.global_batch)
@@ -88,7 +100,8 @@ def study_arms(sizes: Sequence[int], cores: int, gpus: int, comm: Comm) -> list[
     """Return the arms of a study: single processes, nn.DataParallel where there are GPUs, DDP and its control."""
     per_rank = [max(1, cores // size) for size in sizes]
     # On CPUs one worker's threads, so that efficiency is measured, and every core, so that the reference is fair.
-    threads = per_rank[:1] if gpus else sorted({1, cores, *per_rank})
+    # Physical cores too: a second thread on a core often slows one process down.
+    threads = per_rank[:1] if gpus else sorted({1, cores, min(cores, environment.physical_cores()), *per_rank})
     arms = [Arm("baseline", 1, count, None) for count in threads]
     if gpus:
         arms.append(Arm("data_parallel", 1, threads[0], None))
@@ -104,7 +117,7 @@ def interleave(arms: Sequence[Arm], seeds: Sequence[int]) -> list[tuple[int, Arm
     return [(seed, arms[(turn + k) % len(arms)]) for turn, seed in enumerate(seeds) for k in range(len(arms))]
 
 
-def estimate_s(arm: Arm, cfg: TrainConfig, num_train: int, num_test: int) -> float:
+def estimate_s(arm: Arm, cfg: TrainConfig, start_s: float, num_train: int, num_test: int) -> float:
     """Estimate one run's seconds, from a few timed steps of one rank's work in this process."""
     device = torch.device(world.resolve_device(cfg))
     torch.set_num_threads(arm.threads_per_rank)
@@ -112,8 +125,8 @@ def estimate_s(arm: Arm, cfg: TrainConfig, num_train: int, num_test: int) -> flo
     if arm.world_size > 1 and not arm.is_control:
         step_s += COMM_STEP_S
     test_s = step_s / 3 * num_test / cfg.global_batch  # forward only
-    start_s = environment.alive_s(with_parent=False) * (2 if arm.kind == "ddp" else 1)  # torchrun starts Python twice
-    return start_s + cfg.epochs * (step_s * (num_train // cfg.global_batch) + test_s)
+    starts = 2 if arm.kind == "ddp" else 1  # torchrun imports torch, and then each rank does
+    return starts * start_s + cfg.epochs * (step_s * (num_train // cfg.global_batch) + test_s)
 
 
 def probe_step_s(cfg: TrainConfig, batch: int, device: torch.device) -> float:
@@ -125,7 +138,8 @@ def probe_step_s(cfg: TrainConfig, batch: int, device: torch.device) -> float:
     steps_s = []
     for _ in range(2 * PROBE_STEPS):
         begin = time.perf_counter()
-        loss = F.cross_entropy(net(images), labels)
+        with engine.autocast(cfg, device):
+            loss = F.cross_entropy(net(images), labels)
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()

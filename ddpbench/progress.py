@@ -78,7 +78,7 @@ def say_start(record: Record) -> None:
         f"{arm_of(record).label}: device {settings.device}, {settings.model} ({record.parameters:,} parameters), "
         f"{settings.dataset}, global batch {settings.global_batch}, seed {record.seed}"
     )
-    if record.kind == "data_parallel" and len(record.environment.gpu_models) < 2:
+    if record.kind == "data_parallel" and (settings.device == "cpu" or len(record.environment.gpu_models) < 2):
         _say("nn.DataParallel splits batches over GPUs; with fewer than two it changes nothing but adds overhead")
 
 

@@ -136,8 +136,9 @@ class RunLog:
         return values
 
     def _peak_device_bytes(self) -> int:
-        on_gpu = self._here.device.type == "cuda"
-        return torch.cuda.max_memory_allocated(self._here.device) if on_gpu else 0
+        """Return the most memory held on one GPU; nn.DataParallel holds several. 0 on CPU, recorded as None."""
+        gpus = range(torch.cuda.device_count()) if self._here.device.type == "cuda" else ()
+        return max((torch.cuda.max_memory_allocated(gpu) for gpu in gpus), default=0)
 
 
 def _unused(folder: Path, name: str) -> Path:

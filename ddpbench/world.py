@@ -99,8 +99,10 @@ def run(main: Callable[[], object]) -> None:
 
 
 def solo(cfg: TrainConfig) -> World:
-    """Be a world of one."""
+    """Be a world of one. Raises UserError for a device that is not there."""
     device = torch.device("cuda", 0) if resolve_device(cfg) == "cuda" else torch.device("cpu")
+    if cfg.data_parallel and device.type == "cpu" and torch.cuda.is_available():
+        raise UserError("--data-parallel takes every GPU and cannot train with --device cpu beside them; leave one out")
     torch.set_num_threads(cfg.threads or environment.usable_cores())
     return World(rank=0, size=1, local_size=1, device=device, comm=None)
 
@@ -121,7 +123,8 @@ def join(cfg: TrainConfig) -> World:
     if on_gpu:
         torch.cuda.set_device(device)
     if size == local_size:
-        os.environ["GLOO_SOCKET_IFNAME"] = "lo"  # one machine: gradients stay on loopback
+        # One machine: gradients and the libraries' own greetings stay on loopback.
+        os.environ["GLOO_SOCKET_IFNAME"] = os.environ["NCCL_SOCKET_IFNAME"] = "lo"
     torch.set_num_threads(cfg.threads or max(1, environment.usable_cores() // local_size))
     return World(rank=rank, size=size, local_size=local_size, device=device, comm=resolve_comm(cfg))
 

@@ -17,6 +17,8 @@ from ddpbench import environment
         ({"cpu.max": "150000 100000"}, 2),
         ({"cpu.max": "50000 100000"}, 1),
         ({"cpu.max": "max 100000"}, None),
+        ({"job/step/cpu.max": "max 100000", "job/cpu.max": "300000 100000"}, 3),
+        ({"cpu/job/cpu.cfs_quota_us": "200000", "cpu/job/cpu.cfs_period_us": "100000"}, 2),
         ({"cpu/cpu.cfs_quota_us": "100000", "cpu/cpu.cfs_period_us": "100000"}, 1),
         ({"cpu/cpu.cfs_quota_us": "-1", "cpu/cpu.cfs_period_us": "100000"}, None),
         ({}, None),
@@ -27,10 +29,13 @@ def test_cores_are_those_the_process_may_use(
 ) -> None:
     monkeypatch.setattr(os, "sched_getaffinity", lambda _: set(range(7)))
     for name, content in files.items():
-        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).parent.mkdir(exist_ok=True, parents=True)
         (tmp_path / name).write_text(content)
 
-    assert environment.usable_cores(tmp_path) == (cores or 7)
+    membership = tmp_path / "membership"
+    membership.write_text("4:cpu,cpuacct:/job\n1:name=systemd:/x\n0::/job/step\n")
+
+    assert environment.usable_cores(tmp_path, membership) == (cores or 7)
 
 
 def test_affinity_counts(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

@@ -55,7 +55,7 @@ def test_speedup_is_against_the_reference_and_efficiency_against_one_worker(tmp_
     assert parallel.speedup.value == pytest.approx(4 / 5)
     assert parallel.efficiency is not None
     assert parallel.efficiency.value == pytest.approx(6 / 5 / 2)
-    assert parallel.samples_per_s == pytest.approx(59_904 / 5)
+    assert parallel.samples_per_s.value == pytest.approx(59_904 / 5)
 
 
 def test_the_first_epoch_is_warm_up_unless_it_is_the_only_one() -> None:
@@ -208,13 +208,13 @@ GOLDEN = """\
 Test CPU, 2 cores, 8 GiB, no GPU, torch 2.14.1, cpu
 mnist, cnn (56,826 parameters), global batch 256, 3 epochs, adamw one-cycle lr 0.01, fp32, channels last
 
-                              epoch s   samples/s    speedup (95 % CI)   efficiency   test accuracy   runs
-baseline, 1 thread        6.06 ± 0.06       9,886   0.67 (0.67 - 0.67)            -         99.00 %      3
-baseline, 2 threads       4.04 ± 0.04      14,829         1, reference            -         99.00 %      3
-ddp 2 x 1, gloo           5.00 ± 0.00      11,981   0.81 (0.79 - 0.83)         61 %         98.00 %      3
-ceiling 2 x 1 (no comm)   3.00 ± 0.00      19,968   1.35 (1.31 - 1.38)        101 %               -      3
+                              epoch s      samples/s    speedup (95 % CI)   efficiency (95 % CI)    test accuracy   n
+baseline, 1 thread        6.06 ± 0.06     9,886 ± 98   0.67 (0.67 - 0.67)                      -   99.00 ± 0.00 %   3
+baseline, 2 threads       4.04 ± 0.04   14,829 ± 147         1, reference                      -   99.00 ± 0.00 %   3
+ddp 2 x 1, gloo           5.00 ± 0.00     11,981 ± 0   0.81 (0.79 - 0.83)        61% (59% - 62%)   98.00 ± 0.00 %   3
+ceiling 2 x 1 (no comm)   3.00 ± 0.00     19,968 ± 0   1.35 (1.31 - 1.38)      101% (99% - 104%)                -   3
 
-epoch s: training time of the slowest rank, mean of runs ± one standard deviation; the first epoch of a run is warm-up.
+n: runs; ±: one standard deviation of runs. epoch s: training time of the slowest rank; the first epoch of a run is warm-up.
 speedup: reference time / arm time at the same global batch, paired by seed. efficiency: speedup over one worker alone / workers.
 
 ddp 2 x 1, gloo is 0.81 times as fast as baseline, 2 threads, the best single process (95 % CI 0.79 to 0.83, n = 3 seeds).

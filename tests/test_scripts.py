@@ -229,7 +229,7 @@ def study_at_its_ddp_run(tmp_path: Path) -> Iterator[tuple[subprocess.Popen[str]
     process.communicate()
 
 
-@pytest.mark.parametrize(("stop", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+@pytest.mark.parametrize(("stop", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGHUP, 129)])
 def test_a_stopped_study_keeps_its_finished_runs_and_leaves_no_process(
     stop: signal.Signals,
     code: int,
@@ -237,8 +237,8 @@ def test_a_stopped_study_keeps_its_finished_runs_and_leaves_no_process(
     tmp_path: Path,
 ) -> None:
     process, started = study_at_its_ddp_run
-    if stop == signal.SIGINT:
-        os.killpg(process.pid, stop)  # Ctrl-C
+    if stop != signal.SIGTERM:
+        os.killpg(process.pid, stop)  # Ctrl-C, or a terminal that closes
     else:
         process.send_signal(stop)
     _, said = process.communicate(timeout=60)

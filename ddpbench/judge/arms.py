@@ -18,10 +18,12 @@ class ArmResult:
     is_reference: bool
     epoch_s: Estimate
     epoch_sd_s: float | None
-    samples_per_s: float
+    samples_per_s: Estimate
+    samples_per_s_sd: float | None
     speedup: Estimate | None  # reference time / this arm's time
     efficiency: Estimate | None  # speedup over the one-worker arm / number of workers
     accuracy: Estimate
+    accuracy_sd: float | None
     accuracy_gain: Estimate | None  # this arm's accuracy less the reference's
 
 
@@ -64,6 +66,8 @@ def reference_of(results: Sequence[ArmResult]) -> ArmResult:
 def _judge_arm(arm: Arm, by_arm: dict[Arm, list[Record]], reference: Arm) -> ArmResult:
     runs = by_arm[arm]
     times = [run_epoch_s(run) for run in runs]
+    speeds = [counted_epochs(run)[0].samples / run_epoch_s(run) for run in runs]
+    accuracies = [run.epochs[-1].test_accuracy for run in runs]
     one_worker = _one_worker(arm, by_arm)
     over_one = _speedup(by_arm[one_worker], runs) if one_worker else None
     return ArmResult(
@@ -72,10 +76,12 @@ def _judge_arm(arm: Arm, by_arm: dict[Arm, list[Record]], reference: Arm) -> Arm
         is_reference=arm == reference,
         epoch_s=mean(times),
         epoch_sd_s=deviation(times),
-        samples_per_s=fmean(counted_epochs(run)[0].samples / run_epoch_s(run) for run in runs),
+        samples_per_s=mean(speeds),
+        samples_per_s_sd=deviation(speeds),
         speedup=None if arm == reference else _speedup(by_arm[reference], runs),
         efficiency=_scaled(over_one, 1 / arm.world_size) if over_one else None,
-        accuracy=mean([run.epochs[-1].test_accuracy for run in runs]),
+        accuracy=mean(accuracies),
+        accuracy_sd=deviation(accuracies),
         accuracy_gain=None if arm == reference or arm.is_control else _accuracy_gain(by_arm[reference], runs),
     )
 
@@ -89,7 +95,8 @@ def _one_worker(arm: Arm, by_arm: dict[Arm, list[Record]]) -> Arm | None:
         return None
     on_gpu = by_arm[arm][0].settings.device == "cuda"
     singles = [other for other in by_arm if other.kind == "baseline"]
-    return next((other for other in singles if on_gpu or other.threads_per_rank == arm.threads_per_rank), None)
+    able = [other for other in singles if on_gpu or other.threads_per_rank == arm.threads_per_rank]
+    return min(able, key=lambda other: fmean(map(run_epoch_s, by_arm[other])), default=None)
 
 
 def _by_seed(runs: Sequence[Record]) -> dict[int, list[Record]]:

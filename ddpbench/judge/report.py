@@ -9,7 +9,7 @@ from ddpbench.judge.study import Study
 from ddpbench.record import Record, plural
 
 NOT_MEASURED = "not measured"
-HEADINGS = ("", "epoch s", "samples/s", "speedup (95 % CI)", "efficiency", "test accuracy", "runs")
+HEADINGS = ("", "epoch s", "samples/s", "speedup (95 % CI)", "efficiency (95 % CI)", "test accuracy", "n")
 
 
 def format_report(study: Study, results: Sequence[ArmResult]) -> str:
@@ -60,7 +60,7 @@ def format_legend(results: Sequence[ArmResult]) -> str:
     one_epoch = all(len(run.epochs) == 1 for result in results for run in result.runs)
     warm_up = "the only epoch counts, warm-up and all" if one_epoch else "the first epoch of a run is warm-up"
     return (
-        f"epoch s: training time of the slowest rank, mean of runs ± one standard deviation; {warm_up}.\n"
+        f"n: runs; ±: one standard deviation of runs. epoch s: training time of the slowest rank; {warm_up}.\n"
         "speedup: reference time / arm time at the same global batch, paired by seed. "
         "efficiency: speedup over one worker alone / workers."
     )
@@ -102,16 +102,21 @@ def interval(estimate: Estimate) -> str:
 
 
 def _cells(result: ArmResult) -> tuple[str, ...]:
-    spread = "" if result.epoch_sd_s is None else f" ± {result.epoch_sd_s:.2f}"
+    accuracy_sd = None if result.accuracy_sd is None else 100 * result.accuracy_sd
     return (
         result.arm.label,
-        f"{result.epoch_s.value:.2f}{spread}",
-        f"{result.samples_per_s:,.0f}",
+        _with_spread(f"{result.epoch_s.value:.2f}", result.epoch_sd_s, ".2f"),
+        _with_spread(f"{result.samples_per_s.value:,.0f}", result.samples_per_s_sd, ",.0f"),
         "1, reference" if result.is_reference else _speedup(result.speedup),
         _efficiency(result),
-        "-" if result.arm.is_control else percent(result.accuracy),
+        "-" if result.arm.is_control else _with_spread(f"{100 * result.accuracy.value:.2f}", accuracy_sd, ".2f") + " %",
         str(len(result.runs)),
     )
+
+
+def _with_spread(value: str, spread: float | None, form: str) -> str:
+    """Return `value ± spread`; a single run has no spread."""
+    return value if spread is None else f"{value} ± {spread:{form}}"
 
 
 def _speedup(estimate: Estimate | None) -> str:
@@ -125,7 +130,10 @@ def _speedup(estimate: Estimate | None) -> str:
 def _efficiency(result: ArmResult) -> str:
     if result.arm.kind != "ddp":
         return "-"
-    return f"{result.efficiency.value * 100:.0f} %" if result.efficiency else NOT_MEASURED
+    if result.efficiency is None:
+        return NOT_MEASURED
+    value, low, high = result.efficiency.value, result.efficiency.low, result.efficiency.high
+    return f"{value:.0%}" if low is None or high is None else f"{value:.0%} ({low:.0%} - {high:.0%})"
 
 
 def _speed_sentence(parallel: ArmResult, reference: ArmResult) -> str:
