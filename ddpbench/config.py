@@ -15,6 +15,10 @@ from ddpbench.record import Settings
 RECIPE_LR = {("cnn", "adamw"): 0.01, ("cnn", "sgd"): 0.2, ("mlp", "adamw"): 0.002, ("mlp", "sgd"): 0.1}
 
 
+# Epochs: data.EPOCHS_APART keeps the sample orders of seeds apart. Threads: more only crash torch.
+MOST = {"epochs": 999_999, "global_batch": 2**31, "threads": 1_024}
+
+
 def flag(default: Any, help: str) -> Any:
     """Declare a field of TrainConfig together with its line of --help."""
     return field(default=default, metadata={"help": help})
@@ -47,10 +51,12 @@ class TrainConfig:
 
     def __post_init__(self) -> None:
         """Raise UserError for a number that no run could use."""
-        for name in ("epochs", "global_batch", "threads"):
+        for name, most in MOST.items():
             value = getattr(self, name)
             if value is not None and value < 1:
                 raise UserError(f"{flag_name(name)} must be at least 1, got {value}")
+            if value is not None and value > most:
+                raise UserError(f"{flag_name(name)} must be at most {most:,}, got {value:,}")
         if not 0 <= self.seed < 2**32:
             raise UserError(f"--seed must be between 0 and 2^32 - 1, got {self.seed}")
         if self.data_parallel and self.precision == "bf16":

@@ -113,8 +113,10 @@ def join(cfg: TrainConfig) -> World:
     Raises UserError when torchrun did not start us, or when this configuration cannot run at this world size.
     """
     try:
-        names = ("RANK", "WORLD_SIZE", "LOCAL_RANK", "LOCAL_WORLD_SIZE")
-        rank, size, local_rank, local_size = (int(os.environ[name]) for name in names)
+        names = ("RANK", "WORLD_SIZE", "LOCAL_RANK", "LOCAL_WORLD_SIZE", "MASTER_PORT")
+        rank, size, local_rank, local_size, _ = (int(os.environ[name]) for name in names)
+        if not (0 <= local_rank <= rank < size and local_rank < local_size <= size):
+            raise ValueError
     except (KeyError, ValueError):
         raise UserError("torchrun did not start this; use: torchrun --nproc_per_node=N ddp_train.py") from None
     check(cfg, size, local_size)

@@ -29,6 +29,8 @@ def test_flags_reach_their_fields() -> None:
         (["--epochs", "-2"], "--epochs must be at least 1, got -2"),
         (["--epochs", "1.5"], "--epochs: invalid int value: '1.5'"),
         (["--global-batch", "0"], "--global-batch must be at least 1, got 0"),
+        (["--threads", "99999999999999999999"], "--threads must be at most 1,024, got 99,999,999,999,999,999,999"),
+        (["--epochs", "1000000"], "--epochs must be at most 999,999, got 1,000,000"),
         (["--threads", "0"], "--threads must be at least 1, got 0"),
         (["--seed", "-1"], "--seed must be between 0 and 2^32 - 1, got -1"),
         (["--lr", "nan"], "--lr must be a finite number above 0, got nan"),

@@ -127,6 +127,24 @@ def test_a_script_refuses_in_one_line(command: list[str], said: str, run_script:
 
 
 @pytest.mark.parametrize(
+    "env",
+    [
+        {"RANK": "x", "WORLD_SIZE": "1", "LOCAL_RANK": "0", "LOCAL_WORLD_SIZE": "1", "MASTER_PORT": "1"},
+        {"RANK": "2", "WORLD_SIZE": "1", "LOCAL_RANK": "0", "LOCAL_WORLD_SIZE": "1", "MASTER_PORT": "1"},
+        {"RANK": "0", "WORLD_SIZE": "0", "LOCAL_RANK": "0", "LOCAL_WORLD_SIZE": "0", "MASTER_PORT": "1"},
+        {"RANK": "0", "WORLD_SIZE": "1", "LOCAL_RANK": "0", "LOCAL_WORLD_SIZE": "1"},
+    ],
+    ids=str,
+)
+def test_a_stale_environment_is_no_torchrun(env: dict[str, str], run_script: Run) -> None:
+    done = run_script(sys.executable, "ddp_train.py", "--dataset", "synthetic", env=env)
+
+    assert done.returncode == 2
+    assert done.stderr.startswith("ddp_train.py: torchrun did not start this")
+    assert done.stderr.count("\n") == 1
+
+
+@pytest.mark.parametrize(
     ("flags", "env", "said"),
     [
         (["--model", "vgg"], {}, "--model: invalid choice: 'vgg'"),

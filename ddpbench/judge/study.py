@@ -6,7 +6,7 @@ from pathlib import Path
 
 from ddpbench.errors import UserError
 from ddpbench.judge import fairness
-from ddpbench.record import Record, arm_of, read_record
+from ddpbench.record import Record, arm_of, plural, read_record
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,7 +69,7 @@ def _complete(paths: Sequence[Path]) -> tuple[list[Record], list[str]]:
     left_out = [f"{path.name}: {record.status}" for path, record in records if record.status != "complete"]
     complete = [record for _, record in records if record.status == "complete"]
     if not complete:
-        raise UserError(f"no complete run among {len(records)} records; run again, or wait for it to end")
+        raise UserError(f"no complete run among {plural(len(records), 'record')}; run again, or wait for it to end")
     return complete, left_out
 
 
