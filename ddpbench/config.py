@@ -2,7 +2,7 @@
 
 import difflib
 import math
-from argparse import ArgumentParser, BooleanOptionalAction, RawDescriptionHelpFormatter
+from argparse import ArgumentParser, ArgumentTypeError, BooleanOptionalAction, RawDescriptionHelpFormatter
 from collections.abc import Mapping, Sequence
 from dataclasses import MISSING, dataclass, field, fields
 from pathlib import Path
@@ -130,7 +130,15 @@ def _kind(hint: Any, default: Any) -> dict[str, Any]:
     if get_origin(hint) is Literal:
         return {"choices": get_args(hint), "default": default}
     plain = next((part for part in get_args(hint) if part is not type(None)), hint)
-    return {"type": plain, "default": default, "metavar": {int: "N", float: "X", Path: "DIR"}[plain]}
+    read = _folder if plain is Path else plain
+    return {"type": read, "default": default, "metavar": {int: "N", float: "X", Path: "DIR"}[plain]}
+
+
+def _folder(text: str) -> Path:
+    """Read a folder's name. An empty one is an unset variable; one that breaks lines would break what we print."""
+    if not text or not text.isprintable():
+        raise ArgumentTypeError(f"{text!r} is no name for a folder")
+    return Path(text)
 
 
 def _help(text: str, default: Any) -> str:

@@ -1,5 +1,6 @@
 """What goes wrong is said in one line; what the user can mend ends with exit code 2."""
 
+import os
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -30,6 +31,9 @@ def run(main: Callable[[], object], *, speaks: bool = True, name: str | None = N
         if speaks:
             print(f"{name}: {one_line(str(problem))}", file=sys.stderr)
         sys.exit(problem.exit_code)
+    except BrokenPipeError:  # the reader has gone, as `head` does: nobody is left to tell
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+        sys.exit(128 + 13)
     except KeyboardInterrupt:
         if speaks:
             print(f"{name}: interrupted", file=sys.stderr)

@@ -34,7 +34,9 @@ def main() -> None:
     start_s = environment.alive_s(with_parent=False)  # what every run pays before it can load its data
     seeds_text, sizes_text, *flags = sys.argv[1:]
     cfg = config.parse(flags, doc="Flags that reach both training scripts.", refuse=ARM_FLAGS)
-    seeds = numbers("SEEDS", seeds_text or "none", at_least=0)
+    seeds = numbers("SEEDS", seeds_text, at_least=0)
+    if not seeds:
+        raise UserError('SEEDS is empty; give whole numbers, like SEEDS="0 1 2"')
     cores, gpus = environment.usable_cores(), torch.cuda.device_count() if world.resolve_device(cfg) == "cuda" else 0
     sizes = numbers("WORLD_SIZES", sizes_text, at_least=1) or [default_world_size(cores, gpus, cfg.global_batch)]
     if not any(flag.startswith("--global-batch") for flag in flags):

@@ -167,14 +167,16 @@ def read_record(path: Path) -> Record:
     except OSError as problem:
         raise UserError(f"cannot read {path}: {problem.strerror}") from problem
     if not content.strip():
-        raise UserError(f"{path} is empty; delete it or run again")
+        raise UserError(f"{path} is empty: not a record; leave it out, or run again")
     try:
         version = msgspec.json.decode(content, type=_Version).schema
         if version != SCHEMA:
             raise UserError(f"{path} has schema {version}, this program reads {SCHEMA}; judge it with its own version")
         record = msgspec.json.decode(content, type=Record)
     except (msgspec.DecodeError, RecursionError) as problem:
-        raise UserError(f"{path} is not a whole record: {one_line(str(problem))}; delete it or run again") from problem
+        raise UserError(
+            f"{path} is not a whole record: {one_line(str(problem))}; leave it out, or run again"
+        ) from problem
     _require_consistent(path, record)
     return record
 
@@ -185,6 +187,7 @@ def _require_consistent(path: Path, record: Record) -> None:
     right = {
         "world_size": record.world_size > 0,
         "threads_per_rank": record.threads_per_rank > 0,
+        "ranks": record.status != "complete" or len(record.ranks) == record.world_size,
         "test_set.samples_per_class": len(counts) == len(record.test_set.classes) and min(counts, default=0) > 0,
         "epochs": record.status != "complete" or len(record.epochs) == record.settings.epochs,
     }
@@ -200,7 +203,7 @@ def _require_consistent(path: Path, record: Record) -> None:
         }
     wrong = next((name for name, is_right in right.items() if not is_right), None)
     if wrong:
-        raise UserError(f"{path}: {wrong} holds a value that no run produces; delete the record or run again")
+        raise UserError(f"{path}: {wrong} holds a value that no run produces; leave it out, or run again")
 
 
 def _require_finite(value: object, where: str = "$") -> None:

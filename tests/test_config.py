@@ -25,6 +25,8 @@ def test_flags_reach_their_fields() -> None:
         (["--dataset", "cifar"], "--dataset: invalid choice: 'cifar'"),
         (["--epoch", "3"], "unknown flag --epoch; did you mean --epochs?"),
         (["--wibble"], "unknown flag --wibble; see --help"),
+        (["--results", ""], "--results: '' is no name for a folder"),
+        (["--data-dir", "a\nb"], r"--data-dir: 'a\nb' is no name for a folder"),
         (["--epochs", "0"], "--epochs must be at least 1, got 0"),
         (["--epochs", "-2"], "--epochs must be at least 1, got -2"),
         (["--epochs", "1.5"], "--epochs: invalid int value: '1.5'"),

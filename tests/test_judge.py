@@ -286,6 +286,7 @@ def test_compare_prints_before_it_needs_matplotlib(
     ("arguments", "said"),
     [
         (["gone"], "cannot read gone: No such file or directory"),
+        (["x" * 300], "File name too long"),
         (["--wat"], "--wat"),
         (["empty"], "no records in"),
     ],

@@ -62,6 +62,7 @@ def damaged(change: Any) -> bytes:
         ),
         (damaged(lambda r: r["test_set"].update(samples_per_class=[5])), "test_set.samples_per_class holds a value"),
         (damaged(lambda r: r.update(world_size=0)), "world_size holds a value"),
+        (damaged(lambda r: r.update(ranks=[])), "ranks holds a value"),
         (damaged(lambda r: r.update(epochs=[])), "epochs holds a value"),
     ],
 )

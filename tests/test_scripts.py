@@ -157,7 +157,7 @@ def test_a_stale_environment_is_no_torchrun(env: dict[str, str], run_script: Run
         ),
         ([], {"WORLD_SIZES": "two"}, 'WORLD_SIZES="two" must be whole numbers from 1 up'),
         ([], {"SEEDS": "-1"}, 'SEEDS="-1" must be whole numbers from 0 up'),
-        ([], {"SEEDS": ""}, 'SEEDS="none" must be whole numbers from 0 up'),
+        ([], {"SEEDS": ""}, 'SEEDS is empty; give whole numbers, like SEEDS="0 1 2"'),
         (["--epochs", "0"], {}, "--epochs must be at least 1, got 0"),
         (["--results", "/dev/null"], {}, "/dev/null is not a folder we can write to"),
         (["--data-dir", "/dev/null", "--dataset", "mnist"], {}, "/dev/null is not a folder we can write to"),

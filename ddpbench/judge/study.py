@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from os.path import isdir
 from pathlib import Path
 
 from ddpbench.errors import UserError
@@ -24,9 +25,9 @@ def load(paths: Sequence[Path]) -> Study:
 
     Raises UserError when there is nothing to judge, or when the runs answer different questions.
     """
-    if len(paths) == 1 and paths[0].is_dir():
+    folders = [path for path in paths if isdir(path)]  # noqa: PTH112 - no error for a name too long
+    if folders and len(paths) == 1:
         return _from_folder(paths[0])
-    folders = [path for path in paths if path.is_dir()]
     if folders:
         raise UserError(f"{folders[0]} is a folder: name one folder, or only records")
     records, left_out = _complete(paths)
