@@ -24,6 +24,7 @@ class EpochBar:
     def __init__(self, epoch: int, epochs: int, steps: int, *, shown: bool) -> None:
         self._title = f"Epoch: {epoch}/{epochs}"
         self._steps = steps
+        self._losses: Sequence[Tensor] = ()
         self._looked = 0
         self._bar: tqdm[None] | None = None
         if shown and sys.stderr.isatty():
@@ -40,12 +41,16 @@ class EpochBar:
 
     def step(self, losses: Sequence[Tensor]) -> None:
         """Note that as many steps are done as there are `losses`, scalars on the device."""
+        self._losses = losses
         now = time.perf_counter()
-        if now < self._next:
-            return
-        self._next = now + self._every_s
-        done = len(losses)
-        loss = torch.stack(list(losses[self._looked :])).mean().item()  # waits for the device: hence not every step
+        if now >= self._next:
+            self._next = now + self._every_s
+            self._look(now)
+
+    def _look(self, now: float) -> None:
+        """Read the losses since the last look, which waits for the device: hence not every step."""
+        done = len(self._losses)
+        loss = torch.stack(list(self._losses[self._looked :])).mean().item()
         self._looked = done
         if self._bar is not None:
             self._bar.set_postfix(loss=f"{loss:.3f}", refresh=False)
@@ -59,8 +64,8 @@ class EpochBar:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         if self._bar is not None:
-            if kind is None:
-                self._bar.update(self._steps - self._bar.n)
+            if kind is None and len(self._losses) > self._looked:
+                self._look(time.perf_counter())
             self._bar.close()
 
 
