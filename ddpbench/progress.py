@@ -28,9 +28,8 @@ class EpochBar:
         self._looked = 0
         self._bar: tqdm[None] | None = None
         if shown and sys.stderr.isatty():
-            size = (
-                shutil.get_terminal_size()
-            )  # 80 x 24 where a terminal says 0 x 0, as some do: tqdm would draw nothing
+            # 80 x 24 where a terminal says 0 x 0, as some do: tqdm would draw nothing.
+            size = shutil.get_terminal_size()
             self._bar = tqdm(desc=self._title, total=steps, unit="batch", ncols=size.columns, nrows=size.lines)
         self._every_s = DRAW_EVERY_S if self._bar is not None else LOG_EVERY_S
         self._begin = time.perf_counter()
