@@ -5,15 +5,17 @@ cd "$(dirname "$0")"
 
 usage() {
   cat <<'TEXT'
-bash launch.sh [FLAGS]     train every arm once per seed, then compare: the answer, and charts, in results/
-bash launch.sh test        run the tests; arguments after it go to pytest
-bash launch.sh --help      this page
+bash launch.sh [FLAGS]        train every arm once per seed, then compare: the answer, and a report, in results/
+bash launch.sh sweep [FLAGS]  short timed runs over batch sizes: from which global batch does it pay?
+bash launch.sh test           run the tests; arguments after it go to pytest
+bash launch.sh --help         this page
 
 Arms
   baseline, 1 thread       one process on one core
   baseline, all cores      one process on every core; the best single process is the reference
   ddp N x T                N ranks of T threads under torchrun: gloo on CPUs, nccl on GPUs
   ceiling N x T            a control: the same N ranks, but they never communicate
+  timed                    short controls at other batch sizes: they explain the time, and no accuracy counts
   data parallel            nn.DataParallel, where there is a GPU
 
 Flags, passed on to both training scripts (defaults: python baseline_train.py --help)
@@ -26,6 +28,7 @@ Flags, passed on to both training scripts (defaults: python baseline_train.py --
 Environment
   SEEDS="0 1 2"            one run of every arm for each seed
   WORLD_SIZES="2 4"        ranks of the ddp arms; default: every GPU, or up to four ranks sharing the cores
+  BATCHES="64 256 1024"    global batches of a sweep
   Relative folders are taken from the folder of launch.sh.
 
 Set-up uses the current Python environment if it has all that pyproject.toml asks for, else it makes .venv.
@@ -93,28 +96,42 @@ for word in "$@"; do
   [[ $word != -h && $word != --help ]] || { usage; exit 0; }
 done
 
+batches=
+if [[ ${1-} == sweep ]]; then
+  batches=${BATCHES-64 128 256 512 1024}
+  shift
+fi
 set_up
-plan=$("$python" -m ddpbench.plan "${SEEDS-0 1 2}" "${WORLD_SIZES-}" "$@")
-{ read -r results; read -r global_batch; mapfile -t runs; } <<<"$plan"
 private=$(mktemp -d)
 trap 'rm -rf "$private"' EXIT
 trap 'stop 129' HUP
 trap 'stop 130' INT
 trap 'stop 143' TERM
 
-number=0
-for run in "${runs[@]}"; do
-  read -r seed kind ranks threads comm label <<<"$run"
-  number=$((number + 1))
-  printf '\n[%d/%d] %s, seed %s\n' "$number" "${#runs[@]}" "$label" "$seed"
-  flags=("$@" --results "$results" --global-batch "$global_batch" --seed "$seed")
-  case $kind in
-    baseline) train "$python" baseline_train.py --threads "$threads" "${flags[@]}" ;;
-    data_parallel) train "$python" baseline_train.py --threads "$threads" --data-parallel "${flags[@]}" ;;
-    ddp) ddp "$ranks" "$threads" --comm "$comm" "${flags[@]}" ;;
-  esac
-done
+results=
+carry_out() { # carry_out BATCHES FLAGS...: plan, then run every line of the plan; a further call adds to the study
+  local plan runs number=0 kind ranks threads told label flags
+  plan=$("$python" -m ddpbench.plan "${SEEDS-0 1 2}" "${WORLD_SIZES-}" "$1" "$results" "${@:2}")
+  { read -r results; mapfile -t runs; } <<<"$plan"
+  for run in "${runs[@]}"; do
+    IFS=$'\t' read -r kind ranks threads told label <<<"$run"
+    number=$((number + 1))
+    printf '\n[%d/%d] %s\n' "$number" "${#runs[@]}" "$label"
+    read -ra flags <<<"$told"
+    flags=("${@:2}" --results "$results" "${flags[@]}")
+    if [[ $kind == ddp ]]; then
+      ddp "$ranks" "$threads" "${flags[@]}"
+    else
+      train "$python" baseline_train.py --threads "$threads" "${flags[@]}"
+    fi
+  done
+}
 
+carry_out "$batches" "$@"
+if [[ -n $batches ]]; then
+  predicted=$("$python" compare.py --predict "$results")
+  if [[ -n $predicted ]]; then carry_out "$predicted" "$@"; fi
+fi
 printf '\n'
 "$python" compare.py "$results"
 printf 'took %d min %d s\n' $((SECONDS / 60)) $((SECONDS % 60))

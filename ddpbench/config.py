@@ -16,7 +16,7 @@ RECIPE_LR = {("cnn", "adamw"): 0.01, ("cnn", "sgd"): 0.2, ("mlp", "adamw"): 0.00
 
 
 # Epochs: data.EPOCHS_APART keeps the sample orders of seeds apart. Threads: more only crash torch.
-MOST = {"epochs": 999_999, "global_batch": 2**31, "threads": 1_024}
+MOST = {"epochs": 999_999, "global_batch": 2**31, "steps": 2**31, "threads": 1_024}
 
 
 def flag(default: Any, help: str) -> Any:
@@ -33,6 +33,7 @@ class TrainConfig:
     data_dir: Path = flag(Path("data"), "folder of data sets, laid out as torchvision does")
     epochs: int = flag(3, "passes over the training set")
     global_batch: int = flag(256, "samples per optimizer step, summed over ranks")
+    steps: int | None = flag(None, "steps per epoch: a short run for its times alone (default: a whole pass)")
     lr: float | None = flag(None, "peak learning rate (default: the recipe's for this model and optimizer)")
     optimizer: Literal["adamw", "sgd"] = flag("adamw", "optimizer")
     schedule: Literal["one-cycle", "constant"] = flag(
@@ -48,6 +49,7 @@ class TrainConfig:
     )
     data_parallel: bool = flag(False, "baseline_train.py only: wrap the model in nn.DataParallel")
     results: Path = flag(Path("results"), "folder for the record and the weights")
+    inject: str | None = flag(None, "for tests of the judge: add a known loss, as in slow-rank=1.5 (see inject.py)")
 
     def __post_init__(self) -> None:
         """Raise UserError for a number that no run could use."""
@@ -131,7 +133,7 @@ def _kind(hint: Any, default: Any) -> dict[str, Any]:
         return {"choices": get_args(hint), "default": default}
     plain = next((part for part in get_args(hint) if part is not type(None)), hint)
     read = _folder if plain is Path else plain
-    return {"type": read, "default": default, "metavar": {int: "N", float: "X", Path: "DIR"}[plain]}
+    return {"type": read, "default": default, "metavar": {int: "N", float: "X", Path: "DIR", str: "LOSS"}[plain]}
 
 
 def _folder(text: str) -> Path:

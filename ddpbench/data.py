@@ -75,9 +75,10 @@ class Batches:
         self.train_labels = data.train.labels.to(here.device)
         self.test_images = data.test.images.to(here.device)
         self.test_labels = data.test.labels.to(here.device)
-        self.steps = len(data.train.labels) // cfg.global_batch
+        whole_pass = len(data.train.labels) // cfg.global_batch
+        self.steps = min(cfg.steps or whole_pass, whole_pass)
         self.samples = self.steps * cfg.global_batch
-        self._rank_batch = rank_batch(cfg.global_batch, here.size)
+        self.rank_batch = self._even_share = rank_batch(cfg.global_batch, here.size)
         self._here = here
         self._sampler: DistributedSampler[int] = DistributedSampler(
             range(len(data.train.labels)),  # type: ignore[arg-type]  # it only asks for the length
@@ -91,7 +92,7 @@ class Batches:
         """Yield images [rank batch, 1, 28, 28] and labels of each step: a new order every epoch."""
         self._sampler.set_epoch(epoch)
         order = torch.tensor(list(self._sampler), device=self._here.device)
-        for mine in order[: self.steps * self._rank_batch].split(self._rank_batch):
+        for mine in order[: self.steps * self._even_share].split(self._even_share):
             yield self.train_images.index_select(0, mine), self.train_labels.index_select(0, mine)
 
     def test(self, batch: int = 1_000) -> Iterator[tuple[Tensor, Tensor]]:

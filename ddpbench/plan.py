@@ -1,77 +1,119 @@
 """What `bash launch.sh` will do: checked, listed, and how long it will take, before anything is started.
 
-Speaks to the person on stderr and to launch.sh on stdout: the study's folder, the global batch, then a line
-per run: seed, kind, ranks, threads per rank, comm, and the arm's name.
+python -m ddpbench.plan SEEDS WORLD_SIZES BATCHES FOLDER FLAGS...
+
+BATCHES, when not empty, makes a sweep of short timed runs; FOLDER, when not empty, is a study to add to.
+Speaks to the person on stderr and to launch.sh on stdout: the study's folder, then a line per run, its parts
+separated by tabs: kind, ranks, threads per rank, flags, name.
 """
 
 import math
 import sys
 import time
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from datetime import datetime, timezone
 from pathlib import Path
 
 import torch
-from torch.nn import functional as F  # noqa: N812 - the field's name for it
 
-from ddpbench import config, data, engine, environment, errors, fetch, models, optim, progress, world
+from ddpbench import config, data, environment, errors, estimate, fetch, progress, world
 from ddpbench.config import TrainConfig
 from ddpbench.errors import UserError
 from ddpbench.files import require_writable
 from ddpbench.record import Arm, Comm, plural
 
 MAX_DEFAULT_RANKS = 4
-ARM_FLAGS = dict.fromkeys(("threads", "comm", "data_parallel"), "is set by launch.sh for each arm")
+ARM_FLAGS = dict.fromkeys(("threads", "comm", "data_parallel", "steps"), "is set by launch.sh for each run")
 ARM_FLAGS["seed"] = 'is set by launch.sh for each run; use SEEDS="0 1 2"'
-# For the estimate only: one gradient exchange between processes of one host (gloo on two cores: 3 ms).
-COMM_STEP_S = 0.003
-PROBE_STEPS = 8
+TIMED_EPOCH_S = 1.5  # of a short run: one such epoch to warm up, and at least as long to count
+TIMED_EPOCHS = 5  # at most, where a whole pass over the data is shorter
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """An arm at a batch size. `steps` per epoch: None for a whole pass, whose accuracy counts; else it is timed."""
+
+    arm: Arm
+    global_batch: int
+    steps: int | None
+    epochs: int
+
+    @property
+    def label(self) -> str:
+        """The name in the list of runs."""
+        return self.arm.label if self.steps is None else f"{self.arm.label}, global batch {self.global_batch}, timed"
+
+    def flags(self, seed: int) -> str:
+        """The flags that make a run of this job."""
+        told = f"--seed {seed} --global-batch {self.global_batch} --epochs {self.epochs}"
+        if self.steps is not None:
+            told += f" --steps {self.steps}"
+        if self.arm.comm is not None:
+            told += f" --comm {self.arm.comm}"
+        return told + (" --data-parallel" if self.arm.kind == "data_parallel" else "")
 
 
 def main() -> None:
     """Check everything, say the plan, and hand it to launch.sh."""
     start_s = environment.alive_s(with_parent=False)  # what every run pays before it can load its data
-    seeds_text, sizes_text, *flags = sys.argv[1:]
+    seeds_text, sizes_text, batches_text, folder_text, *flags = sys.argv[1:]
     cfg = config.parse(flags, doc="Flags that reach both training scripts.", refuse=ARM_FLAGS)
     seeds = numbers("SEEDS", seeds_text, at_least=0)
     if not seeds:
         raise UserError('SEEDS is empty; give whole numbers, like SEEDS="0 1 2"')
+    batches = numbers("BATCHES", batches_text, at_least=1)
     cores, gpus = environment.usable_cores(), torch.cuda.device_count() if world.resolve_device(cfg) == "cuda" else 0
     sizes = numbers("WORLD_SIZES", sizes_text, at_least=1) or [default_world_size(cores, gpus, cfg.global_batch)]
     if not any(flag.startswith("--global-batch") for flag in flags):
         cfg = replace(cfg, global_batch=nearest_multiple(cfg.global_batch, math.lcm(*sizes)))
-    for size in sizes:
-        world.check(cfg, size, size)
+    for batch in batches or [cfg.global_batch]:
+        for size in sizes:
+            world.check(replace(cfg, global_batch=batch), size, size)
     require_writable(cfg.results)
     for seed in seeds:
         replace(cfg, seed=seed)  # refuses what a run would refuse
     if cfg.dataset != "synthetic":
         fetch.ensure(cfg.dataset, cfg.data_dir)
     begin = time.perf_counter()
-    images = data.load(cfg)
+    images = data.load(replace(cfg, global_batch=max(batches or [cfg.global_batch])))
     start_s += time.perf_counter() - begin
+    num_train, num_test = len(images.train.labels), len(images.test.labels)
     arms = study_arms(sizes, cores, gpus, world.resolve_comm(cfg))
     if cfg.precision == "bf16":  # nn.DataParallel's threads forget the type of autocast
         arms = [arm for arm in arms if arm.kind != "data_parallel"]
-    runs = interleave(arms, seeds)
-    folder = new_folder(cfg.results)
+    if batches:
+        pairs = [(arm, batch) for batch in batches for arm in arms if not arm.is_control]
+        jobs = [timed(arm, batch, cfg, num_train) for arm, batch in pairs]
+    else:
+        jobs = [Job(arm, cfg.global_batch, None, cfg.epochs) for arm in arms]
+        jobs += [timed(arm, batch, cfg, num_train) for arm, batch in controls(arms, cfg.global_batch, num_train)]
+    runs = interleave(jobs, seeds)
 
-    say(progress.headline(environment.describe()))
-    say(
-        f"{cfg.dataset} ({len(images.train.labels):,} / {len(images.test.labels):,}), {cfg.model}, "
-        f"global batch {cfg.global_batch}, {plural(cfg.epochs, 'epoch')}, seeds {' '.join(map(str, seeds))}"
-    )
-    say(f"plan: {' | '.join(arm.label for arm in arms)}")
+    if not folder_text:
+        say(progress.headline(environment.describe()))
+        at = "timed" if batches else f"global batch {cfg.global_batch}, {plural(cfg.epochs, 'epoch')}"
+        where = f"{cfg.dataset} ({num_train:,} / {num_test:,}), {cfg.model}"
+        say(f"{where}, {at}, seeds {' '.join(map(str, seeds))}")
+    say(f"plan: {' | '.join(dict.fromkeys(job.arm.label for job in jobs))}")
+    if batches:
+        say(f"at global batch {' '.join(map(str, batches))}")
+    elif any(job.steps for job in jobs):
+        say(f"controls, short: {' | '.join(job.label.removesuffix(', timed') for job in jobs if job.steps)}")
     if not gpus and max(sizes) > cores:
         say(f"caution: {max(sizes)} ranks take turns on {plural(cores, 'core')}; use WORLD_SIZES of at most {cores}")
-    sizes_of_data = len(images.train.labels), len(images.test.labels)
-    total_s = len(seeds) * sum(estimate_s(arm, cfg, start_s, *sizes_of_data) for arm in arms)
+    total_s = len(seeds) * sum(run_s(job, cfg, start_s, num_train, num_test) for job in jobs)
     say(f"{plural(len(runs), 'run')}, about {minutes(total_s)}")
-    print(folder)
-    print(cfg.global_batch)
-    for seed, arm in runs:
-        print(seed, arm.kind, arm.world_size, arm.threads_per_rank, arm.comm or "-", arm.label)
+    print(folder_text or new_folder(cfg.results))
+    for seed, job in runs:
+        print(
+            job.arm.kind,
+            job.arm.world_size,
+            job.arm.threads_per_rank,
+            job.flags(seed),
+            f"{job.label}, seed {seed}",
+            sep="\t",
+        )
 
 
 def numbers(name: str, text: str, *, at_least: int) -> list[int]:
@@ -114,40 +156,41 @@ def study_arms(sizes: Sequence[int], cores: int, gpus: int, comm: Comm) -> list[
     return arms
 
 
-def interleave(arms: Sequence[Arm], seeds: Sequence[int]) -> list[tuple[int, Arm]]:
-    """Return every arm once per seed; each seed begins one arm later, so that no arm always goes first."""
-    return [(seed, arms[(turn + k) % len(arms)]) for turn, seed in enumerate(seeds) for k in range(len(arms))]
+def controls(arms: Sequence[Arm], global_batch: int, num_train: int) -> list[tuple[Arm, int]]:
+    """Return the short runs, each an arm at a batch size, that explain the ddp arms of a study.
+
+    One worker at the rank batch says what smaller batches cost. The ddp arm at its world size times the batch is weak
+    scaling, and the single process with the most threads beside it says whether a larger batch would pay.
+    """
+    most_threads = max((arm for arm in arms if arm.kind == "baseline"), key=lambda arm: arm.threads_per_rank)
+    wanted = []
+    for arm in arms:
+        if arm.kind == "ddp" and arm.world_size > 1 and not arm.is_control:
+            wanted.append((Arm("baseline", 1, arm.threads_per_rank, None), global_batch // arm.world_size))
+            if global_batch * arm.world_size <= num_train:
+                wanted.append((arm, global_batch * arm.world_size))
+                wanted.append((most_threads, global_batch * arm.world_size))
+    return list(dict.fromkeys(wanted))
 
 
-def estimate_s(arm: Arm, cfg: TrainConfig, start_s: float, num_train: int, num_test: int) -> float:
-    """Estimate one run's seconds, from a few timed steps of one rank's work in this process."""
-    device = torch.device(world.resolve_device(cfg))
-    torch.set_num_threads(arm.threads_per_rank)
-    step_s = probe_step_s(cfg, config.rank_batch(cfg.global_batch, arm.world_size), device)
-    if arm.world_size > 1 and not arm.is_control:
-        step_s += COMM_STEP_S
-    test_s = step_s / 3 * num_test / cfg.global_batch  # forward only
-    starts = 2 if arm.kind == "ddp" else 1  # torchrun imports torch, and then each rank does
-    return starts * start_s + cfg.epochs * (step_s * (num_train // cfg.global_batch) + test_s)
+def timed(arm: Arm, global_batch: int, cfg: TrainConfig, num_train: int) -> Job:
+    """Return a short run: long enough to be timed, at most a few passes over the data."""
+    step_s = estimate.step_s(arm, replace(cfg, global_batch=global_batch))
+    whole_pass = num_train // global_batch
+    steps = min(whole_pass, max(1, math.ceil(TIMED_EPOCH_S / step_s)))
+    return Job(arm, global_batch, steps, min(TIMED_EPOCHS, 1 + math.ceil(TIMED_EPOCH_S / (steps * step_s))))
 
 
-def probe_step_s(cfg: TrainConfig, batch: int, device: torch.device) -> float:
-    """Time a training step on random images: the median of a few, after as many to warm up."""
-    net = models.build(cfg).to(device)
-    optimizer = optim.build_optimizer(net, cfg)
-    images = torch.rand(batch, 1, 28, 28, device=device, dtype=models.dtype(cfg))
-    labels = torch.randint(10, (batch,), device=device)
-    steps_s = []
-    for _ in range(2 * PROBE_STEPS):
-        begin = time.perf_counter()
-        with engine.autocast(cfg, device):
-            loss = F.cross_entropy(net(images), labels)
-        optimizer.zero_grad()
-        loss.backward()
-        optimizer.step()
-        loss.item()  # waits for the device
-        steps_s.append(time.perf_counter() - begin)
-    return sorted(steps_s[PROBE_STEPS:])[PROBE_STEPS // 2]
+def run_s(job: Job, cfg: TrainConfig, start_s: float, num_train: int, num_test: int) -> float:
+    """Estimate the seconds of one run of a job."""
+    steps = job.steps or num_train // job.global_batch
+    told = replace(cfg, global_batch=job.global_batch, epochs=job.epochs)
+    return estimate.run_s(job.arm, told, steps, start_s, num_test)
+
+
+def interleave(jobs: Sequence[Job], seeds: Sequence[int]) -> list[tuple[int, Job]]:
+    """Return every job once per seed; each seed begins one job later, so that no arm always goes first."""
+    return [(seed, jobs[(turn + k) % len(jobs)]) for turn, seed in enumerate(seeds) for k in range(len(jobs))]
 
 
 def new_folder(results: Path) -> Path:

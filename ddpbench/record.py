@@ -4,17 +4,27 @@ Raw values, never only means; units end names; null where something was not meas
 Raise SCHEMA when a reader of old files would misread new ones.
 """
 
+import json
 import math
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
 
 import msgspec
+from msgspec import Meta
 
 from ddpbench.errors import UserError, one_line
 from ddpbench.files import write_whole
 
-SCHEMA = 1
+SCHEMA = 2
 MAX_BYTES = 16 * 2**20
+
+# What a run can produce. Anything beyond is no record of ours, and is refused by the name of its field.
+Text = Annotated[str, Meta(max_length=300, pattern=r"^[^\x00-\x1f\x7f-\x9f<>\u2028-\u202e\u2066-\u2069]*$")]
+Count = Annotated[int, Meta(ge=0, le=2**53)]
+Seconds = Annotated[float, Meta(ge=0, le=1e9)]
+Duration = Annotated[float, Meta(ge=1e-9, le=1e9)]  # of something that certainly took time
+Number = Annotated[float, Meta(ge=-1e12, le=1e12)]
+Fraction = Annotated[float, Meta(ge=0, le=1)]
 
 Kind = Literal["baseline", "data_parallel", "ddp"]
 Comm = Literal["nccl", "gloo", "none"]
@@ -27,30 +37,31 @@ class Part(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
 class Environment(Part, frozen=True):
     """Hardware, software, and what else the machine was doing."""
 
-    cpu_model: str
-    cpu_capability: str  # the vector instructions torch uses
-    cores: int  # this process may use: affinity and cgroup
-    memory_bytes: int
-    gpu_models: list[str]
-    python: str
-    torch: str
-    blas: str
-    system: str
-    load_1m: float  # average number of runnable processes in the minute before the run
-    commit: str | None
+    cpu_model: Text
+    cpu_capability: Text  # the vector instructions torch uses
+    cores: Count  # this process may use: affinity and cgroup
+    memory_bytes: Count
+    gpu_models: list[Text]
+    python: Text
+    torch: Text
+    blas: Text
+    system: Text
+    load_1m: Number  # average number of runnable processes in the minute before the run
+    commit: Text | None
 
 
 class Settings(Part, frozen=True):
     """What was computed: runs with equal settings are comparable."""
 
-    model: str
-    dataset: str
-    epochs: int
-    global_batch: int  # samples per optimizer step, summed over ranks
-    lr: float  # the peak, where the schedule varies it
-    optimizer: str
-    schedule: str
-    precision: str
+    model: Text
+    dataset: Text
+    epochs: Count
+    global_batch: Count  # samples per optimizer step, summed over ranks
+    steps: Count | None  # per epoch, where it is cut short: such a run is timed, and its accuracy is no result
+    lr: Number  # the peak, where the schedule varies it
+    optimizer: Text
+    schedule: Text
+    precision: Text
     channels_last: bool
     device: Literal["cpu", "cuda"]
 
@@ -58,55 +69,61 @@ class Settings(Part, frozen=True):
 class Epoch(Part, frozen=True):
     """One pass over the training set, over all ranks."""
 
-    epoch: int  # from 1
-    train_s: float  # slowest rank; without evaluation and record writing
-    eval_s: float  # slowest rank
-    samples: int  # trained on, all ranks
-    train_loss: float  # mean over `samples`
-    loss_curve: list[float]  # means of consecutive parts of the epoch, equally long
-    test_accuracy: float  # 0..1, whole test set
-    correct_per_class: list[int]
+    epoch: Count  # from 1
+    train_s: Duration  # slowest rank; without evaluation and record writing
+    eval_s: Seconds  # slowest rank
+    samples: Count  # trained on, all ranks
+    train_loss: Number  # mean over `samples`
+    loss_curve: list[Number]  # means of consecutive parts of the epoch, equally long
+    test_accuracy: Fraction  # whole test set
+    correct_per_class: list[Count]
 
 
 class Rank(Part, frozen=True):
     """What one rank measured about itself."""
 
-    rank: int
-    train_s: list[float]  # per epoch
-    wait_s: list[float]  # per epoch: the slowest rank's train_s less this rank's
-    cpu_s: list[float]  # per epoch: CPU time of training on all its threads
-    peak_rss_bytes: int
-    peak_device_bytes: int | None  # None on CPU
+    rank: Count
+    rank_batch: Count  # samples per step
+    train_s: list[Duration]  # per epoch
+    wait_s: list[Seconds]  # per epoch: the slowest rank's train_s less this rank's
+    cpu_s: list[Seconds]  # per epoch: CPU time of training on all its threads
+    # Per epoch, summed over steps; None where gradients are not reduced:
+    reduce_s: list[Seconds] | None  # from this rank's last gradient until all gradients are reduced
+    late_s: list[Seconds] | None  # of that, waiting for the step's slowest rank
+    torch_reduce_s: Number | None  # the same as reduce_s for one step, by DDP's own log: a mean over sampled steps
+    peak_rss_bytes: Count
+    peak_device_bytes: Count | None  # None on CPU
 
 
 class TestSet(Part, frozen=True):
     """What accuracy is counted over."""
 
-    classes: list[str]
-    samples_per_class: list[int]
+    classes: list[Text]
+    samples_per_class: list[Count]
 
 
 class Record(Part, frozen=True):
     """One execution of a training script."""
 
     schema: int
-    study: str
+    study: Text
     kind: Kind
     comm: Comm | None  # None: one process; "none": replicas that never talk, a control
-    world_size: int
-    threads_per_rank: int
-    seed: int
+    world_size: Count
+    threads_per_rank: Count
+    seed: Count
     settings: Settings
     environment: Environment
-    started_at: str  # wall clock, UTC: a label, never used for an interval
-    parameters: int
+    started_at: Text  # wall clock, UTC: a label, never used for an interval
+    parameters: Count
     test_set: TestSet
-    startup_s: float  # slowest rank: from the start of torchrun or python to the first training step
+    startup_s: Seconds  # slowest rank: from the start of torchrun or python to the first training step
     epochs: list[Epoch]
     ranks: list[Rank]
-    weights: str | None  # file beside the record
-    status: Literal["running", "complete", "failed"]
-    attempts: int
+    weights: Text | None  # file beside the record
+    injected: Text | None  # a loss added on purpose, by a test of the judge: never a result
+    status: Literal["running", "complete", "failed", "preempted"]
+    attempts: Count
 
 
 def plural(count: int, noun: str) -> str:
@@ -152,6 +169,17 @@ class _Version(msgspec.Struct):
     schema: int
 
 
+class _DuplicateError(ValueError):
+    """A JSON object that names something twice: readers would disagree about what it says."""
+
+
+def _refuse_duplicates(pairs: list[tuple[str, object]]) -> None:
+    names = [name for name, _ in pairs]
+    if len(set(names)) < len(names):
+        twice = next(name for name in names if names.count(name) > 1)
+        raise _DuplicateError(f"`{twice}` is given twice")
+
+
 def write_record(path: Path, record: Record) -> None:
     """Write the record whole. Raises ValueError if it holds a number that is not finite."""
     _require_finite(msgspec.to_builtins(record))
@@ -173,7 +201,8 @@ def read_record(path: Path) -> Record:
         if version != SCHEMA:
             raise UserError(f"{path} has schema {version}, this program reads {SCHEMA}; judge it with its own version")
         record = msgspec.json.decode(content, type=Record)
-    except (msgspec.DecodeError, RecursionError) as problem:
+        json.loads(content, object_pairs_hook=_refuse_duplicates)  # of two equal names, msgspec would take the last
+    except (msgspec.DecodeError, RecursionError, _DuplicateError) as problem:
         raise UserError(
             f"{path} is not a whole record: {one_line(str(problem))}; leave it out, or run again"
         ) from problem
@@ -188,16 +217,17 @@ def _require_consistent(path: Path, record: Record) -> None:
         "world_size": record.world_size > 0,
         "threads_per_rank": record.threads_per_rank > 0,
         "ranks": record.status != "complete" or len(record.ranks) == record.world_size,
+        "ranks.train_s": all(len(rank.train_s) == len(record.epochs) for rank in record.ranks),
+        "ranks.rank_batch": all(rank.rank_batch > 0 for rank in record.ranks),
+        "settings": record.settings.epochs > 0 and record.settings.global_batch > 0 and record.settings.steps != 0,
         "test_set.samples_per_class": len(counts) == len(record.test_set.classes) and min(counts, default=0) > 0,
         "epochs": record.status != "complete" or len(record.epochs) == record.settings.epochs,
     }
     for index, epoch in enumerate(record.epochs):
         correct = zip(epoch.correct_per_class, counts, strict=False)
         right |= {
-            f"epochs[{index}].train_s": epoch.train_s > 0,
             f"epochs[{index}].samples": epoch.samples > 0,
             f"epochs[{index}].loss_curve": len(epoch.loss_curve) == len(record.epochs[0].loss_curve) > 0,
-            f"epochs[{index}].test_accuracy": 0 <= epoch.test_accuracy <= 1,
             f"epochs[{index}].correct_per_class": len(epoch.correct_per_class) == len(counts)
             and all(0 <= hits <= count for hits, count in correct),
         }

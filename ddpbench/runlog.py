@@ -13,7 +13,7 @@ from msgspec.structs import replace
 from safetensors.torch import save as to_safetensors
 from torch import Tensor, nn
 
-from ddpbench import environment, models, progress
+from ddpbench import environment, models, progress, reduction
 from ddpbench.config import TrainConfig
 from ddpbench.data import Batches
 from ddpbench.errors import NumericalError
@@ -27,8 +27,18 @@ CURVE_POINTS = 20  # of the loss, per epoch
 class RunLog:
     """Every rank makes one and tells it the same things; only the main rank's writes and speaks."""
 
-    def __init__(self, net: nn.Module, batches: Batches, cfg: TrainConfig, here: World, *, kind: Kind) -> None:
+    def __init__(
+        self,
+        net: nn.Module,
+        optimizer: torch.optim.Optimizer,
+        batches: Batches,
+        cfg: TrainConfig,
+        here: World,
+        *,
+        kind: Kind,
+    ) -> None:
         self._net, self._batches, self._here = models.bare(net), batches, here
+        self._reductions = reduction.ReductionTimer(net, optimizer, here.device)
         self._cpu_s = 0.0
         started = datetime.now(timezone.utc)
         self.record = Record(
@@ -51,6 +61,7 @@ class RunLog:
             epochs=[],
             ranks=[],
             weights=None,
+            injected=cfg.inject,
             status="running",
             attempts=1,
         )
@@ -79,28 +90,39 @@ class RunLog:
         """
         curve = [part.double().mean().item() for part in losses.tensor_split(min(CURVE_POINTS, len(losses)))]
         loss = losses.double().mean().item()
+        waits = self._reductions.take()
+        by_torch = self._reductions.torch_reduce_s()
         mine = [train_s, eval_s, loss, self._cpu_s, environment.peak_rss_bytes(), self._peak_device_bytes()]
-        columns = list(zip(*self._here.gather([*mine, *curve, *correct]), strict=True))
-        trained, evaluated, means, cpu, rss, device = columns[:6]
+        mine += [self._batches.rank_batch, math.nan if by_torch is None else by_torch]
+        rows = self._here.gather([*mine, *curve, *correct, *waits])
+        columns = list(zip(*rows, strict=True))
+        trained, evaluated, means, cpu, rss, device, rank_batch, torch_reduce = columns[: len(mine)]
         if not all(math.isfinite(mean) for mean in means):
             raise NumericalError(f"the loss of epoch {epoch} is not a finite number; use a lower --lr")
-        right = [int(sum(column)) for column in columns[6 + len(curve) :]]
+        curves, rest = columns[len(mine) :][: len(curve)], columns[len(mine) + len(curve) :]
+        right = [int(sum(column)) for column in rest[: len(correct)]]
+        waited = [row[len(row) - len(waits) :] for row in rows]
+        late = reduction.late_s(waited)
         added = Epoch(
             epoch=epoch,
             train_s=max(trained),
             eval_s=max(evaluated),
             samples=self._batches.samples,
             train_loss=fmean(means),
-            loss_curve=[fmean(column) for column in columns[6 : 6 + len(curve)]],
+            loss_curve=[fmean(column) for column in curves],
             test_accuracy=sum(right) / sum(self.record.test_set.samples_per_class),
             correct_per_class=right,
         )
         ranks = [
             Rank(
                 rank=rank,
+                rank_batch=int(rank_batch[rank]),
                 train_s=[*self._so_far(rank, "train_s"), trained[rank]],
                 wait_s=[*self._so_far(rank, "wait_s"), max(trained) - trained[rank]],
                 cpu_s=[*self._so_far(rank, "cpu_s"), cpu[rank]],
+                reduce_s=[*self._so_far(rank, "reduce_s"), sum(waited[rank])] if waits else None,
+                late_s=[*self._so_far(rank, "late_s"), late[rank]] if waits else None,
+                torch_reduce_s=torch_reduce[rank] if math.isfinite(torch_reduce[rank]) else None,
                 peak_rss_bytes=int(rss[rank]),
                 peak_device_bytes=int(device[rank]) if self._here.device.type == "cuda" else None,
             )

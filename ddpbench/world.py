@@ -154,6 +154,8 @@ def check(cfg: TrainConfig, size: int, local_size: int) -> None:
     """Raise UserError when this configuration cannot run at this world size on this machine."""
     rank_batch(cfg.global_batch, size)
     resolve_comm(cfg)
+    if cfg.inject is not None and os.environ.get("DDPBENCH_INJECT") != "yes":
+        raise UserError("--inject spoils a run on purpose, for tests; it needs DDPBENCH_INJECT=yes in the environment")
     gpus = torch.cuda.device_count()
     if resolve_device(cfg) == "cuda" and local_size > gpus:
         raise UserError(f"{local_size} ranks need {local_size} GPUs and this machine has {gpus}; use {gpus} ranks")

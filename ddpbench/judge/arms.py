@@ -1,11 +1,10 @@
 """What is known of each arm of a study: its times, speedup, efficiency and accuracy."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from statistics import fmean
 
 from ddpbench.judge.stats import Estimate, deviation, mean, ratio
-from ddpbench.judge.study import Study
 from ddpbench.record import Arm, Epoch, Record, arm_of
 
 
@@ -24,7 +23,6 @@ class ArmResult:
     efficiency: Estimate | None  # speedup over the one-worker arm / number of workers
     accuracy: Estimate
     accuracy_sd: float | None
-    accuracy_gain: Estimate | None  # this arm's accuracy less the reference's
 
 
 def counted_epochs(record: Record) -> list[Epoch]:
@@ -37,94 +35,106 @@ def run_epoch_s(record: Record) -> float:
     return fmean(epoch.train_s for epoch in counted_epochs(record))
 
 
-def judge(study: Study) -> list[ArmResult]:
-    """Judge every arm against the reference: single processes first, controls last."""
-    by_arm: dict[Arm, list[Record]] = {}
-    for record in study.records:
-        by_arm.setdefault(arm_of(record), []).append(record)
-    reference = min(
-        (arm for arm in by_arm if arm.kind == "baseline"),
-        key=lambda arm: fmean(run_epoch_s(run) for run in by_arm[arm]),
-    )
-    order = sorted(
-        by_arm, key=lambda arm: (arm.is_control, arm.kind, arm.world_size, arm.threads_per_rank, arm.comm or "")
-    )
-    return [_judge_arm(arm, by_arm, reference) for arm in order]
+def num_steps(record: Record) -> int:
+    """Return the optimizer steps of an epoch."""
+    return max(1, record.epochs[0].samples // record.settings.global_batch)
 
 
-def main_parallel(results: Sequence[ArmResult]) -> ArmResult:
-    """Return the parallel arm that the sentence is about: the fastest that is a result; DDP before DataParallel."""
-    candidates = [result for result in results if result.arm.kind != "baseline" and not result.arm.is_control]
-    return min(candidates, key=lambda result: (result.arm.kind != "ddp", result.epoch_s.value))
+def run_step_s(record: Record) -> float:
+    """Return the seconds of a training step of one run."""
+    return run_epoch_s(record) / num_steps(record)
 
 
-def reference_of(results: Sequence[ArmResult]) -> ArmResult:
-    """Return the arm that others are divided by."""
-    return next(result for result in results if result.is_reference)
+def final_accuracy(record: Record) -> float:
+    """Return the accuracy at the end of a run."""
+    return record.epochs[-1].test_accuracy
 
 
-def _judge_arm(arm: Arm, by_arm: dict[Arm, list[Record]], reference: Arm) -> ArmResult:
-    runs = by_arm[arm]
-    times = [run_epoch_s(run) for run in runs]
-    speeds = [counted_epochs(run)[0].samples / run_epoch_s(run) for run in runs]
-    accuracies = [run.epochs[-1].test_accuracy for run in runs]
-    one_worker = _one_worker(arm, by_arm)
-    over_one = _speedup(by_arm[one_worker], runs) if one_worker else None
-    return ArmResult(
-        arm=arm,
-        runs=runs,
-        is_reference=arm == reference,
-        epoch_s=mean(times),
-        epoch_sd_s=deviation(times),
-        samples_per_s=mean(speeds),
-        samples_per_s_sd=deviation(speeds),
-        speedup=None if arm == reference else _speedup(by_arm[reference], runs),
-        efficiency=_scaled(over_one, 1 / arm.world_size) if over_one else None,
-        accuracy=mean(accuracies),
-        accuracy_sd=deviation(accuracies),
-        accuracy_gain=None if arm == reference or arm.is_control else _accuracy_gain(by_arm[reference], runs),
-    )
+def by_arm(records: Sequence[Record]) -> dict[Arm, list[Record]]:
+    """Group runs by arm: single processes first, controls last."""
+    grouped: dict[Arm, list[Record]] = {}
+    for record in records:
+        grouped.setdefault(arm_of(record), []).append(record)
+    order = sorted(grouped, key=lambda arm: (arm.is_control, arm.kind, arm.world_size, arm.threads_per_rank, arm.slug))
+    return {arm: grouped[arm] for arm in order}
 
 
-def _one_worker(arm: Arm, by_arm: dict[Arm, list[Record]]) -> Arm | None:
+def judge(records: Sequence[Record]) -> list[ArmResult]:
+    """Judge every arm against the reference, the fastest single process; without one there are no speedups.
+
+    `records` are runs at one batch size.
+    """
+    runs = by_arm(records)
+    singles = [arm for arm in runs if arm.kind == "baseline"]
+    reference = min(singles, key=lambda arm: fmean(map(run_epoch_s, runs[arm])), default=None)
+    return [_judge_arm(arm, runs, reference) for arm in runs]
+
+
+def is_result(arm: Arm) -> bool:
+    """Whether an arm is a parallel way of training that a person could choose."""
+    return arm.kind != "baseline" and not arm.is_control
+
+
+def main_parallel(results: Sequence[ArmResult]) -> ArmResult | None:
+    """Return the parallel arm that the verdict is about: the fastest that is a result; DDP before DataParallel."""
+    candidates = [result for result in results if is_result(result.arm)]
+    return min(candidates, key=lambda result: (result.arm.kind != "ddp", result.epoch_s.value), default=None)
+
+
+def reference_of(results: Sequence[ArmResult]) -> ArmResult | None:
+    """Return the arm that others are divided by; None without a single-process run."""
+    return next((result for result in results if result.is_reference), None)
+
+
+def one_worker(arm: Arm, runs: dict[Arm, list[Record]]) -> Arm | None:
     """Return the single-process arm with the resources of one rank of `arm`, where it was run.
 
     On GPUs that is one GPU, whatever the threads of the process that feeds it.
     """
     if arm.kind != "ddp":
         return None
-    on_gpu = by_arm[arm][0].settings.device == "cuda"
-    singles = [other for other in by_arm if other.kind == "baseline"]
+    on_gpu = any(run.settings.device == "cuda" for run in runs.get(arm, []))
+    singles = [other for other in runs if other.kind == "baseline"]
     able = [other for other in singles if on_gpu or other.threads_per_rank == arm.threads_per_rank]
-    return min(able, key=lambda other: fmean(map(run_epoch_s, by_arm[other])), default=None)
+    return min(able, key=lambda other: fmean(map(run_epoch_s, runs[other])), default=None)
 
 
-def _by_seed(runs: Sequence[Record]) -> dict[int, list[Record]]:
-    grouped: dict[int, list[Record]] = {}
+def per_seed(runs: Sequence[Record], of: Callable[[Record], float]) -> dict[int, float]:
+    """Return a figure of each seed; runs that share a seed count as one, their mean."""
+    grouped: dict[int, list[float]] = {}
     for run in runs:
-        grouped.setdefault(run.seed, []).append(run)
-    return grouped
+        grouped.setdefault(run.seed, []).append(of(run))
+    return {seed: fmean(values) for seed, values in grouped.items()}
 
 
-def _pairs(before: Sequence[Record], after: Sequence[Record]) -> list[tuple[list[Record], list[Record]]]:
-    """Pair the runs of two arms by seed; runs that share a seed count as one."""
-    left, right = _by_seed(before), _by_seed(after)
-    return [(left[seed], right[seed]) for seed in left if seed in right]
+def pairs(before: dict[int, float], after: dict[int, float]) -> list[tuple[float, float]]:
+    """Pair the figures of two arms by seed."""
+    return [(before[seed], after[seed]) for seed in before if seed in after]
 
 
-def _speedup(before: Sequence[Record], after: Sequence[Record]) -> Estimate | None:
-    pairs = [(fmean(map(run_epoch_s, left)), fmean(map(run_epoch_s, right))) for left, right in _pairs(before, after)]
-    return ratio([left for left, _ in pairs], [right for _, right in pairs]) if pairs else None
+def speedup(before: Sequence[Record], after: Sequence[Record]) -> Estimate | None:
+    """Estimate how many times as fast `after` is, step for step; None without a common seed."""
+    times = pairs(per_seed(before, run_step_s), per_seed(after, run_step_s))
+    return ratio([left for left, _ in times], [right for _, right in times]) if times else None
 
 
-def _accuracy_gain(before: Sequence[Record], after: Sequence[Record]) -> Estimate | None:
-    def final(runs: Sequence[Record]) -> float:
-        return fmean(run.epochs[-1].test_accuracy for run in runs)
-
-    gains = [final(right) - final(left) for left, right in _pairs(before, after)]
-    return mean(gains) if gains else None
-
-
-def _scaled(estimate: Estimate, factor: float) -> Estimate:
-    low, high = (None if bound is None else bound * factor for bound in (estimate.low, estimate.high))
-    return Estimate(estimate.value * factor, low, high, estimate.n)
+def _judge_arm(arm: Arm, runs: dict[Arm, list[Record]], reference: Arm | None) -> ArmResult:
+    mine = runs[arm]
+    times = [run_epoch_s(run) for run in mine]
+    speeds = [run.settings.global_batch / run_step_s(run) for run in mine]
+    accuracies = [final_accuracy(run) for run in mine]
+    worker = one_worker(arm, runs)
+    over_one = speedup(runs[worker], mine) if worker else None
+    return ArmResult(
+        arm=arm,
+        runs=mine,
+        is_reference=arm == reference,
+        epoch_s=mean(times),
+        epoch_sd_s=deviation(times),
+        samples_per_s=mean(speeds),
+        samples_per_s_sd=deviation(speeds),
+        speedup=speedup(runs[reference], mine) if reference is not None and arm != reference else None,
+        efficiency=over_one.scaled(1 / arm.world_size) if over_one else None,
+        accuracy=mean(accuracies),
+        accuracy_sd=deviation(accuracies),
+    )

@@ -9,6 +9,8 @@ from ddpbench.record import Record
 # Runs on different hardware or software answer different questions. What an arm is (kind, world size,
 # threads per rank, comm), the seed and the moment are the only things that may differ besides.
 SAME_ENVIRONMENT = ("cpu_model", "cpu_capability", "cores", "gpu_models", "torch", "blas")
+# A short timed run is divided by others step by step, at a batch size that its row names.
+FREE_IN_TIMED = ("epochs", "global_batch", "steps")
 
 
 def conditions(record: Record) -> dict[str, str]:
@@ -19,9 +21,13 @@ def conditions(record: Record) -> dict[str, str]:
 
 
 def differences(records: Sequence[Record]) -> dict[str, list[str]]:
-    """Return the conditions that differ, each with its values in the order of the records."""
+    """Return the conditions that differ, each with its values in the order of the records.
+
+    Where one of them is a short timed run, batch size, steps and epochs may differ.
+    """
+    free = FREE_IN_TIMED if any(record.settings.steps for record in records) else ()
     all_conditions = [conditions(record) for record in records]
-    names = sorted(set().union(*all_conditions))
+    names = sorted(set().union(*all_conditions) - set(free))
     values = {name: list(dict.fromkeys(each.get(name, "absent") for each in all_conditions)) for name in names}
     return {name: different for name, different in values.items() if len(different) > 1}
 

@@ -1,27 +1,66 @@
-"""The table and the sentence, as text for a terminal. Figures with unit, n and spread."""
+"""What a study says, as text for a terminal. Figures with unit, n and spread."""
 
+import textwrap
 from collections.abc import Sequence
 
 from ddpbench.errors import one_line
-from ddpbench.judge.arms import ArmResult, main_parallel, reference_of
+from ddpbench.judge.arms import ArmResult
+from ddpbench.judge.breakdown import IDEAL, Breakdown
+from ddpbench.judge.judgement import Judgement
+from ddpbench.judge.scaling import Row
 from ddpbench.judge.stats import Estimate
-from ddpbench.judge.study import Study
+from ddpbench.judge.sweep import Sweep
+from ddpbench.judge.verdict import NAMES, SAID, Verdict, outcome_of
 from ddpbench.record import Record, plural
 
 NOT_MEASURED = "not measured"
-HEADINGS = ("", "epoch s", "samples/s", "speedup (95 % CI)", "efficiency (95 % CI)", "test accuracy", "n")
+WIDTH = 118
+Table = list[tuple[str, ...]]  # the first row names the columns
 
 
-def format_report(study: Study, results: Sequence[ArmResult]) -> str:
-    """Return everything compare.py prints: conditions, table, what the columns mean, the sentence, and notes."""
+def format_report(judged: Judgement, verdict: Verdict) -> str:
+    """Return everything compare.py prints of one study: verdict, why and next first."""
     parts = [
-        format_conditions(study.records[0]),
-        format_table(results),
-        format_legend(results),
-        format_sentence(results),
+        format_conditions(judged.study.all_runs[-1] if judged.sweep else judged.study.records[-1]),
+        format_verdict(verdict),
     ]
-    notes = format_notes(study, results)
-    return "\n\n".join([*parts, notes] if notes else parts)
+    if judged.sweep is not None:
+        parts += [format_table(sweep_table(judged.sweep)), "n: runs; times are of a training step."]
+    else:
+        parts += [format_table(arms_table(judged.results)), format_legend(judged.results)]
+    parts += [format_breakdown(each) for each in judged.breakdowns]
+    if len(judged.scaling) > 1:
+        parts.append(format_table(scaling_table(judged.scaling)))
+    notes = [f"caution: {caution}" for caution in judged.cautions]
+    notes += [f"left out: {reason}" for reason in judged.study.left_out]
+    return "\n\n".join([*parts, "\n".join(map(one_line, notes))] if notes else parts)
+
+
+def format_verdict(verdict: Verdict) -> str:
+    """Return the three paragraphs, each under its word."""
+    paragraphs = (("Verdict", verdict.verdict), ("Why", verdict.why), ("Next", verdict.next))
+    return "\n".join(
+        textwrap.fill(text, WIDTH, initial_indent=word.ljust(9), subsequent_indent=" " * 9) for word, text in paragraphs
+    )
+
+
+def format_breakdown(found: Breakdown) -> str:
+    """Return the terms of one arm as a table, and how the last one was checked."""
+    title = f"Where the time of {found.arm.label} goes, training seconds per epoch (n = {found.observed.n} seeds)"
+    return "\n".join([title, format_table(breakdown_table(found)), format_check(found)]).rstrip()
+
+
+def format_check(found: Breakdown) -> str:
+    """Say what the timers inside the run say about exposed communication; empty where there were none."""
+    if found.in_run is None:
+        return ""
+    said = f"exposed communication by timers inside the run: {seconds(found.in_run)}"
+    by_difference = found["exposed_communication"]
+    if by_difference is not None and by_difference.value > 0:
+        said += f", {found.in_run.value / by_difference.value - 1:+.0%} of the difference"
+    if found.in_run_by_torch is not None:
+        said += f"; by DDP's own log: {found.in_run_by_torch.value:.2f} s"
+    return said
 
 
 def format_conditions(record: Record) -> str:
@@ -41,12 +80,11 @@ def format_conditions(record: Record) -> str:
     return one_line(f"{hardware}, torch {machine.torch}, {settings.device}") + "\n" + one_line(training)
 
 
-def format_table(results: Sequence[ArmResult]) -> str:
-    """Return one aligned table: a row an arm."""
-    rows = [HEADINGS, *(_cells(result) for result in results)]
-    widths = [max(len(row[column]) for row in rows) for column in range(len(HEADINGS))]
+def format_table(table: Table) -> str:
+    """Return one aligned table."""
+    widths = [max(len(row[column]) for row in table) for column in range(len(table[0]))]
     lines = []
-    for row in rows:
+    for row in table:
         first, *others = (
             cell.ljust(width) if index == 0 else cell.rjust(width)
             for index, (cell, width) in enumerate(zip(row, widths, strict=True))
@@ -62,53 +100,118 @@ def format_legend(results: Sequence[ArmResult]) -> str:
     return (
         f"n: runs; ±: one standard deviation of runs. epoch s: training time of the slowest rank; {warm_up}.\n"
         "speedup: reference time / arm time at the same global batch, paired by seed. "
-        "efficiency: speedup over one worker alone / workers."
+        "efficiency: speedup over one worker alone / workers.\n"
+        "95 % CI: Student's t over runs paired by seed, of ratios on their logarithms; no run is dropped."
     )
 
 
-def format_sentence(results: Sequence[ArmResult]) -> str:
-    """Return the sentence a person can quote."""
-    parallel, reference = main_parallel(results), reference_of(results)
-    return f"{_speed_sentence(parallel, reference)}\n{_accuracy_sentence(parallel, reference)}"
+def arms_table(results: Sequence[ArmResult]) -> Table:
+    """Return a row an arm: time, speed, speedup, efficiency, accuracy, runs."""
+    names = ("", "epoch s", "samples/s", "speedup (95 % CI)", "efficiency (95 % CI)", "test accuracy", "n")
+    return [names, *map(_arm_cells, results)]
 
 
-def format_notes(study: Study, results: Sequence[ArmResult]) -> str:
-    """Return what a reader must know before believing the table; empty when there is nothing."""
-    fewest = min(len(result.runs) for result in results)
-    notes = []
-    if fewest < 3:
-        advice = "for a usable interval run three seeds or more (bash launch.sh does)"
-        notes.append(f"an arm has only {plural(fewest, 'run')}: {advice}")
-    notes += [
-        f"{result.arm.label}: epoch times vary by {result.epoch_sd_s / result.epoch_s.value:.0%}; "
-        "run on a quiet machine, or more seeds"
-        for result in results
-        if result.epoch_sd_s and result.epoch_sd_s > 0.1 * result.epoch_s.value
+def breakdown_table(found: Breakdown) -> Table:
+    """Return a row a term, from ideal to observed."""
+    table: Table = [("", "seconds (95 % CI)", "share", "measured by")]
+    for term in found.terms:
+        name = f"  of which {NAMES[term.term]}" if term.part_of else NAMES[term.term]
+        if term.term == IDEAL:
+            name = f"ideal: {found.arm.world_size} perfect workers"
+        share = "-" if term.share is None else f"{term.share:.0%}"
+        table.append((name, NOT_MEASURED if term.seconds is None else seconds(term.seconds), share, term.measured_by))
+    complete = "the sum" if not found.unexplained else "more than the sum: a term is missing"
+    table.append(("observed", seconds(found.observed), "100%", complete))
+    return table
+
+
+def scaling_table(rows: Sequence[Row]) -> Table:
+    """Return strong and weak scaling beside one worker."""
+    names = (
+        "scaling",
+        "arm",
+        "global batch",
+        "rank batch",
+        "steps/epoch",
+        "lr",
+        "threads/rank",
+        "step ms",
+        "samples/s",
+    )
+    table: Table = [(*names, "efficiency (95 % CI)")]
+    for row in rows:
+        per_rank = str(row.arm.threads_per_rank)
+        counts = (str(row.global_batch), str(row.rank_batch), str(row.steps_per_epoch), f"{row.lr:g}", per_rank)
+        speed = (f"{1e3 * row.step_s.value:.2f}", f"{row.samples_per_s.value:,.0f}")
+        efficiency = "-" if row.scaling == "one worker" else _percent(row.efficiency)
+        table.append((row.scaling, row.arm.label, *counts, *speed, efficiency))
+    return table
+
+
+def sweep_table(sweep: Sweep) -> Table:
+    """Return a row a global batch: steps of the best single process and of the swept arm, speedup, verdict."""
+    table: Table = [
+        ("global batch", "best single process", "step ms", f"{sweep.arm.label} step ms", "speedup", "", "n")
     ]
-    notes += [f"left out: {one_line(reason)}" for reason in study.left_out]
-    return "\n".join(f"note: {note}" for note in notes)
+    for point in sweep.points:
+        single = next(result for result in point.results if result.is_reference)
+        steps = [
+            1e3 * result.runs[0].settings.global_batch / result.samples_per_s.value
+            for result in (single, point.parallel)
+        ]
+        check = " (check)" if point is sweep.checked else ""
+        table.append(
+            (
+                f"{point.global_batch}{check}",
+                single.arm.label,
+                *(f"{step:.2f}" for step in steps),
+                speedup_text(point.speedup),
+                outcome_of(point.speedup).replace("_", " "),
+                str(len(point.parallel.runs)),
+            )
+        )
+    return table
 
 
-def percent(estimate: Estimate) -> str:
-    """Return an accuracy for people: 99.05 %."""
-    return f"{estimate.value * 100:.2f} %"
+def studies_table(judged: Sequence[tuple[Judgement, Verdict]]) -> Table:
+    """Return a row a study, each on its own machine: their figures stand side by side and are never divided."""
+    table: Table = [("study", "machine", "model, batch", "arm", "speedup", "efficiency", "accuracy", "verdict")]
+    for each, verdict in judged:
+        record = each.study.all_runs[-1]
+        machine, settings = record.environment, record.settings
+        hardware = machine.gpu_models[0] if machine.gpu_models else f"{machine.cpu_model}, {machine.cores} cores"
+        parallel = each.parallel
+        gain = None if each.accuracy is None else each.accuracy.difference
+        table.append(
+            (
+                one_line(each.study.name),
+                hardware,
+                f"{settings.model}, {'swept' if each.sweep else settings.global_batch}",
+                parallel.arm.label if parallel else "-",
+                speedup_text(parallel.speedup if parallel else None),
+                _percent(parallel.efficiency) if parallel else NOT_MEASURED,
+                NOT_MEASURED if gain is None else f"{100 * gain.value:+.2f} points",
+                "see its own report" if verdict.outcome is None else SAID[verdict.outcome],
+            )
+        )
+    return table
 
 
-def interval(estimate: Estimate) -> str:
-    """Return the 95 % interval in words, or that a single run has none."""
+def seconds(estimate: Estimate) -> str:
+    """Return seconds with their interval."""
     if estimate.low is None or estimate.high is None:
-        return "n = 1, no interval"
-    return f"95 % CI {estimate.low:.2f} to {estimate.high:.2f}, n = {estimate.n} seeds"
+        return f"{estimate.value:.2f}"
+    return f"{estimate.value:.2f} ({estimate.low:.2f} - {estimate.high:.2f})"
 
 
-def _cells(result: ArmResult) -> tuple[str, ...]:
+def _arm_cells(result: ArmResult) -> tuple[str, ...]:
     accuracy_sd = None if result.accuracy_sd is None else 100 * result.accuracy_sd
     return (
         result.arm.label,
         _with_spread(f"{result.epoch_s.value:.2f}", result.epoch_sd_s, ".2f"),
         _with_spread(f"{result.samples_per_s.value:,.0f}", result.samples_per_s_sd, ",.0f"),
-        "1, reference" if result.is_reference else _speedup(result.speedup),
-        _efficiency(result),
+        "1, reference" if result.is_reference else speedup_text(result.speedup),
+        _percent(result.efficiency) if result.arm.kind == "ddp" else "-",
         "-" if result.arm.is_control else _with_spread(f"{100 * result.accuracy.value:.2f}", accuracy_sd, ".2f") + " %",
         str(len(result.runs)),
     )
@@ -119,7 +222,8 @@ def _with_spread(value: str, spread: float | None, form: str) -> str:
     return value if spread is None else f"{value} ± {spread:{form}}"
 
 
-def _speedup(estimate: Estimate | None) -> str:
+def speedup_text(estimate: Estimate | None) -> str:
+    """Return a speedup with its interval."""
     if estimate is None:
         return NOT_MEASURED
     if estimate.low is None or estimate.high is None:
@@ -127,34 +231,8 @@ def _speedup(estimate: Estimate | None) -> str:
     return f"{estimate.value:.2f} ({estimate.low:.2f} - {estimate.high:.2f})"
 
 
-def _efficiency(result: ArmResult) -> str:
-    if result.arm.kind != "ddp":
-        return "-"
-    if result.efficiency is None:
+def _percent(estimate: Estimate | None) -> str:
+    if estimate is None:
         return NOT_MEASURED
-    value, low, high = result.efficiency.value, result.efficiency.low, result.efficiency.high
+    value, low, high = estimate.value, estimate.low, estimate.high
     return f"{value:.0%}" if low is None or high is None else f"{value:.0%} ({low:.0%} - {high:.0%})"
-
-
-def _speed_sentence(parallel: ArmResult, reference: ArmResult) -> str:
-    one, other = parallel.arm.label, f"{reference.arm.label}, the best single process"
-    if parallel.speedup is None:
-        return f"Speedup not measured: {one} and {reference.arm.label} share no seed; run the same seeds in both."
-    said = f"{parallel.speedup.value:.2f} times as fast as {other} ({interval(parallel.speedup)})."
-    low, high = parallel.speedup.low, parallel.speedup.high
-    if low is None or high is None:
-        return f"{one} was {said}"
-    return f"No measurable difference: {one} is {said}" if low <= 1 <= high else f"{one} is {said}"
-
-
-def _accuracy_sentence(parallel: ArmResult, reference: ArmResult) -> str:
-    both = f"Test accuracy {percent(parallel.accuracy)} against {percent(reference.accuracy)}"
-    gain = parallel.accuracy_gain
-    if gain is None:
-        return f"{both}."
-    if gain.low is None or gain.high is None:
-        return f"{both}: difference {gain.value * 100:+.2f} points (n = 1, no interval)."
-    return (
-        f"{both}: difference {gain.value * 100:+.2f} points "
-        f"(95 % CI {gain.low * 100:+.2f} to {gain.high * 100:+.2f}, n = {gain.n} seeds)."
-    )

@@ -9,78 +9,94 @@ from ddpbench.errors import UserError
 from ddpbench.judge import fairness
 from ddpbench.record import Record, arm_of, plural, read_record
 
+SUMMARY = "summary.json"  # ours, and no record
+
 
 @dataclass(frozen=True, slots=True)
 class Study:
     """Comparable, complete runs, in the order they were made, and what was left out of the judgement."""
 
     name: str
-    folder: Path  # where charts go
-    records: list[Record]
+    folder: Path  # where charts and report go
+    records: list[Record]  # whole runs
+    timed: list[Record]  # short runs at any batch size: their times count, their accuracy does not
     left_out: list[str]  # a reason each
 
+    @property
+    def all_runs(self) -> list[Record]:
+        """Every run that is judged, whole or timed, in the order they were made."""
+        return sorted([*self.records, *self.timed], key=lambda record: record.started_at)
 
-def load(paths: Sequence[Path]) -> Study:
+
+def load(paths: Sequence[Path], *, allow_injected: bool = False) -> Study:
     """Load the study that `paths` name: record files, or one folder, in which the newest study is taken.
 
     Raises UserError when there is nothing to judge, or when the runs answer different questions.
     """
     folders = [path for path in paths if isdir(path)]  # noqa: PTH112 - no error for a name too long
-    if folders and len(paths) == 1:
-        return _from_folder(paths[0])
+    if folders and len(paths) > 1:
+        raise UserError(f"{folders[0]} is a folder: name folders, or only records")
+    files = _newest_study(paths[0]) if folders else list(paths)
+    complete, left_out = _complete(files, allow_injected=allow_injected)
     if folders:
-        raise UserError(f"{folders[0]} is a folder: name one folder, or only records")
-    records, left_out = _complete(paths)
-    different = fairness.differences(records)
-    if different:
-        raise UserError(f"unfair comparison: {fairness.describe(different)}; leave records out, or run again")
-    return _checked(Study(paths[0].resolve().parent.name, paths[0].parent, records, left_out))
+        complete = _under_newest_conditions(complete, left_out, files[0].parent)
+    else:
+        whole = [record for record in complete if record.settings.steps is None]
+        different = fairness.differences(whole) or fairness.differences(complete)
+        if different:
+            raise UserError(f"unfair comparison: {fairness.describe(different)}; leave records out, or run again")
+    timed = [record for record in complete if record.settings.steps is not None]
+    whole = [record for record in complete if record.settings.steps is None]
+    return Study(files[0].resolve().parent.name, files[0].parent, whole, timed, left_out)
 
 
-def _from_folder(folder: Path) -> Study:
-    """Take the newest study in `folder` and, of its runs, those under the conditions of the newest one."""
-    files = _newest_study(folder)
-    records, left_out = _complete(files)
-    newest = records[-1]
-    fair = [record for record in records if not fairness.differences([record, newest])]
-    others = [record for record in records if fairness.differences([record, newest])]
+def load_each(paths: Sequence[Path], *, allow_injected: bool = False) -> list[Study]:
+    """Load several studies, a folder each, to be shown side by side; or the one that `load` would."""
+    if len(paths) > 1 and all(isdir(path) for path in paths):  # noqa: PTH112
+        return [load([path], allow_injected=allow_injected) for path in paths]
+    return [load(paths, allow_injected=allow_injected)]
+
+
+def _under_newest_conditions(complete: list[Record], left_out: list[str], folder: Path) -> list[Record]:
+    """Return the runs under the conditions of the newest one; the others are added to `left_out` by name."""
+    # A study's whole runs decide: a timed run is fair beside any batch size.
+    newest = next((record for record in reversed(complete) if record.settings.steps is None), complete[-1])
+    fair = [record for record in complete if not fairness.differences([record, newest])]
+    others = [record for record in complete if fairness.differences([record, newest])]
     if len({arm_of(record) for record in fair}) < 2 and others:
         partner = next((record for record in reversed(others) if arm_of(record) != arm_of(newest)), others[-1])
         said = fairness.describe(fairness.differences([partner, newest]))
-        raise UserError(f"unfair comparison in {files[0].parent}: {said}; run again with equal flags")
+        raise UserError(f"unfair comparison in {folder}: {said}; run again with equal flags")
     for record in others:
         said = fairness.describe(fairness.differences([record, newest]))
         left_out.append(f"{arm_of(record).label}, seed {record.seed}, of {record.started_at[:19]}: {said}")
-    return _checked(Study(files[0].resolve().parent.name, files[0].parent, fair, left_out))
+    return fair
 
 
 def _newest_study(folder: Path) -> list[Path]:
     """Return the record files of the newest study: names begin with the moment a run began."""
-    studies = [sorted(place.glob("*.json")) for place in (folder, *sorted(folder.iterdir())) if place.is_dir()]
+    places = [place for place in (folder, *sorted(folder.iterdir())) if place.is_dir()]
+    studies = [sorted(path for path in place.glob("*.json") if path.name != SUMMARY) for place in places]
     studies = [files for files in studies if files]
     if not studies:
         raise UserError(f"no records in {folder}; run: bash launch.sh, or baseline_train.py and then ddp_train.py")
     return max(studies, key=lambda files: files[-1].name)
 
 
-def _complete(paths: Sequence[Path]) -> tuple[list[Record], list[str]]:
+def _complete(paths: Sequence[Path], *, allow_injected: bool) -> tuple[list[Record], list[str]]:
     """Read records; split complete ones, by time, from the reasons why others are left out."""
     records = [(path, read_record(path)) for path in paths]
     records.sort(key=lambda pair: pair[1].started_at)
-    left_out = [f"{path.name}: {record.status}" for path, record in records if record.status != "complete"]
+    for path, record in records:
+        if record.injected is not None and not allow_injected:
+            raise UserError(f"{path} was spoilt on purpose ({record.injected}): no result; leave it out")
+    left_out = [
+        f"{arm_of(record).label}, seed {record.seed}: {record.status} ({path.name})"
+        for path, record in records
+        if record.status != "complete"
+    ]
     complete = [record for _, record in records if record.status == "complete"]
     if not complete:
-        raise UserError(f"no complete run among {plural(len(records), 'record')}; run again, or wait for it to end")
+        states = "; ".join(left_out)
+        raise UserError(f"no complete run among {plural(len(records), 'record')}: {states}; run again, or wait")
     return complete, left_out
-
-
-def _checked(study: Study) -> Study:
-    """Raise UserError unless there is something to divide by and something to divide."""
-    arms = {arm_of(record) for record in study.records}
-    if not any(arm.kind == "baseline" for arm in arms):
-        raise UserError(f"no baseline run in {study.folder} to compare with; run: python baseline_train.py")
-    if not any(arm.kind != "baseline" and not arm.is_control for arm in arms):
-        raise UserError(
-            f"only baseline runs in {study.folder}: nothing to compare; run: torchrun --nproc_per_node=2 ddp_train.py"
-        )
-    return study

@@ -1,0 +1,74 @@
+"""How long a rank waits for gradients, timed inside the run: the check on what the controls say.
+
+Exposed communication is the time from a rank's last gradient, when it has nothing left to compute, until the optimizer
+may step. Both ends are hooks, so neither the loop nor DDP's overlap is disturbed: nothing synchronises inside a step.
+"""
+
+import time
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+from torch.nn.parallel import DistributedDataParallel
+
+LOG_EVERY = 10  # steps between those that DDP's own log times
+
+
+class ReductionTimer:
+    """Times every step's exposed reduction on this rank. A net that is not DDP's costs nothing and gives nothing."""
+
+    def __init__(self, net: nn.Module, optimizer: torch.optim.Optimizer, device: torch.device) -> None:
+        self._ddp = net if isinstance(net, DistributedDataParallel) else None
+        self._mark = _cuda_mark if device.type == "cuda" else time.perf_counter
+        self._last_gradient: float | torch.cuda.Event = 0.0
+        self._steps: list[tuple[float | torch.cuda.Event, float | torch.cuda.Event]] = []
+        if self._ddp is None:
+            return
+        if device.type == "cpu":  # on GPUs every timed step waits for the device: torch's own choice of steps stays
+            self._ddp._set_ddp_runtime_logging_sample_rate(LOG_EVERY)
+        for parameter in net.parameters():
+            parameter.register_post_accumulate_grad_hook(self._gradient)
+        optimizer.register_step_pre_hook(self._reduced)
+
+    def _gradient(self, _: Tensor) -> None:
+        self._last_gradient = self._mark()  # the last of a step stays
+
+    def _reduced(self, *_: object) -> None:
+        self._steps.append((self._last_gradient, self._mark()))
+
+    def take(self) -> list[float]:
+        """Return the seconds of each step since the last call, in order; empty without a reduction."""
+        steps, self._steps = self._steps, []
+        return [_seconds(begin, end) for begin, end in steps]
+
+    def torch_reduce_s(self) -> float | None:
+        """Return the seconds of one step's exposed reduction by DDP's own log: its mean over sampled steps so far.
+
+        Backward communication less its overlap with backward computation, both as DDP's reducer times them.
+        None where this torch does not say.
+        """
+        said = self._ddp._get_ddp_logging_data() if self._ddp is not None else {}  # type: ignore[operator]
+        whole, overlap = (said.get(f"avg_backward_{name}", 0) for name in ("comm_time", "compute_comm_overlap_time"))
+        return (whole - overlap) / 1e9 if whole > 0 else None
+
+
+def late_s(waits: Sequence[Sequence[float]]) -> list[float]:
+    """Return, for each rank, how long it waited for others: `waits` holds a row of step seconds for each rank.
+
+    The last rank to finish a step's gradients waits for the transfer alone, so whatever another rank waits longer
+    than that one, it waits for the slowest rank. Durations only: the ranks' clocks are never compared.
+    """
+    quickest = [min(step) for step in zip(*waits, strict=True)]
+    return [sum(row) - sum(quickest) for row in waits]
+
+
+def _cuda_mark() -> torch.cuda.Event:
+    event = torch.cuda.Event(enable_timing=True)
+    event.record()
+    return event
+
+
+def _seconds(begin: "float | torch.cuda.Event", end: "float | torch.cuda.Event") -> float:
+    if isinstance(begin, float) and isinstance(end, float):
+        return end - begin
+    return float(begin.elapsed_time(end)) / 1e3  # type: ignore[union-attr, arg-type]
