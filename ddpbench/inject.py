@@ -47,7 +47,7 @@ def add_loss(text: str | None, net: nn.Module, batches: Batches, here: World) ->
     if kind == "slow-rank" and here.rank == here.size - 1:
         _work_longer(net, amount)
     elif kind == "slow-reduction" and isinstance(net, DistributedDataParallel):
-        net.register_comm_hook(net.process_group, _reduce_late(amount))  # type: ignore[no-untyped-call]
+        net.register_comm_hook(net.process_group, _reduce_late(amount))
     elif kind == "large-share":
         rest = (1 - amount) / (here.size - 1)
         whole = batches.rank_batch * here.size
@@ -99,5 +99,5 @@ def _resize(batches: Batches, size: int) -> None:
         for images, labels in epoch(number):
             yield images[index], labels[index]
 
-    batches.epoch = resized  # type: ignore[method-assign]
+    batches.epoch = resized  # type: ignore[method-assign, assignment]
     batches.rank_batch = size

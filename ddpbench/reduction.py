@@ -47,7 +47,7 @@ class ReductionTimer:
         Backward communication less its overlap with backward computation, both as DDP's reducer times them.
         None where this torch does not say.
         """
-        said = self._ddp._get_ddp_logging_data() if self._ddp is not None else {}  # type: ignore[operator]
+        said = self._ddp._get_ddp_logging_data() if self._ddp is not None else {}
         whole, overlap = (said.get(f"avg_backward_{name}", 0) for name in ("comm_time", "compute_comm_overlap_time"))
         return (whole - overlap) / 1e9 if whole > 0 else None
 

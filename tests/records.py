@@ -4,7 +4,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from ddpbench.record import Environment, Epoch, Kind, Rank, Record, Settings, TestSet, write_record
+import msgspec
+
+from ddpbench.record import SCHEMA, Environment, Epoch, Kind, Rank, Record, Settings, TestSet, write_record
 
 MACHINE = Environment(
     cpu_model="Test CPU",
@@ -24,6 +26,7 @@ SETTINGS = Settings(
     dataset="mnist",
     epochs=3,
     global_batch=256,
+    steps=None,
     lr=0.01,
     optimizer="adamw",
     schedule="one-cycle",
@@ -43,9 +46,10 @@ def make_record(
     seed: int = 0,
     comm: Any = None,
     minute: int = 0,
+    late_s: Sequence[float] | None = None,
     **changes: Any,
 ) -> Record:
-    """Make the record of a run over two classes of 500 test samples each."""
+    """Make the record of a run over two classes of 500 test samples each. `late_s`: a rank's, in every epoch."""
     right = round(500 * accuracy)
     epochs = [
         Epoch(
@@ -61,7 +65,7 @@ def make_record(
         for number, seconds in enumerate(train_s)
     ]
     told = {
-        "schema": 1,
+        "schema": SCHEMA,
         "study": "test",
         "kind": kind,
         "comm": comm,
@@ -78,19 +82,32 @@ def make_record(
         "ranks": [
             Rank(
                 rank=rank,
+                rank_batch=256 // world_size,
                 train_s=list(train_s),
                 wait_s=[0.0] * len(train_s),
                 cpu_s=list(train_s),
+                reduce_s=None if late_s is None else [late_s[rank] + 0.5] * len(train_s),
+                late_s=None if late_s is None else [late_s[rank]] * len(train_s),
+                torch_reduce_s=None if late_s is None else 0.002,
                 peak_rss_bytes=10**9,
                 peak_device_bytes=None,
             )
             for rank in range(world_size)
         ],
         "weights": "weights.safetensors",
+        "injected": None,
         "status": "complete",
         "attempts": 1,
     }
     return Record(**(told | changes))
+
+
+def timed(global_batch: int, step_s: float, kind: Kind = "baseline", *, steps: int = 100, **changes: Any) -> Record:
+    """Make the record of a short run of a warm-up and a counted epoch."""
+    record = make_record(kind, train_s=(9.0, steps * step_s), **changes)
+    settings = msgspec.structs.replace(record.settings, global_batch=global_batch, steps=steps, epochs=2)
+    epochs = [msgspec.structs.replace(epoch, samples=steps * global_batch) for epoch in record.epochs]
+    return msgspec.structs.replace(record, settings=settings, epochs=epochs)
 
 
 def ddp(**changes: Any) -> Record:

@@ -9,8 +9,9 @@ Levels, in seconds of training per epoch, each above the one before by one term:
     communication what was observed: the slowest rank, with gradients reduced
 
 Differences of levels add up to what was observed by construction, so the last term is measured a second time, by
-timers inside the run (reduction.py), and both are shown. Runs are paired by seed; a missing control makes the terms on
-both its sides "not measured".
+timers inside the run (reduction.py): what they see is reducing gradients and waiting for the slowest rank. The rest of
+the difference is computing that takes longer in a run that communicates, and noise. Runs are paired by seed; a missing
+control makes the terms on both its sides "not measured".
 """
 
 from collections.abc import Sequence
@@ -22,14 +23,14 @@ from ddpbench.judge.stats import Estimate, mean
 from ddpbench.judge.study import Study
 from ddpbench.record import Arm, Rank, Record, arm_of
 
-IDEAL, UNEVEN, SMALLER, CONTENTION, COMMUNICATION, WAITING = (
+IDEAL, UNEVEN, SMALLER, CONTENTION, COMMUNICATION = (
     "ideal",
     "uneven_shares",
     "smaller_batch",
     "contention",
     "exposed_communication",
-    "waiting_for_slowest_rank",
 )
+REDUCING, WAITING, SLOWED = "reducing_gradients", "waiting_for_slowest_rank", "computing_slowed"  # parts of the last
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,9 +96,14 @@ def break_down(study: Study, arm: Arm) -> Breakdown:
         (CONTENTION, _less(levels[3], levels[2]), "ranks that never communicate against one alone"),
         (COMMUNICATION, _less(levels[4], levels[3]), "the run against ranks that never communicate"),
     ]
-    terms = [_term(name, seconds, whole, how) for name, seconds, how in table]
-    terms.append(_term(WAITING, waiting, whole, "timers inside the run", part_of=COMMUNICATION))
+    terms = [_term(name, by_seed, whole, how) for name, by_seed, how in table]
     inside = per_seed([run for run in observed if _is_timed_inside(run)], lambda run: in_run_s(run, levels[3]))
+    parts = [
+        (REDUCING, _less(inside, waiting), "timers inside the run"),
+        (WAITING, waiting, "timers inside the run"),
+        (SLOWED, _less(table[-1][1], inside), "the rest: computing slower beside it"),
+    ]
+    terms += [_term(name, by_seed, whole, how, part_of=COMMUNICATION) for name, by_seed, how in parts]
     by_torch = per_seed([run for run in observed if _torch_reduce_s(run)], lambda run: steps * _torch_reduce_s(run))
     return Breakdown(
         arm=arm,
@@ -119,7 +125,7 @@ def fastest_rank_s(run: Record) -> float:
 
     The fastest, so that a rank that is slower than others counts as one that others wait for.
     """
-    return min(fmean(_counted(rank.train_s)) / share_of_work(rank, run) for rank in run.ranks)
+    return min(fmean(counted(rank.train_s)) / share_of_work(rank, run) for rank in run.ranks)
 
 
 def waited_s(run: Record, control: dict[int, float]) -> float:
@@ -130,13 +136,13 @@ def waited_s(run: Record, control: dict[int, float]) -> float:
     work_s = control.get(run.seed, run_epoch_s(run))
     heaviest = max(share_of_work(rank, run) for rank in run.ranks)
     lighter = [work_s * (1 - share_of_work(rank, run) / heaviest) for rank in run.ranks]
-    late = [fmean(_counted(rank.late_s or [0.0])) for rank in run.ranks]
+    late = [fmean(counted(rank.late_s or [0.0])) for rank in run.ranks]
     return max(0.0, *(waited - expected for waited, expected in zip(late, lighter, strict=True)))
 
 
 def in_run_s(run: Record, control: dict[int, float]) -> float:
     """Return the exposed communication of a counted epoch by the timers inside: the transfer, and waiting for it."""
-    transfer = [fmean(_counted(rank.reduce_s or [0.0])) - fmean(_counted(rank.late_s or [0.0])) for rank in run.ranks]
+    transfer = [fmean(counted(rank.reduce_s or [0.0])) - fmean(counted(rank.late_s or [0.0])) for rank in run.ranks]
     return min(transfer) + waited_s(run, control)
 
 
@@ -151,7 +157,7 @@ def _over_common_seeds(levels: Sequence[dict[int, float]]) -> list[dict[int, flo
 def _slowest_rank(runs: Sequence[Record]) -> int | None:
     """Return the rank that waits least, where every run agrees which that is."""
     least = {
-        min(run.ranks, key=lambda rank: fmean(_counted(rank.late_s or [0.0]))).rank
+        min(run.ranks, key=lambda rank: fmean(counted(rank.late_s or [0.0]))).rank
         for run in runs
         if _is_timed_inside(run)
     }
@@ -177,6 +183,6 @@ def _torch_reduce_s(run: Record) -> float:
     return max((rank.torch_reduce_s or 0.0 for rank in run.ranks), default=0.0)
 
 
-def _counted(per_epoch: Sequence[float]) -> Sequence[float]:
+def counted(per_epoch: Sequence[float]) -> Sequence[float]:
     """Leave the first epoch out, as `arms.counted_epochs` does."""
     return per_epoch[1:] or per_epoch

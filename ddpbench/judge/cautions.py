@@ -82,5 +82,5 @@ def _disagreement(each: Breakdown) -> list[str]:
     if abs(apart) <= DISAGREEMENT:
         return []
     figures = f"{by_difference.value:.2f} s an epoch by difference, {each.in_run.value:.2f} s by timers inside"
-    why = "computing itself is slower beside it" if apart < 0 else "part of it was hidden in other terms"
-    return [f"{each.arm.label}: exposed communication is {figures}: {why}"]
+    why = "computing was slower, or the machine was, in those runs" if apart < 0 else "the control was slow"
+    return [f"{each.arm.label}: exposed communication is {figures}: {why}; more seeds tell"]

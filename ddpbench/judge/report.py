@@ -7,10 +7,11 @@ from ddpbench.errors import one_line
 from ddpbench.judge.arms import ArmResult
 from ddpbench.judge.breakdown import IDEAL, Breakdown
 from ddpbench.judge.judgement import Judgement
+from ddpbench.judge.outcome import NAMES, SAID, outcome_of
 from ddpbench.judge.scaling import Row
 from ddpbench.judge.stats import Estimate
 from ddpbench.judge.sweep import Sweep
-from ddpbench.judge.verdict import NAMES, SAID, Verdict, outcome_of
+from ddpbench.judge.verdict import Verdict
 from ddpbench.record import Record, plural
 
 NOT_MEASURED = "not measured"

@@ -13,9 +13,10 @@ from ddpbench.errors import one_line
 from ddpbench.files import write_whole
 from ddpbench.judge import report
 from ddpbench.judge.judgement import Judgement
+from ddpbench.judge.outcome import Outcome, outcome_of
 from ddpbench.judge.stats import Estimate
 from ddpbench.judge.study import SUMMARY
-from ddpbench.judge.verdict import Outcome, Verdict, outcome_of
+from ddpbench.judge.verdict import Verdict
 
 SCHEMA = 1
 

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from statistics import fmean
 
 import numpy as np
+from numpy.typing import NDArray
 
 from ddpbench.judge.arms import ArmResult, by_arm, is_result, judge, reference_of, run_step_s
 from ddpbench.judge.stats import Estimate
@@ -153,7 +154,7 @@ def _interpolated(points: Sequence[Point]) -> float | None:
     return None if crossing is None else float(np.exp(crossing))
 
 
-def _first_rise(at: "np.ndarray", gain: "np.ndarray") -> float | None:  # type: ignore[type-arg]
+def _first_rise(at: NDArray[np.float64], gain: NDArray[np.float64]) -> float | None:
     """Return where `gain` first rises through 0, interpolated; None where it never does."""
     for left, right, below, above in zip(at, at[1:], gain, gain[1:], strict=False):
         if below < 0 <= above:

@@ -1,25 +1,14 @@
 """Verdict, why, next: three short paragraphs, every figure of them measured."""
 
 from dataclasses import dataclass
-from typing import Literal
 
-from ddpbench.judge.breakdown import COMMUNICATION, CONTENTION, IDEAL, SMALLER, UNEVEN, WAITING, Breakdown
+from ddpbench.judge.advice import advise
+from ddpbench.judge.breakdown import IDEAL, WAITING, Breakdown
 from ddpbench.judge.judgement import Judgement
-from ddpbench.judge.stats import Equivalence, Estimate, runs_needed
+from ddpbench.judge.outcome import NAMES, SAID, WORTH_SAYING, Outcome, outcome_of, times
+from ddpbench.judge.stats import Equivalence
 from ddpbench.judge.sweep import Sweep
 from ddpbench.record import plural
-
-Outcome = Literal["pays", "does_not_pay", "cannot_tell"]
-WORTH_SAYING = 0.02  # of the observed epoch
-SAID = {"pays": "DDP pays here", "does_not_pay": "DDP does not pay here", "cannot_tell": "Cannot tell"}
-NAMES = {
-    IDEAL: "ideal",
-    UNEVEN: "uneven shares",
-    SMALLER: "smaller batches",
-    CONTENTION: "contention for cores and memory",
-    COMMUNICATION: "exposed communication",
-    WAITING: "waiting for the slowest rank",
-}
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,28 +29,7 @@ def of(judged: Judgement) -> Verdict:
         missing, run = _missing(judged)
         return Verdict("cannot_tell", f"Cannot tell: there is no complete {missing} run.", "Not measured.", run)
     outcome = outcome_of(judged.parallel.speedup, judged.accuracy)
-    return Verdict(outcome, _verdict(judged, outcome), _why(judged), _next(judged, outcome))
-
-
-def outcome_of(speedup: Estimate | None, accuracy: Equivalence | None = None) -> Outcome:
-    """Pays: the whole 95 % interval of the speedup is above 1, and accuracy is not lost. Does not pay: all below 1."""
-    if accuracy is not None and accuracy.outcome == "lost":
-        return "does_not_pay"
-    if speedup is None or speedup.low is None or speedup.high is None or speedup.low <= 1 <= speedup.high:
-        return "cannot_tell"
-    return "pays" if speedup.low > 1 else "does_not_pay"
-
-
-def interval(estimate: Estimate, unit: str = "") -> str:
-    """Return the 95 % interval in words, or that a single run has none."""
-    if estimate.low is None or estimate.high is None:
-        return f"n = {estimate.n}, no interval"
-    return f"95 % CI {estimate.low:.2f} to {estimate.high:.2f}{unit}, n = {estimate.n} seeds"
-
-
-def times(speedup: Estimate) -> str:
-    """Return a speedup with its interval."""
-    return f"{speedup.value:.2f} times as fast ({interval(speedup)})"
+    return Verdict(outcome, _verdict(judged, outcome), _why(judged), advise(judged, outcome))
 
 
 def _missing(judged: Judgement) -> tuple[str, str]:
@@ -71,7 +39,8 @@ def _missing(judged: Judgement) -> tuple[str, str]:
 
 
 def _verdict(judged: Judgement, outcome: Outcome) -> str:
-    assert judged.parallel is not None and judged.reference is not None
+    assert judged.parallel is not None
+    assert judged.reference is not None
     parallel, reference = judged.parallel, judged.reference
     name = SAID[outcome] if parallel.arm.kind == "ddp" else SAID[outcome].replace("DDP", "DataParallel")
     if parallel.speedup is None:
@@ -138,77 +107,18 @@ def _why(judged: Judgement) -> str:
     return said
 
 
-def _of_which(found: Breakdown, term: str) -> str:
-    waiting = found[WAITING]
-    if term != COMMUNICATION or waiting is None or waiting.value <= WORTH_SAYING * found.observed.value:
-        return ""
-    slowest = "" if found.slowest_rank is None else f", rank {found.slowest_rank}"
-    return f" (of which {waiting.value:.2f} s waiting for the slowest rank{slowest})"
-
-
-def _next(judged: Judgement, outcome: Outcome) -> str:
-    """Say the change that would help most, from what was measured."""
-    assert judged.parallel is not None and judged.reference is not None
-    if judged.accuracy is not None and judged.accuracy.outcome == "lost":
-        return "Accuracy first: at equal batch and rate two ranks should learn the same; look for what differs."
-    if outcome == "cannot_tell":
-        return _more_seeds(judged)
-    said = [_larger_batch(judged), _largest_term(judged)]
-    if outcome == "does_not_pay":
-        said.insert(0, f"Train with {judged.reference.arm.label} here.")
-    return " ".join(part for part in said if part) or "Nothing that was measured would help more."
-
-
-def _more_seeds(judged: Judgement) -> str:
-    n = len(judged.ratios)
-    if n < 2:
-        return 'One run has no interval: run three seeds or more, SEEDS="0 1 2" bash launch.sh.'
-    enough = runs_needed(judged.ratios)
-    if enough is None:
-        return "More seeds would hardly settle it: the difference is too small beside the noise to matter."
-    seeds = " ".join(map(str, range(max(enough, n + 1))))
-    return f'If the difference is real, about {max(enough, n + 1)} seeds would show it: SEEDS="{seeds}" bash launch.sh.'
-
-
-def _larger_batch(judged: Judgement) -> str:
-    larger, now = judged.larger_batch, judged.parallel.speedup if judged.parallel else None
-    if larger is None or now is None or larger.speedup.value < now.value * 1.02:
-        return ""
-    outcome = outcome_of(larger.speedup)
-    turn = {"pays": "where it pays", "does_not_pay": "still too slow", "cannot_tell": "no measurable difference"}[
-        outcome
+def _of_which(found: Breakdown, name: str) -> str:
+    """Say what a term consists of, where its parts were measured."""
+    parts = [
+        f"{term.seconds.value:.2f} s {NAMES[term.term]}{_which_rank(found, term.term)}"
+        for term in found.terms
+        if term.part_of == name and term.seconds and abs(term.share or 0) > WORTH_SAYING
     ]
-    learn = "its accuracy was not measured" if outcome == "pays" else "bash launch.sh sweep finds where it would pay"
-    return (
-        f"A larger batch helps: at global batch {larger.global_batch} it is {times(larger.speedup)}, {turn}; {learn}."
-    )
+    return f" ({', '.join(parts)})" if parts else ""
 
 
-def _largest_term(judged: Judgement) -> str:
-    """Say what removing the largest loss would be worth."""
-    found, reference = judged.main_breakdown, judged.reference
-    if found is None or reference is None:
-        return ""
-    losses = [term for term in found.terms if term.seconds and term.term not in (IDEAL, WAITING)]
-    largest = max(losses, key=lambda term: term.seconds.value if term.seconds else 0, default=None)
-    if largest is None or largest.seconds is None or (largest.share or 0) < WORTH_SAYING:
-        return ""
-    without = reference.epoch_s.value / (found.observed.value - largest.seconds.value)
-    if largest.term == COMMUNICATION:
-        waiting = found[WAITING]
-        if waiting is not None and waiting.value > 0.5 * largest.seconds.value:
-            who = "one rank" if found.slowest_rank is None else f"rank {found.slowest_rank}"
-            return f"Most of the loss is waiting for {who}: find out what else runs on its core."
-        comm = found.arm.comm
-        return (
-            f"Without exposed communication over {comm} the speedup would be {without:.2f}: that bounds any other comm."
-        )
-    advice = {
-        UNEVEN: "give every rank as many samples",
-        SMALLER: "smaller batches cost most: a larger global batch, or fewer ranks",
-        CONTENTION: "ranks compete for the same cores or memory: fewer ranks, each with more threads",
-    }[largest.term]
-    return f"{advice[0].upper()}{advice[1:]} (without this loss the speedup would be {without:.2f})."
+def _which_rank(found: Breakdown, name: str) -> str:
+    return f", rank {found.slowest_rank}" if name == WAITING and found.slowest_rank is not None else ""
 
 
 def _sweep_paragraphs(sweep: Sweep) -> tuple[str, str, str]:

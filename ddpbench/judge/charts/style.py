@@ -1,0 +1,173 @@
+"""What charts share: colours, fonts, titles, and the small pieces they are drawn from."""
+
+import io
+import textwrap
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import matplotlib as mpl
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
+
+from ddpbench.errors import one_line
+from ddpbench.judge.arms import ArmResult
+from ddpbench.judge.stats import Estimate
+from ddpbench.record import Arm, Record, plural
+
+# Okabe and Ito's colour-blind-safe set; grey for single processes.
+GREY, PALE, INK, SECOND = "#7f7f7f", "#b3b3b3", "#222222", "#555555"
+ORANGE, SKY, GREEN, YELLOW, BLUE, RED, PURPLE = (
+    "#E69F00",
+    "#56B4E9",
+    "#009E73",
+    "#F0E442",
+    "#0072B2",
+    "#D55E00",
+    "#CC79A7",
+)
+COLOURS = {"gloo": ORANGE, "nccl": BLUE}
+STYLE: Any = {  # a mapping; matplotlib lists every legal key in its type
+    "font.family": "DejaVu Sans",  # comes with matplotlib
+    "font.size": 11,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.edgecolor": INK,
+    "axes.labelcolor": INK,
+    "xtick.color": INK,
+    "ytick.color": INK,
+    "text.color": INK,
+    "text.parse_math": False,  # a dollar in a name is a dollar
+    "svg.fonttype": "none",  # text stays text
+    "hatch.color": GREY,
+}
+WIDTH = 6.4  # inches: at this width the fonts can still be read on a phone
+DOTS_PER_INCH = 150
+TITLE_WIDTH, CONDITIONS_WIDTH = 58, 88  # characters that fit into WIDTH
+
+
+@dataclass(frozen=True, slots=True)
+class Chart:
+    """A picture and what it says. `draw` fills an empty figure; the title is no part of it."""
+
+    slug: str  # the file's name, without its ending
+    finding: str
+    conditions: str
+    alt: str  # the same in words, for those who do not see it
+    height: float  # inches, without the title
+    draw: Callable[[Figure], None]
+
+    @property
+    def svg(self) -> str:
+        """The picture as an SVG document without title, for a page that has its own."""
+        figure = self._figure(0)
+        with mpl.rc_context({**STYLE, "svg.hashsalt": self.slug}):
+            text = io.StringIO()
+            figure.savefig(text, format="svg", transparent=True, metadata={"Date": None})
+        return text.getvalue()
+
+    @property
+    def png(self) -> bytes:
+        """The picture as PNG, under its title."""
+        lines = textwrap.wrap(one_line(self.finding), TITLE_WIDTH)
+        small = [
+            each for line in self.conditions.split("\n") for each in textwrap.wrap(one_line(line), CONDITIONS_WIDTH)
+        ]
+        top = 0.18 + 0.23 * len(lines) + 0.17 * len(small)
+        figure = self._figure(top)
+        with mpl.rc_context(STYLE):
+            inch = 1 / figure.get_figheight()
+            figure.text(0.015, 1 - 0.08 * inch, "\n".join(lines), fontsize=13, fontweight="bold", va="top")
+            below = 1 - (0.12 + 0.23 * len(lines)) * inch
+            figure.text(0.015, below, "\n".join(small), fontsize=9, va="top", color=SECOND)
+            picture = io.BytesIO()
+            figure.savefig(picture, format="png", dpi=DOTS_PER_INCH, metadata={"Software": None})
+        return picture.getvalue()
+
+    def _figure(self, top: float) -> Figure:
+        with mpl.rc_context(STYLE):
+            figure = Figure(figsize=(WIDTH, self.height + top))
+            figure.set_layout_engine("constrained", rect=(0, 0, 1, self.height / (self.height + top)))
+            self.draw(figure)
+        return figure
+
+
+def conditions(record: Record, *more: str) -> str:
+    """Return the second line: on what, with what, how much; then what else there is to say."""
+    machine, settings = record.environment, record.settings
+    hardware = machine.gpu_models[0] if settings.device == "cuda" and machine.gpu_models else machine.cpu_model
+    where = f"{hardware}, {plural(machine.cores, 'core')}; {settings.model} on {settings.dataset}"
+    how = f"global batch {settings.global_batch}, {plural(settings.epochs, 'epoch')}"
+    return "\n".join([f"{where}; {how}", *more])
+
+
+def runs(results: Sequence[ArmResult]) -> str:
+    """Return how many runs an arm has: `n = 3 runs an arm`."""
+    counts = sorted({len(result.runs) for result in results})
+    return f"n = {' to '.join(map(str, [counts[0], counts[-1]] if len(counts) > 1 else counts))} runs an arm"
+
+
+def colour_of(arm: Arm, *, is_reference: bool = False) -> str:
+    """Return an arm's colour, the same in every chart."""
+    if arm.kind == "data_parallel":
+        return PURPLE
+    if arm.kind == "ddp" and not arm.is_control:
+        return COLOURS[arm.comm or ""]
+    return GREY if is_reference else PALE
+
+
+def fill(result: ArmResult) -> dict[str, Any]:
+    """A control is hatched: its bar is a bound, not a result."""
+    if result.arm.is_control:
+        return {"facecolor": "none", "edgecolor": GREY, "hatch": "///", "linewidth": 1}
+    return {"color": colour_of(result.arm, is_reference=result.is_reference)}
+
+
+def interval_line(axes: Axes, row: float, estimate: Estimate, colour: str = INK, *, upright: bool = False) -> None:
+    """Draw a 95 % interval as a line with ends, where there is one."""
+    if estimate.low is None or estimate.high is None:
+        return
+    ends = [estimate.low, estimate.high]
+    x, y = ([row, row], ends) if upright else (ends, [row, row])
+    axes.plot(x, y, color=colour, linewidth=1.5, marker="_" if upright else "|", markersize=8)
+
+
+def end_of(estimate: Estimate) -> float:
+    """Return where the drawing of an estimate ends."""
+    return max(estimate.value, estimate.high if estimate.high is not None else estimate.value)
+
+
+def value_text(axes: Axes, x: float, y: float, text: str, **more: Any) -> None:
+    """Write a value to the right of what it belongs to."""
+    axes.annotate(text, (x, y), (6, 0), textcoords="offset points", va="center", fontsize=10, **more)
+
+
+def room_on_the_right(axes: Axes, low: float, high: float, part: float = 0.24) -> None:
+    """Fit the axis, with room for values that are written right of the drawing."""
+    width = (high - low) or 1.0
+    axes.set_xlim(low, high + part * width)
+
+
+def cut_axis(axes: Axes, estimates: Sequence[Estimate]) -> None:
+    """Fit a percent axis to its intervals, with no tick above 100."""
+    low = min(estimate.value if estimate.low is None else estimate.low for estimate in estimates)
+    high = max(end_of(estimate) for estimate in estimates)
+    width = max(high - low, 0.2)
+    left, right = low - 0.12 * width, high + 0.26 * width
+    axes.set_xlim(left, right)
+    axes.set_xticks([tick for tick in MaxNLocator(5).tick_values(left, right) if left <= tick <= min(right, 100)])
+
+
+def rows(axes: Axes, labels: Sequence[str]) -> None:
+    """Name the rows of a chart, first on top."""
+    axes.set_yticks(range(len(labels)), labels)
+    axes.set_ylim(len(labels) - 0.5, -0.5)
+    axes.tick_params(axis="y", length=0)
+
+
+def in_percent(estimate: Estimate) -> Estimate:
+    """Return an accuracy in percent. Student's t does not know that none is above 100 %; we do."""
+    percent = estimate.scaled(100)
+    low, high = (None if bound is None else min(100.0, bound) for bound in (percent.low, percent.high))
+    return Estimate(percent.value, low, high, percent.n)
