@@ -5,7 +5,7 @@ cd "$(dirname "$0")"
 
 usage() {
   cat <<'TEXT'
-bash launch.sh [FLAGS]        train every arm once per seed, then compare: the answer, and a report, in results/
+bash launch.sh [FLAGS]        train every arm once per seed, then compare: the answer and a report
 bash launch.sh sweep [FLAGS]  short timed runs over batch sizes: from which global batch does it pay?
 bash launch.sh test           run the tests; arguments after it go to pytest
 bash launch.sh --help         this page

@@ -18,6 +18,12 @@ class NumericalError(UserError):
     exit_code = 5
 
 
+class GateFailedError(UserError):
+    """A study is not as good as it was required to be."""
+
+    exit_code = 1
+
+
 def run(main: Callable[[], object], *, speaks: bool = True, name: str | None = None) -> None:
     """Run a script's `main`; turn a UserError into one line on stderr and its exit code.
 

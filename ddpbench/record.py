@@ -6,6 +6,7 @@ Raise SCHEMA when a reader of old files would misread new ones.
 
 import json
 import math
+import re
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -23,7 +24,7 @@ Text = Annotated[str, Meta(max_length=300, pattern=r"^[^\x00-\x1f\x7f-\x9f<>\u20
 Count = Annotated[int, Meta(ge=0, le=2**53)]
 Seconds = Annotated[float, Meta(ge=0, le=1e9)]
 Duration = Annotated[float, Meta(ge=1e-9, le=1e9)]  # of something that certainly took time
-Number = Annotated[float, Meta(ge=-1e12, le=1e12)]
+Number = Annotated[float, Meta(ge=-1e30, le=1e30)]
 Fraction = Annotated[float, Meta(ge=0, le=1)]
 
 Kind = Literal["baseline", "data_parallel", "ddp"]
@@ -58,7 +59,7 @@ class Settings(Part, frozen=True):
     epochs: Count
     global_batch: Count  # samples per optimizer step, summed over ranks
     steps: Count | None  # per epoch, where it is cut short: such a run is timed, and its accuracy is no result
-    lr: Number  # the peak, where the schedule varies it
+    lr: float  # the peak, where the schedule varies it
     optimizer: Text
     schedule: Text
     precision: Text
@@ -203,9 +204,8 @@ def read_record(path: Path) -> Record:
         record = msgspec.json.decode(content, type=Record)
         json.loads(content, object_pairs_hook=_refuse_duplicates)  # of two equal names, msgspec would take the last
     except (msgspec.DecodeError, RecursionError, _DuplicateError) as problem:
-        raise UserError(
-            f"{path} is not a whole record: {one_line(str(problem))}; leave it out, or run again"
-        ) from problem
+        said = re.sub(r"`str` matching regex '.*'", "text without control characters, < and >", one_line(str(problem)))
+        raise UserError(f"{path} is not a whole record: {said}; leave it out, or run again") from problem
     _require_consistent(path, record)
     return record
 
@@ -217,11 +217,11 @@ def _require_consistent(path: Path, record: Record) -> None:
         "world_size": record.world_size > 0,
         "threads_per_rank": record.threads_per_rank > 0,
         "ranks": record.status != "complete" or len(record.ranks) == record.world_size,
-        "ranks.train_s": all(len(rank.train_s) == len(record.epochs) for rank in record.ranks),
         "ranks.rank_batch": all(rank.rank_batch > 0 for rank in record.ranks),
         "settings": record.settings.epochs > 0 and record.settings.global_batch > 0 and record.settings.steps != 0,
         "test_set.samples_per_class": len(counts) == len(record.test_set.classes) and min(counts, default=0) > 0,
         "epochs": record.status != "complete" or len(record.epochs) == record.settings.epochs,
+        "ranks.train_s": all(len(rank.train_s) == len(record.epochs) for rank in record.ranks),
     }
     for index, epoch in enumerate(record.epochs):
         correct = zip(epoch.correct_per_class, counts, strict=False)

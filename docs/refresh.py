@@ -3,7 +3,8 @@
 python docs/refresh.py            rewrite the blocks of README.md and the charts of docs/example
 python docs/refresh.py --check    change nothing; exit 1 and name the commands whose output has changed
 
-A block is a comment `<!-- output of: COMMAND -->` and the fenced block after it.
+A block is a comment `<!-- output of: COMMAND -->` and the fenced block after it, or, for output that is Markdown
+itself, `<!-- text of: COMMAND -->`, that text, and `<!-- end of text -->`.
 """
 
 import re
@@ -14,7 +15,8 @@ from pathlib import Path
 
 PROJECT = Path(__file__).parent.parent
 README = PROJECT / "README.md"
-BLOCK = re.compile(r"(<!-- output of: (?P<command>.+?) -->\n```\w*\n)(?P<shown>.*?)(```\n)", re.S)
+FENCED = re.compile(r"(<!-- output of: (?P<command>[^\n]+?) -->\n```\w*\n)(?P<shown>.*?)(```\n)", re.S)
+MARKDOWN = re.compile(r"(<!-- text of: (?P<command>[^\n]+?) -->\n\n)(?P<shown>.*?)(\n<!-- end of text -->\n)", re.S)
 
 
 def output_of(command: str) -> str:
@@ -25,7 +27,8 @@ def output_of(command: str) -> str:
 
 def stale(text: str) -> list[str]:
     """Return the commands whose output is not what the text shows."""
-    return [block["command"] for block in BLOCK.finditer(text) if output_of(block["command"]) != block["shown"]]
+    blocks = [*FENCED.finditer(text), *MARKDOWN.finditer(text)]
+    return [block["command"] for block in blocks if output_of(block["command"]) != block["shown"]]
 
 
 def main() -> None:
@@ -34,7 +37,9 @@ def main() -> None:
     if "--check" in sys.argv[1:]:
         changed = stale(text)
         sys.exit(f"README.md shows old output of: {'; '.join(changed)}; run python docs/refresh.py" if changed else 0)
-    README.write_text(BLOCK.sub(lambda block: block[1] + output_of(block["command"]) + block[4], text))
+    for kind in (FENCED, MARKDOWN):
+        text = kind.sub(lambda block: block[1] + output_of(block["command"]) + block[4], text)
+    README.write_text(text)
     output_of("python compare.py docs/example")
 
 

@@ -3,22 +3,33 @@
 import io
 from pathlib import Path
 
+import matplotlib as mpl
 import msgspec
 import pytest
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
+from matplotlib.patches import Rectangle
 from matplotlib.text import Text
 
-from ddpbench.judge import arms, charts, study
-from ddpbench.record import Arm
-from tests.records import SETTINGS, ddp, make_record, put
+from ddpbench.judge import charts, judgement, study
+from ddpbench.judge.charts.style import STYLE, WIDTH, Chart, colour_of
+from ddpbench.record import Arm, Record
+from tests.records import MACHINE, SETTINGS, ddp, make_record, put
+from tests.test_breakdown import known
 from tests.test_judge import two_arms
+from tests.test_sweep import swept
 
 
-def results_of(folder: Path, *records: object) -> tuple[study.Study, list[arms.ArmResult]]:
-    put(folder, *records)  # type: ignore[arg-type]
-    loaded = study.load([folder])
-    return loaded, arms.judge(loaded)
+def judge(folder: Path, *records: Record) -> judgement.Judgement:
+    folder.mkdir(exist_ok=True)
+    put(folder, *records)
+    return judgement.of(study.load([folder]))
+
+
+def drawn(chart: Chart) -> Figure:
+    """Return the chart as its PNG is made."""
+    with mpl.rc_context(STYLE):
+        return chart._figure(0.8)
 
 
 def texts(figure: Figure) -> list[Text]:
@@ -54,47 +65,85 @@ def require_legible(figure: Figure) -> None:
 
 @pytest.mark.parametrize("seeds", [1, 3])
 def test_charts_of_a_study_are_legible(seeds: int, tmp_path: Path) -> None:
-    _, results = results_of(tmp_path, *two_arms(seeds))
-    reference = arms.reference_of(results)
-    figures = [charts.draw_comparison(results)]
-    figures += [draw(result, reference) for result in results for draw in (charts.draw_loss, charts.draw_accuracy)]
+    for name, made in (("plain", two_arms(seeds)), ("whole", [r for seed in range(seeds) for r in known(seed)])):
+        judged = judge(tmp_path / name, *made)
+        for chart in [*charts.of(judged), *charts.of_each_arm(judged)]:
+            require_legible(drawn(chart))
 
-    for figure in figures:
-        require_legible(figure)
+
+def test_the_chart_of_a_sweep_is_legible(tmp_path: Path) -> None:
+    judged = judge(tmp_path, *swept((64, 128, 256, 512, 1024)), *swept((320,), minute=30))
+    (chart,) = charts.of(judged)
+
+    require_legible(drawn(chart))
+    assert "overtakes the best single process at a global batch of" in chart.finding
+
+
+def test_what_was_measured_decides_which_charts_there_are(tmp_path: Path) -> None:
+    assert [chart.slug for chart in charts.of(judge(tmp_path / "whole", *known()))] == [
+        "comparison",
+        "breakdown",
+        "speedup",
+        "learning",
+        "classes",
+        "ranks",
+    ]
+    assert [chart.slug for chart in charts.of(judge(tmp_path / "half", make_record()))] == ["comparison"]
 
 
 def test_titles_state_the_finding_and_the_conditions(tmp_path: Path) -> None:
-    _, results = results_of(tmp_path, *two_arms())
-    said = [text.get_text() for text in texts(charts.draw_comparison(results))]
+    comparison = charts.of(judge(tmp_path, *two_arms()))[0]
 
-    assert "ddp 2 x 1, gloo is 0.81x as fast as the best single process" in said
-    assert any("Test CPU, 2 cores; cnn on mnist; global batch 256, 3 epochs" in text for text in said)
-    assert "training time per epoch (s)" in said
+    assert comparison.finding == "ddp 2 x 1, gloo is 0.81x as fast as the best single process"
+    assert "Test CPU, 2 cores; cnn on mnist; global batch 256, 3 epochs" in comparison.conditions
+    assert "baseline, 1 thread 6.06 s" in comparison.alt
 
 
 def test_bars_begin_at_zero_and_a_cut_axis_says_so(tmp_path: Path) -> None:
-    _, results = results_of(tmp_path, *two_arms())
-    time, accuracy = charts.draw_comparison(results).axes
+    time, accuracy = drawn(charts.of(judge(tmp_path, *two_arms()))[0]).axes
 
     assert time.get_xlim()[0] == 0
     assert accuracy.get_xlim()[0] > 0
     assert "axis cut" in accuracy.get_xlabel()
 
 
+def test_the_waterfall_ends_where_the_run_did(tmp_path: Path) -> None:
+    figure = drawn(next(chart for chart in charts.of(judge(tmp_path, *known())) if chart.slug == "breakdown"))
+    bars = [patch for patch in figure.axes[0].patches if isinstance(patch, Rectangle)]
+
+    assert bars[-2].get_x() + bars[-2].get_width() == pytest.approx(6)
+    assert (bars[-1].get_x(), bars[-1].get_width()) == (0, 6)
+
+
 def test_a_single_epoch_and_many_epochs_can_be_drawn(tmp_path: Path) -> None:
     for epochs in (1, 2, 30):
-        folder = tmp_path / str(epochs)
         changes = {"train_s": [4.0] * epochs, "settings": msgspec.structs.replace(SETTINGS, epochs=epochs)}
-        loaded, results = results_of(folder, make_record(**changes), ddp(**changes))  # type: ignore[arg-type]
-        require_legible(charts.draw_loss(results[0], results[0]))
-        assert len(charts.draw_all(loaded, results)) == 5
+        judged = judge(tmp_path / str(epochs), make_record(**changes), ddp(**changes))  # type: ignore[arg-type]
+        for chart in charts.of_each_arm(judged):
+            require_legible(drawn(chart))
+
+
+def test_a_dollar_in_a_name_is_a_dollar(tmp_path: Path) -> None:
+    sly = msgspec.structs.replace(MACHINE, cpu_model=r"$\frac{$ & Co")
+    chart = charts.of(judge(tmp_path, make_record(environment=sly), ddp(environment=sly)))[0]
+
+    assert chart.png.startswith(b"\x89PNG")
+    assert "<svg" in chart.svg
+
+
+def test_pictures_of_equal_studies_are_equal(tmp_path: Path) -> None:
+    for chart in charts.of(judge(tmp_path, *known())):
+        assert chart.svg == chart.svg
+        assert chart.png == chart.png
+
+
+def test_charts_are_narrow_enough_for_a_phone() -> None:
+    """At 343 CSS pixels, what 375 leave, the smallest font of 9 points must still be over 6 pixels high."""
+    assert 343 / (WIDTH * 96) * 9 * 96 / 72 > 6
 
 
 def test_one_colour_an_arm() -> None:
-    reference = Arm("baseline", 1, 2, None)
-    colours = [
-        charts.colour_of(arm, reference)
-        for arm in (reference, Arm("ddp", 2, 1, "gloo"), Arm("ddp", 2, 1, "nccl"), Arm("data_parallel", 1, 2, None))
-    ]
+    reference = colour_of(Arm("baseline", 1, 2, None), is_reference=True)
+    arms = (Arm("ddp", 2, 1, "gloo"), Arm("ddp", 2, 1, "nccl"), Arm("data_parallel", 1, 2, None))
 
-    assert len(set(colours)) == 4
+    assert len({reference, *map(colour_of, arms)}) == 4

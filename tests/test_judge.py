@@ -270,7 +270,8 @@ def test_compare_prints_before_it_needs_matplotlib(
     put(tmp_path, *two_arms())
     code = (
         "import sys, runpy; sys.modules['matplotlib'] = None;"
-        f"sys.argv = ['compare.py', '--no-charts', {str(tmp_path)!r}]; runpy.run_path('compare.py', run_name='__main__')"
+        f"sys.argv = ['compare.py', '--no-charts', {str(tmp_path)!r}];"
+        "runpy.run_path('compare.py', run_name='__main__')"
     )
     done = run_script(sys.executable, "-c", code)
 

@@ -2,7 +2,8 @@
 
 import pytest
 
-from ddpbench import plan
+from ddpbench import estimate, plan
+from ddpbench.config import TrainConfig
 from ddpbench.errors import UserError
 
 
@@ -61,10 +62,10 @@ def test_several_gpus_have_a_control() -> None:
 
 
 def test_seeds_run_every_arm_once_and_none_always_first() -> None:
-    arms = plan.study_arms([2], 2, 0, "gloo")
+    arms = [plan.Job(arm, 256, None, 3) for arm in plan.study_arms([2], 2, 0, "gloo")]
     runs = plan.interleave(arms, [0, 1, 2])
 
-    assert sorted(runs) == sorted((seed, arm) for seed in (0, 1, 2) for arm in arms)
+    assert sorted(runs, key=str) == sorted(((seed, arm) for seed in (0, 1, 2) for arm in arms), key=str)
     assert [seed for seed, _ in runs] == [0] * 4 + [1] * 4 + [2] * 4
     assert len({runs[index][1] for index in (0, 4, 8)}) == 3
 
@@ -86,3 +87,36 @@ def test_the_default_batch_moves_to_the_nearest_one_that_divides() -> None:
 
 def test_durations_read_as_people_say_them() -> None:
     assert (plan.minutes(42.4), plan.minutes(89), plan.minutes(170)) == ("42 s", "89 s", "3 min")
+
+
+def test_controls_are_one_worker_at_the_rank_batch_and_both_arms_at_the_weak_batch() -> None:
+    controls = plan.controls(plan.study_arms([2], 2, 0, "gloo"), 256, 60_000)
+
+    assert [(arm.label, batch) for arm, batch in controls] == [
+        ("baseline, 1 thread", 128),
+        ("ddp 2 x 1, gloo", 512),
+        ("baseline, 2 threads", 512),
+    ]
+    assert plan.controls(plan.study_arms([1], 8, 1, "nccl"), 256, 60_000) == []
+    assert [batch for _, batch in plan.controls(plan.study_arms([2], 2, 0, "gloo"), 256, 300)] == [128]
+
+
+@pytest.mark.parametrize(
+    ("step_s", "steps", "epochs"),
+    [(0.01, 150, 2), (0.001, 234, 5), (10.0, 1, 2), (0.0064, 234, 3)],
+)
+def test_a_timed_run_is_short_and_never_longer_than_a_few_passes(
+    step_s: float, steps: int, epochs: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(estimate, "step_s", lambda *_: step_s)
+    job = plan.timed(plan.Arm("baseline", 1, 1, None), 256, TrainConfig(), 60_000)
+
+    assert (job.steps, job.epochs) == (steps, epochs)
+
+
+def test_a_job_is_told_to_the_scripts_by_flags() -> None:
+    whole = plan.Job(plan.Arm("ddp", 2, 1, "none"), 256, None, 3)
+    short = plan.Job(plan.Arm("data_parallel", 1, 2, None), 64, 10, 2)
+
+    assert whole.flags(1) == "--seed 1 --global-batch 256 --epochs 3 --comm none"
+    assert short.flags(0) == "--seed 0 --global-batch 64 --epochs 2 --steps 10 --data-parallel"

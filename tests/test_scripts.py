@@ -1,6 +1,7 @@
 """The scripts as people run them: what they say, and what they refuse before anything is spawned."""
 
 import contextlib
+import json
 import os
 import re
 import signal
@@ -149,7 +150,7 @@ def test_a_stale_environment_is_no_torchrun(env: dict[str, str], run_script: Run
     [
         (["--model", "vgg"], {}, "--model: invalid choice: 'vgg'"),
         (["--wat"], {}, "unknown flag --wat"),
-        (["--threads", "2"], {}, "--threads is set by launch.sh for each arm"),
+        (["--threads", "2"], {}, "--threads is set by launch.sh for each run"),
         (
             ["--global-batch", "255"],
             {"WORLD_SIZES": "2"},
@@ -158,6 +159,11 @@ def test_a_stale_environment_is_no_torchrun(env: dict[str, str], run_script: Run
         ([], {"WORLD_SIZES": "two"}, 'WORLD_SIZES="two" must be whole numbers from 1 up'),
         ([], {"SEEDS": "-1"}, 'SEEDS="-1" must be whole numbers from 0 up'),
         ([], {"SEEDS": ""}, 'SEEDS is empty; give whole numbers, like SEEDS="0 1 2"'),
+        (["sweep"], {"BATCHES": "0"}, 'BATCHES="0" must be whole numbers from 1 up'),
+        (["sweep"], {"BATCHES": "255", "WORLD_SIZES": "2"}, "--global-batch 255 does not divide over 2 ranks"),
+        (["sweep"], {"BATCHES": "9000"}, "--global-batch 9000 is more than one epoch"),
+        (["--steps", "3"], {}, "--steps is set by launch.sh for each run"),
+        (["--inject", "slow-rank=2"], {}, "it needs DDPBENCH_INJECT=yes in the environment"),
         (["--epochs", "0"], {}, "--epochs must be at least 1, got 0"),
         (["--results", "/dev/null"], {}, "/dev/null is not a folder we can write to"),
         (["--data-dir", "/dev/null", "--dataset", "mnist"], {}, "/dev/null is not a folder we can write to"),
@@ -168,7 +174,8 @@ def test_launch_refuses_in_one_line_before_it_spawns(
     flags: list[str], env: dict[str, str], said: str, run_script: Run
 ) -> None:
     before = set((PROJECT / "results").glob("*"))
-    done = run_script("bash", "launch.sh", "--dataset", "synthetic", *flags, env=env)
+    verb, rest = (flags[:1], flags[1:]) if flags[:1] == ["sweep"] else ([], flags)
+    done = run_script("bash", "launch.sh", *verb, "--dataset", "synthetic", *rest, env=env)
 
     assert (done.returncode, done.stdout) == (2, "")
     assert done.stderr.count("\n") == 1, done.stderr
@@ -202,15 +209,37 @@ def test_launch_runs_every_arm_and_ends_in_the_comparison(tmp_path: Path, run_sc
 
     assert done.returncode == 0, done.stderr
     (folder,) = tmp_path.iterdir()
-    records = [read_record(path) for path in sorted(folder.glob("*.json"))]
-    arms = len({(r.kind, r.threads_per_rank, r.comm) for r in records})
-    assert len(records) == 2 * arms >= 6
+    records = [read_record(path) for path in sorted(folder.glob("*.json")) if path.name != "summary.json"]
+    whole = [r for r in records if r.settings.steps is None]
+    assert len(whole) == 2 * len({(r.kind, r.threads_per_rank, r.comm) for r in whole}) >= 6
+    assert {(r.kind, r.settings.global_batch) for r in records if r.settings.steps} == {
+        ("baseline", 128),
+        ("baseline", 512),
+        ("ddp", 512),
+    }
     assert {r.seed for r in records} == {3, 4}
     assert {r.study for r in records} == {folder.name}
     assert re.search(rf"^{len(records)} runs, about \d+ s$", done.stderr, re.M)
     assert f"[{len(records)}/{len(records)}]" in done.stdout
-    assert "ddp 2 x" in done.stdout
-    assert len(list(folder.glob("*.png"))) == 5
+    assert "\nVerdict " in done.stdout
+    told = json.loads((folder / "summary.json").read_text())
+    assert [term["seconds"] is not None for term in told["breakdown"]] == [True] * 8
+    assert {"report.html", "summary.md", "comparison.png", "breakdown.png"} <= {path.name for path in folder.iterdir()}
+
+
+def test_a_sweep_runs_every_batch_and_says_where_it_pays(tmp_path: Path, run_script: Run) -> None:
+    env = {"SEEDS": "0", "WORLD_SIZES": "2", "BATCHES": "64 128 256"}
+    done = run_script("bash", "launch.sh", "sweep", *SYNTHETIC, "--results", tmp_path, env=env)
+
+    assert done.returncode == 0, done.stderr
+    (folder,) = tmp_path.iterdir()
+    records = [read_record(path) for path in folder.glob("*.json") if path.name != "summary.json"]
+    assert all(record.settings.steps for record in records)
+    assert {record.settings.global_batch for record in records} >= {64, 128, 256}
+    told = json.loads((folder / "summary.json").read_text())
+    assert told["verdict"] is None
+    assert [point["global_batch"] for point in told["sweep"]][:1] == [64]
+    assert (folder / "sweep.png").exists()
 
 
 def wait_for(what: Callable[[], object], seconds: float = 90) -> None:

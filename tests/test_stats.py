@@ -5,7 +5,10 @@ import math
 import numpy as np
 import pytest
 
-from ddpbench.judge.stats import deviation, mean, ratio
+from ddpbench.judge import arms
+from ddpbench.judge.outcome import outcome_of
+from ddpbench.judge.stats import deviation, equivalence, mean, ratio, runs_needed
+from tests.records import ddp, make_record
 
 
 def test_the_interval_of_a_mean_is_students() -> None:
@@ -61,3 +64,88 @@ def test_the_interval_covers_the_truth_as_often_as_it_says() -> None:
         covered += estimate.low <= 1.3 <= estimate.high
 
     assert covered / studies == pytest.approx(0.95, abs=0.015)  # 4 standard errors of a proportion
+
+
+def test_equivalence_is_two_one_sided_t_tests() -> None:
+    # By hand: mean 0.001, s = 0.001, n = 4, standard error 0.0005; t = (0.001 +- 0.003) / 0.0005 = 8 and -4;
+    # the upper tails of t(3) at 8 and 4 are 0.00203 and 0.01400.
+    half = 0.001 * math.sqrt(3) / 2
+    test = equivalence([0.001 - half, 0.001 - half, 0.001 + half, 0.001 + half], 0.003)
+
+    assert test.outcome == "kept"
+    assert test.p == pytest.approx(0.01400, abs=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("differences", "outcome"),
+    [
+        ([-0.0005, 0.0, 0.0005], "kept"),
+        ([0.01, 0.011, 0.012], "kept"),  # better is not lost
+        ([-0.01, -0.0101, -0.0102], "lost"),
+        ([-0.004, 0.004, 0.0], "cannot_tell"),
+        ([-0.0035, -0.002, -0.003], "cannot_tell"),
+        ([0.0, 0.0, 0.0], "kept"),
+        ([-0.003, -0.003], "cannot_tell"),  # at the margin
+        ([0.0], "cannot_tell"),
+    ],
+)
+def test_accuracy_is_kept_lost_or_open(differences: list[float], outcome: str) -> None:
+    assert equivalence(differences, 0.003).outcome == outcome
+
+
+def test_runs_needed_is_the_fewest_that_would_exclude_one() -> None:
+    assert runs_needed([1.1]) is None
+    assert runs_needed([1.0, 1.0001, 0.9999]) is None
+    spread = list(np.exp(np.log(1.1) + 0.1 * np.array([-1.0, 0.0, 1.0])))
+    n = runs_needed(spread)  # t(n-1) * 0.1 / sqrt(n) < 0.0953
+
+    assert n == 7
+
+
+def simulate(studies: int, seeds: int, truth: float, noise: float) -> tuple[float, float]:
+    """Return how often the interval covers the true speedup, and how often it "pays", over made-up studies.
+
+    Runs of a seed share half of the noise, as pairs of runs made one after the other do.
+    """
+    rng = np.random.default_rng(7)
+    covered = pays = 0
+    for _ in range(studies):
+        shared, one, two = np.exp(noise * rng.standard_normal((3, seeds)))
+        speedup = ratio(list(truth * shared * one), list(shared * two))
+        assert speedup.low is not None
+        assert speedup.high is not None
+        covered += speedup.low <= truth <= speedup.high
+        pays += outcome_of(speedup) == "pays"
+    return covered / studies, pays / studies
+
+
+@pytest.mark.parametrize("seeds", [2, 3, 5, 10])
+def test_the_interval_covers_the_truth_95_times_in_100(seeds: int) -> None:
+    covered, _ = simulate(4_000, seeds, truth=1.3, noise=0.05)
+
+    assert covered == pytest.approx(0.95, abs=0.015)
+
+
+@pytest.mark.parametrize("seeds", [3, 5])
+def test_two_identical_arms_pay_in_at_most_5_studies_of_100(seeds: int) -> None:
+    _, pays = simulate(4_000, seeds, truth=1.0, noise=0.05)
+
+    assert 0.01 < pays <= 0.05
+
+
+def test_choosing_the_best_of_two_and_two_identical_arms_stays_within_5_of_100() -> None:
+    """The judge picks the fastest single process and the fastest parallel arm before it divides one by the other."""
+    rng = np.random.default_rng(3)
+    pays = 0
+    for _ in range(1_500):
+        records = []
+        for seed in range(3):
+            for threads in (1, 2):
+                one, two = 4 * np.exp(0.05 * rng.standard_normal(2))
+                records.append(make_record(seed=seed, threads=threads, train_s=(9, one, one)))
+                records.append(ddp(seed=seed, threads=threads, train_s=(9, two, two)))
+        parallel = arms.main_parallel(arms.judge(records))
+        assert parallel is not None
+        pays += outcome_of(parallel.speedup) == "pays"
+
+    assert pays / 1_500 <= 0.05

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from statistics import fmean
+from statistics import fmean, median
 
 from ddpbench.judge.stats import Estimate, deviation, mean, ratio
 from ddpbench.record import Arm, Epoch, Record, arm_of
@@ -66,7 +66,8 @@ def judge(records: Sequence[Record]) -> list[ArmResult]:
     """
     runs = by_arm(records)
     singles = [arm for arm in runs if arm.kind == "baseline"]
-    reference = min(singles, key=lambda arm: fmean(map(run_epoch_s, runs[arm])), default=None)
+    # By the median, so that one disturbed run does not decide what all others are divided by.
+    reference = min(singles, key=lambda arm: median(map(run_step_s, runs[arm])), default=None)
     return [_judge_arm(arm, runs, reference) for arm in runs]
 
 
@@ -78,7 +79,9 @@ def is_result(arm: Arm) -> bool:
 def main_parallel(results: Sequence[ArmResult]) -> ArmResult | None:
     """Return the parallel arm that the verdict is about: the fastest that is a result; DDP before DataParallel."""
     candidates = [result for result in results if is_result(result.arm)]
-    return min(candidates, key=lambda result: (result.arm.kind != "ddp", result.epoch_s.value), default=None)
+    return min(
+        candidates, key=lambda result: (result.arm.kind != "ddp", median(map(run_step_s, result.runs))), default=None
+    )
 
 
 def reference_of(results: Sequence[ArmResult]) -> ArmResult | None:
@@ -96,7 +99,7 @@ def one_worker(arm: Arm, runs: dict[Arm, list[Record]]) -> Arm | None:
     on_gpu = any(run.settings.device == "cuda" for run in runs.get(arm, []))
     singles = [other for other in runs if other.kind == "baseline"]
     able = [other for other in singles if on_gpu or other.threads_per_rank == arm.threads_per_rank]
-    return min(able, key=lambda other: fmean(map(run_epoch_s, runs[other])), default=None)
+    return min(able, key=lambda other: median(map(run_step_s, runs[other])), default=None)
 
 
 def per_seed(runs: Sequence[Record], of: Callable[[Record], float]) -> dict[int, float]:

@@ -6,6 +6,7 @@ from statistics import median
 from ddpbench.judge.arms import ArmResult, run_epoch_s
 from ddpbench.judge.breakdown import Breakdown
 from ddpbench.judge.study import Study
+from ddpbench.judge.sweep import Sweep
 from ddpbench.record import Record, plural
 
 FEW_RUNS = 3
@@ -15,11 +16,15 @@ DRIFT = 0.10  # last run of an arm against its first
 DISAGREEMENT = 0.15  # exposed communication, by difference against timers inside
 
 
-def find(study: Study, results: Sequence[ArmResult], breakdowns: Sequence[Breakdown]) -> list[str]:
+def find(
+    study: Study, results: Sequence[ArmResult], breakdowns: Sequence[Breakdown], sweep: Sweep | None = None
+) -> list[str]:
     """Return every caution that this study deserves."""
+    at_points = [result for point in sweep.points for result in point.results] if sweep else []
     return [
-        *_few_runs(results),
+        *_few_runs([*results, *at_points]),
         *(said for result in results for said in _unsteady(result)),
+        *_unsteady_points(at_points),
         *_machine(study),
         *(said for each in breakdowns for said in _disagreement(each)),
     ]
@@ -48,6 +53,17 @@ def _unsteady(result: ArmResult) -> list[str]:
         drift = f"{times[-1] / times[0] - 1:+.0%} from its first to its last run"
         said.append(f"{label}: {drift}; the machine warmed up or changed: let it settle, then run again")
     return said
+
+
+def _unsteady_points(at_points: Sequence[ArmResult]) -> list[str]:
+    """Say in one line which batches of a sweep varied; each stays in its figures."""
+    varied = [each for each in at_points if each.epoch_sd_s and each.epoch_sd_s > SPREAD * each.epoch_s.value]
+    if not varied:
+        return []
+    batches = sorted({each.runs[0].settings.global_batch for each in varied})
+    spread = max(each.epoch_sd_s / each.epoch_s.value for each in varied if each.epoch_sd_s)
+    where = f"at global batch {', '.join(map(str, batches))}"
+    return [f"times vary by up to {spread:.0%} {where}; run on a quiet machine, or more seeds"]
 
 
 def _machine(study: Study) -> list[str]:

@@ -75,10 +75,11 @@ class Judgement:
         return self.breakdowns[0] if self.breakdowns else None
 
 
-def check_margin(points: float) -> None:
-    """Raise UserError unless `points` can be a margin of accuracy."""
+def margin(points: float) -> float:
+    """Return a margin of accuracy, 0..1, from points. Raises UserError for one that cannot be."""
     if not 0 < points < 100:
         raise UserError(f"--margin must be between 0 and 100 points, got {points:g}")
+    return points / 100
 
 
 def of(study: Study, *, margin: float = MARGIN) -> Judgement:
@@ -89,7 +90,6 @@ def of(study: Study, *, margin: float = MARGIN) -> Judgement:
     ddp.sort(key=lambda result: result is not parallel)
     breakdowns = [break_down(study, result.arm) for result in ddp if result.arm.world_size > 1]
     sweep = None if study.records else sweeps.sweep(study)
-    at_points = [result for point in sweep.points for result in point.results] if sweep else []
     both = reference is not None and parallel is not None
     return Judgement(
         study=study,
@@ -103,7 +103,7 @@ def of(study: Study, *, margin: float = MARGIN) -> Judgement:
         scaling=[row for result in ddp for row in scaling.rows(study, result.arm)],
         larger_batch=_larger_batch(study, parallel),
         sweep=sweep,
-        cautions=cautions.find(study, [*results, *at_points], breakdowns),
+        cautions=cautions.find(study, results, breakdowns, sweep),
     )
 
 

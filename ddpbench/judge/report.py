@@ -19,6 +19,14 @@ WIDTH = 118
 Table = list[tuple[str, ...]]  # the first row names the columns
 
 
+def format_all(judged: Sequence[Judgement], verdicts: Sequence[Verdict]) -> str:
+    """Return everything compare.py prints: each study, and several side by side."""
+    parts = list(map(format_report, judged, verdicts))
+    if len(parts) > 1:
+        parts.append(format_table(studies_table(list(zip(judged, verdicts, strict=True)))))
+    return "\n\n\n".join(parts)
+
+
 def format_report(judged: Judgement, verdict: Verdict) -> str:
     """Return everything compare.py prints of one study: verdict, why and next first."""
     parts = [

@@ -9,7 +9,7 @@ from typing import Any, Protocol
 
 import msgspec
 
-from ddpbench.errors import one_line
+from ddpbench.errors import GateFailedError, one_line
 from ddpbench.files import write_whole
 from ddpbench.judge import report
 from ddpbench.judge.judgement import Judgement
@@ -124,6 +124,13 @@ class Gates(Protocol):
     fail_below_speedup: float | None
     fail_below_efficiency: float | None
     fail_if_accuracy_lost: float | None  # points
+
+
+def require(judged: Sequence[Judgement], asked: Gates) -> None:
+    """Raise GateFailedError, exit code 1, with the first reason why a study fails a gate."""
+    failed = [why for each in judged if (why := gate(each, asked))]
+    if failed:
+        raise GateFailedError(failed[0])
 
 
 def gate(judged: Judgement, asked: Gates) -> str | None:

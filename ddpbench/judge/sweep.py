@@ -7,7 +7,7 @@ the lines of the parallel arm and of the best single process meet, DDP starts to
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from statistics import fmean
+from statistics import median
 
 import numpy as np
 from numpy.typing import NDArray
@@ -121,11 +121,11 @@ def _check_of(points: Sequence[Point]) -> Point | None:
 
 
 def _fit(points: Sequence[Point]) -> list[Line]:
-    """Fit a line to every arm that was measured at enough batches: least squares of relative errors."""
+    """Fit a line to the median runs of every arm that has enough batches: least squares of relative errors."""
     measured: dict[Arm, list[tuple[int, float]]] = {}
     for point in points:
         for result in point.results:
-            measured.setdefault(result.arm, []).append((point.global_batch, fmean(map(run_step_s, result.runs))))
+            measured.setdefault(result.arm, []).append((point.global_batch, median(map(run_step_s, result.runs))))
     lines = []
     for arm, pairs in measured.items():
         if len(pairs) >= FEWEST_POINTS:

@@ -124,9 +124,10 @@ def _point(axes, x: float, estimate: Estimate, result: ArmResult) -> None:  # ty
     interval_line(axes, x, estimate, colour, upright=True)
     face = "none" if result.arm.is_control else colour
     axes.plot([x], [estimate.value], "o", markersize=8, markerfacecolor=face, markeredgecolor=colour)
-    label, below = ("ceiling", -9) if result.arm.is_control else (str(result.arm.comm), 0)  # off the ideal line
-    place = {"xytext": (7, below), "textcoords": "offset points", "va": "center", "fontsize": 10}
-    axes.annotate(label, (x, estimate.value), **place)
+    # To the left of what was trained, to the right of its ceiling and under it, off the line of the ideal.
+    label, side, below = ("ceiling", 7, -9) if result.arm.is_control else (str(result.arm.comm), -7, 0)
+    align = {"ha": "left" if side > 0 else "right", "va": "center", "fontsize": 10}
+    axes.annotate(label, (x, estimate.value), xytext=(side, below), textcoords="offset points", **align)
 
 
 def _best_single_over_one_worker(judged: Judgement) -> float | None:

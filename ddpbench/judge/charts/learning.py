@@ -5,7 +5,7 @@ from itertools import accumulate
 from statistics import fmean
 
 from matplotlib.figure import Figure
-from matplotlib.ticker import MaxNLocator
+from matplotlib.ticker import MaxNLocator, NullFormatter
 
 from ddpbench.judge.arms import ArmResult, num_steps
 from ddpbench.judge.charts.style import (
@@ -184,6 +184,7 @@ def _curves(axes, result: ArmResult, at, dashes="-") -> None:  # type: ignore[no
     axes.plot(place, middle, color=colour, linewidth=2.2, linestyle=dashes, label=result.arm.label)
     axes.set_yscale("log")
     axes.yaxis.set_major_formatter("{x:g}")
+    axes.yaxis.set_minor_formatter(NullFormatter())
     axes.grid(axis="y", color=PALE, alpha=0.4)
 
 

@@ -1,0 +1,123 @@
+"""Losses of a known size, added on purpose to real runs, are found under their own name and nowhere else."""
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from statistics import fmean, median
+
+import pytest
+
+from ddpbench import inject
+from ddpbench.errors import UserError
+from ddpbench.judge import breakdown, study
+from ddpbench.judge.breakdown import COMMUNICATION, CONTENTION, IDEAL, REDUCING, SMALLER, UNEVEN, WAITING
+from ddpbench.record import Arm, read_record
+from tests.attribution import LOSSES
+from tests.conftest import PROJECT
+
+pytestmark = pytest.mark.slow
+ROUNDS = 3
+Run = Callable[..., subprocess.CompletedProcess[str]]
+Terms = dict[str, float]
+
+
+@pytest.fixture(scope="module")
+def found(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Terms]:
+    """Run every loss in one torchrun job, interleaved. Returns the median terms of each, in seconds per epoch."""
+    folder = tmp_path_factory.mktemp("attribution")
+    torchrun = [sys.executable, "-m", "torch.distributed.run", "--nproc_per_node=2"]
+    # The network and batch whose ranks hardly compete for memory: a loss then has nothing to displace.
+    flags = ["--model", "mlp", "--global-batch", "1024", "--epochs", "5", "--device", "cpu"]
+    done = subprocess.run(
+        [*torchrun, "-m", "tests.attribution", str(folder), str(ROUNDS), *flags],
+        cwd=PROJECT,
+        env={**os.environ, "DDPBENCH_INJECT": "yes", "OMP_NUM_THREADS": "1"},
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=230,
+    )
+    assert done.returncode == 0, done.stderr
+    return {name: median_terms(folder, name) for name in ("none", *LOSSES)}
+
+
+def median_terms(folder: Path, name: str) -> Terms:
+    """Return the terms of one loss: each the median of the rounds, so that one disturbed run decides nothing."""
+    rounds = []
+    for seed in range(ROUNDS):
+        files = [*(folder / "singles").glob("*.json"), *(folder / name).glob("*.json")]
+        mine = [path for path in files if read_record(path).seed == seed]
+        judged = study.load(mine, allow_injected=True)
+        told = breakdown.break_down(judged, Arm("ddp", 2, 1, "gloo"))
+        assert not told.unexplained
+        (control,) = (run for run in judged.records if run.comm == "none")
+        first, second = (fmean(rank.train_s[1:]) for rank in control.ranks)
+        extra = {"observed": told.observed.value, "second rank slower": second - first}
+        rounds.append({term.term: term.seconds.value for term in told.terms if term.seconds} | extra)
+    return {term: median(each[term] for each in rounds) for term in rounds[0]}
+
+
+def require_found(clean: Terms, spoilt: Terms, term: str, injected_s: float, elsewhere: tuple[str, ...]) -> None:
+    """Fail unless the loss lies within 15 % in its own term, and no other moves by more than 15 % of it."""
+    grown = {name: spoilt[name] - clean[name] for name in clean}
+    said = {name: f"{value:+.3f}" for name, value in grown.items()}
+    assert grown[term] == pytest.approx(injected_s, rel=0.15), (injected_s, said)
+    for other in elsewhere:
+        assert abs(grown[other]) <= 0.15 * injected_s, (other, injected_s, said)
+
+
+def test_a_slower_link_is_exposed_communication(found: dict[str, Terms]) -> None:
+    injected_s = 58 * 0.020  # steps of an epoch, seconds of each reduction
+    clean, spoilt = found["none"], found["slow-reduction=0.020"]
+
+    require_found(clean, spoilt, COMMUNICATION, injected_s, (IDEAL, UNEVEN, SMALLER, CONTENTION, WAITING))
+    require_found(clean, spoilt, REDUCING, injected_s, ())
+
+
+def test_a_slow_rank_is_waited_for(found: dict[str, Terms]) -> None:
+    """Injected: all the forward and backward work of a rank once more, as the slow rank of the control shows it."""
+    clean, spoilt = found["none"], found["slow-rank=2"]
+    injected_s = spoilt["second rank slower"] - clean["second rank slower"]
+    assert injected_s > 0.6 * (clean[IDEAL] + clean[SMALLER] + clean[CONTENTION])
+
+    require_found(clean, spoilt, COMMUNICATION, injected_s, (IDEAL, UNEVEN, SMALLER, CONTENTION, REDUCING))
+    # Ranks that waited for each other by turns now wait for one: that much is displaced, not added.
+    assert spoilt[WAITING] == pytest.approx(injected_s, rel=0.15)
+
+
+def test_a_larger_share_is_uneven(found: dict[str, Terms]) -> None:
+    clean, spoilt = found["none"], found["large-share=0.8"]
+    injected_s = 2 * clean[IDEAL] * (0.8 - 0.5)
+
+    require_found(clean, spoilt, UNEVEN, injected_s, (IDEAL, SMALLER, CONTENTION, COMMUNICATION, REDUCING))
+    # And it is what an epoch really took longer.
+    assert spoilt["observed"] - clean["observed"] == pytest.approx(injected_s, rel=0.25)
+
+
+def test_ranks_on_one_core_contend(found: dict[str, Terms]) -> None:
+    clean, spoilt = found["none"], found["one-core=1"]
+    injected_s = clean[IDEAL] + clean[SMALLER] + clean[CONTENTION]  # each waits while the other works as long
+
+    require_found(clean, spoilt, CONTENTION, injected_s, (IDEAL, UNEVEN, SMALLER, COMMUNICATION))
+
+
+def test_a_late_start_is_start_up(tmp_path: Path, run_script: Run) -> None:
+    torchrun = ("torchrun", "--nproc_per_node=2", "ddp_train.py", "--dataset", "synthetic", "--device", "cpu")
+    for name, flags in (("clean", ()), ("spoilt", ("--inject", "slow-start=6"))):
+        done = run_script(*torchrun, *flags, "--results", tmp_path / name, env={"DDPBENCH_INJECT": "yes"})
+        assert done.returncode == 0, done.stderr
+    (clean,), (spoilt,) = (list((tmp_path / name).glob("*.json")) for name in ("clean", "spoilt"))
+    before, after = (json.loads(path.read_text()) for path in (clean, spoilt))
+
+    assert after["startup_s"] - before["startup_s"] == pytest.approx(6, rel=0.15)
+    assert after["injected"] == "slow-start=6"
+    assert after["epochs"][0]["train_s"] < before["epochs"][0]["train_s"] + 0.15 * 6
+
+
+@pytest.mark.parametrize("text", ["slow-rank", "slow-rank=x", "earthquake=9", ""])
+def test_a_loss_that_is_not_known_is_refused(text: str) -> None:
+    with pytest.raises(UserError, match="is none of slow-rank, slow-reduction"):
+        inject.read(text)
