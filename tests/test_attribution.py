@@ -29,8 +29,8 @@ def found(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Terms]:
     """Run every loss in one torchrun job, interleaved. Returns the median terms of each, in seconds per epoch."""
     folder = tmp_path_factory.mktemp("attribution")
     torchrun = [sys.executable, "-m", "torch.distributed.run", "--nproc_per_node=2"]
-    # The network and batch whose ranks hardly compete for memory: a loss then has nothing to displace.
-    flags = ["--model", "mlp", "--global-batch", "1024", "--epochs", "5", "--device", "cpu"]
+    # Few and long steps: waking a rank that has waited long costs a millisecond a step, which is no part of a loss.
+    flags = ["--dataset", "synthetic", "--global-batch", "1000", "--epochs", "8", "--device", "cpu"]
     done = subprocess.run(
         [*torchrun, "-m", "tests.attribution", str(folder), str(ROUNDS), *flags],
         cwd=PROJECT,
@@ -55,33 +55,40 @@ def median_terms(folder: Path, name: str) -> Terms:
         assert not told.unexplained
         (control,) = (run for run in judged.records if run.comm == "none")
         first, second = (fmean(rank.train_s[1:]) for rank in control.ranks)
-        extra = {"observed": told.observed.value, "second rank slower": second - first}
+        other_s = fmean(fmean(rank.cpu_s[1:]) for rank in control.ranks)  # CPU time of the rank beside
+        extra = {"observed": told.observed.value, "second rank slower": second - first, "the other's work": other_s}
+        extra["first rank"] = first
         rounds.append({term.term: term.seconds.value for term in told.terms if term.seconds} | extra)
     return {term: median(each[term] for each in rounds) for term in rounds[0]}
 
 
 def require_found(clean: Terms, spoilt: Terms, term: str, injected_s: float, elsewhere: tuple[str, ...]) -> None:
-    """Fail unless the loss lies within 15 % in its own term, and no other moves by more than 15 % of it."""
+    """Fail unless the loss lies within 15 % in its own term, and no other moves by more than 15 % of it.
+
+    Communication may fall by what ranks waited for each other by turns: beside a loss that makes one of them always
+    wait, or work while another one waits, there is no such waiting.
+    """
     grown = {name: spoilt[name] - clean[name] for name in clean}
     said = {name: f"{value:+.3f}" for name, value in grown.items()}
     assert grown[term] == pytest.approx(injected_s, rel=0.15), (injected_s, said)
     for other in elsewhere:
-        assert abs(grown[other]) <= 0.15 * injected_s, (other, injected_s, said)
+        displaced_s = clean[WAITING] if other == COMMUNICATION else 0
+        assert -0.15 * injected_s - displaced_s <= grown[other] <= 0.15 * injected_s, (other, injected_s, said)
 
 
 def test_a_slower_link_is_exposed_communication(found: dict[str, Terms]) -> None:
-    injected_s = 58 * 0.020  # steps of an epoch, seconds of each reduction
-    clean, spoilt = found["none"], found["slow-reduction=0.020"]
+    injected_s = 6 * 0.050  # steps of an epoch, seconds of each reduction
+    clean, spoilt = found["none"], found["slow-reduction=0.050"]
 
     require_found(clean, spoilt, COMMUNICATION, injected_s, (IDEAL, UNEVEN, SMALLER, CONTENTION, WAITING))
     require_found(clean, spoilt, REDUCING, injected_s, ())
 
 
 def test_a_slow_rank_is_waited_for(found: dict[str, Terms]) -> None:
-    """Injected: all the forward and backward work of a rank once more, as the slow rank of the control shows it."""
-    clean, spoilt = found["none"], found["slow-rank=2"]
+    """Injected: the forward and backward work of a rank three times more, as the slow rank of the control shows it."""
+    clean, spoilt = found["none"], found["slow-rank=4"]
     injected_s = spoilt["second rank slower"] - clean["second rank slower"]
-    assert injected_s > 0.6 * (clean[IDEAL] + clean[SMALLER] + clean[CONTENTION])
+    assert injected_s > 2 * (clean[IDEAL] + clean[SMALLER] + clean[CONTENTION])
 
     require_found(clean, spoilt, COMMUNICATION, injected_s, (IDEAL, UNEVEN, SMALLER, CONTENTION, REDUCING))
     # Ranks that waited for each other by turns now wait for one: that much is displaced, not added.
@@ -89,8 +96,9 @@ def test_a_slow_rank_is_waited_for(found: dict[str, Terms]) -> None:
 
 
 def test_a_larger_share_is_uneven(found: dict[str, Terms]) -> None:
-    clean, spoilt = found["none"], found["large-share=0.8"]
-    injected_s = 2 * clean[IDEAL] * (0.8 - 0.5)
+    clean, spoilt = found["none"], found["large-share=0.9"]
+    injected_s = spoilt["first rank"] - clean["first rank"]  # of the control: what the samples took that it was given
+    assert injected_s == pytest.approx(2 * (clean[IDEAL] + clean[SMALLER] + clean[CONTENTION]) * (0.9 - 0.5), rel=0.25)
 
     require_found(clean, spoilt, UNEVEN, injected_s, (IDEAL, SMALLER, CONTENTION, COMMUNICATION, REDUCING))
     # And it is what an epoch really took longer.
@@ -99,22 +107,27 @@ def test_a_larger_share_is_uneven(found: dict[str, Terms]) -> None:
 
 def test_ranks_on_one_core_contend(found: dict[str, Terms]) -> None:
     clean, spoilt = found["none"], found["one-core=1"]
-    injected_s = clean[IDEAL] + clean[SMALLER] + clean[CONTENTION]  # each waits while the other works as long
+    injected_s = spoilt["the other's work"]  # by the CPU's clock: each stands still while the other works
+    assert injected_s > 0.8 * (clean[IDEAL] + clean[SMALLER] + clean[CONTENTION])
 
     require_found(clean, spoilt, CONTENTION, injected_s, (IDEAL, UNEVEN, SMALLER, COMMUNICATION))
 
 
 def test_a_late_start_is_start_up(tmp_path: Path, run_script: Run) -> None:
     torchrun = ("torchrun", "--nproc_per_node=2", "ddp_train.py", "--dataset", "synthetic", "--device", "cpu")
-    for name, flags in (("clean", ()), ("spoilt", ("--inject", "slow-start=6"))):
+    for name, flags in (
+        ("first", ()),
+        ("clean", ()),
+        ("spoilt", ("--inject", "slow-start=12")),
+    ):  # the first reads disks
         done = run_script(*torchrun, *flags, "--results", tmp_path / name, env={"DDPBENCH_INJECT": "yes"})
         assert done.returncode == 0, done.stderr
     (clean,), (spoilt,) = (list((tmp_path / name).glob("*.json")) for name in ("clean", "spoilt"))
     before, after = (json.loads(path.read_text()) for path in (clean, spoilt))
 
-    assert after["startup_s"] - before["startup_s"] == pytest.approx(6, rel=0.15)
-    assert after["injected"] == "slow-start=6"
-    assert after["epochs"][0]["train_s"] < before["epochs"][0]["train_s"] + 0.15 * 6
+    assert after["startup_s"] - before["startup_s"] == pytest.approx(12, rel=0.15)
+    assert after["injected"] == "slow-start=12"
+    assert after["epochs"][0]["train_s"] < before["epochs"][0]["train_s"] + 0.15 * 12
 
 
 @pytest.mark.parametrize("text", ["slow-rank", "slow-rank=x", "earthquake=9", ""])

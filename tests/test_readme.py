@@ -41,5 +41,11 @@ def test_the_example_was_measured_from_a_commit_on_one_machine() -> None:
 def test_the_first_screen_has_the_question_the_commands_the_output_and_the_chart() -> None:
     screen = README.split("## ")[0]
 
-    for shown in ("Does data-parallel training pay", "bash launch.sh test", "times as fast as", "comparison.png"):
+    for shown in (
+        "Does data-parallel training pay",
+        "bash launch.sh test",
+        "times as fast",
+        "Verdict  ",
+        "comparison.png",
+    ):
         assert shown in screen

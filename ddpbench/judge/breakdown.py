@@ -2,11 +2,11 @@
 
 Levels, in seconds of training per epoch, each above the one before by one term:
 
-    ideal         one worker's time / number of workers
-    uneven shares the same for the rank with the largest share of every batch
-    smaller batch one worker alone, at the rank batch
-    contention    the fastest rank of the control, N ranks that never communicate
-    communication what was observed: the slowest rank, with gradients reduced
+    ideal          one worker's time / number of workers
+    smaller batch  one worker alone, at the rank batch
+    contention     the fastest rank of the control, N ranks that never communicate, at an even share
+    uneven shares  the same for the rank with the largest share of every batch
+    communication  what was observed: the slowest rank, with gradients reduced
 
 Differences of levels add up to what was observed by construction, so the last term is measured a second time, by
 timers inside the run (reduction.py): what they see is reducing gradients and waiting for the slowest rank. The rest of
@@ -79,32 +79,34 @@ def break_down(study: Study, arm: Arm) -> Breakdown:
     ]
     steps = num_steps(observed[0])
     heaviest = max(share_of_work(rank, observed[0]) for rank in observed[0].ranks)
-    levels = [
-        per_seed(runs[worker] if worker else [], lambda run: run_epoch_s(run) / arm.world_size),
-        per_seed(runs[worker] if worker else [], lambda run: run_epoch_s(run) / arm.world_size * heaviest),
-        per_seed(alone, lambda run: run_step_s(run) * steps * heaviest),
-        per_seed(runs.get(control, []), lambda run: fastest_rank_s(run) * heaviest),
-        per_seed(observed, run_epoch_s),
-    ]
-    levels = _over_common_seeds(levels)
-    whole = mean(list(levels[-1].values()))
-    waiting = per_seed([run for run in observed if _is_timed_inside(run)], lambda run: waited_s(run, levels[3]))
+    ideal, small, contended, laden, took = _over_common_seeds(
+        [
+            per_seed(runs[worker] if worker else [], lambda run: run_epoch_s(run) / arm.world_size),
+            per_seed(alone, lambda run: run_step_s(run) * steps),
+            per_seed(runs.get(control, []), fastest_rank_s),
+            per_seed(runs.get(control, []), lambda run: fastest_rank_s(run) * heaviest),
+            per_seed(observed, run_epoch_s),
+        ]
+    )
+    whole = mean(list(took.values()))
+    timed = [run for run in observed if _is_timed_inside(run) and run.seed in took]
+    waiting = per_seed(timed, lambda run: waited_s(run, laden))
     table = [
-        (IDEAL, levels[0], "one worker alone / workers"),
-        (UNEVEN, _less(levels[1], levels[0]), "samples that each rank was given"),
-        (SMALLER, _less(levels[2], levels[1]), "one worker alone at the rank batch"),
-        (CONTENTION, _less(levels[3], levels[2]), "ranks that never communicate against one alone"),
-        (COMMUNICATION, _less(levels[4], levels[3]), "the run against ranks that never communicate"),
+        (IDEAL, ideal, "one worker alone / workers"),
+        (UNEVEN, _less(laden, contended) if heaviest != 1 else dict.fromkeys(took, 0.0), "samples given to each rank"),
+        (SMALLER, _less(small, ideal), "one worker alone at the rank batch"),
+        (CONTENTION, _less(contended, small), "ranks that never communicate against one alone"),
+        (COMMUNICATION, _less(took, laden), "the run against ranks that never communicate"),
     ]
     terms = [_term(name, by_seed, whole, how) for name, by_seed, how in table]
-    inside = per_seed([run for run in observed if _is_timed_inside(run)], lambda run: in_run_s(run, levels[3]))
+    inside = per_seed(timed, lambda run: in_run_s(run, laden))
     parts = [
         (REDUCING, _less(inside, waiting), "timers inside the run"),
         (WAITING, waiting, "timers inside the run"),
         (SLOWED, _less(table[-1][1], inside), "the rest: computing slower beside it"),
     ]
     terms += [_term(name, by_seed, whole, how, part_of=COMMUNICATION) for name, by_seed, how in parts]
-    by_torch = per_seed([run for run in observed if _torch_reduce_s(run)], lambda run: steps * _torch_reduce_s(run))
+    by_torch = per_seed([run for run in timed if _torch_reduce_s(run)], lambda run: steps * _torch_reduce_s(run))
     return Breakdown(
         arm=arm,
         terms=terms,

@@ -1,0 +1,77 @@
+"""What the timers inside a run cost: DDP steps with and without reduction.ReductionTimer, over gloo.
+
+torchrun --nproc_per_node=2 -m benchmarks.instrumentation [cnn|mlp] [GLOBAL_BATCH]
+"""
+
+import sys
+import time
+from statistics import median
+
+import torch
+from torch.nn.parallel import DistributedDataParallel
+
+from benchmarks.rounds import interleaved, ratios, summary
+from ddpbench import data, engine, models, optim, world
+from ddpbench.config import TrainConfig
+from ddpbench.data import Batches
+from ddpbench.progress import EpochBar
+from ddpbench.reduction import ReductionTimer
+
+ROUNDS, STEPS = 21, 50
+
+
+def main() -> None:
+    """Measure both on every rank, round by round; the first rank prints."""
+    model, batch = (*sys.argv[1:], *("cnn", "256")[len(sys.argv) - 1 :])[:2]
+    told = TrainConfig(model=model, global_batch=int(batch), steps=STEPS, device="cpu")  # type: ignore[arg-type]
+    here = world.join(told)
+    batches = Batches(data.load(told), told, here)
+    with here:
+        arms = {name: Arm(told, batches, here, timed=name == "timed") for name in ("bare", "timed")}
+        figures = interleaved({name: arm.round for name, arm in arms.items()}, ROUNDS)
+        hooks_s = arms["timed"].hooks_s()
+    if here.is_main:
+        print(
+            f"{model}, global batch {batch}, {here.size} ranks, gloo, {STEPS} steps a round, torch {torch.__version__}"
+        )
+        for name, values in figures.items():
+            print(f"  {name:6} {summary([1e3 * value / STEPS for value in values], 'ms a step')}")
+        share = hooks_s / median(figures["bare"]) * STEPS
+        print(f"  the hooks alone, called as often as in a step: {1e6 * hooks_s:.1f} us, {share:.2%} of a step")
+        print(f"  timed / bare: {summary(ratios(figures['timed'], figures['bare']), 'times')}")
+
+
+class Arm:
+    """A network under DDP, with or without the timers."""
+
+    def __init__(self, cfg: TrainConfig, batches: Batches, here: world.World, *, timed: bool) -> None:
+        self._cfg, self._batches, self._here = cfg, batches, here
+        self._net = DistributedDataParallel(models.build(cfg), gradient_as_bucket_view=True)
+        self._optimizer = optim.build_optimizer(self._net, cfg)
+        self._timer = ReductionTimer(self._net, self._optimizer, here.device) if timed else None
+
+    def round(self) -> float:
+        """Train STEPS steps. Returns seconds."""
+        self._here.barrier()
+        begin = time.perf_counter()
+        with EpochBar(1, 1, STEPS, shown=False) as bar:
+            engine.train_epoch(self._net, self._optimizer, None, self._batches, 1, self._cfg, bar)
+        took_s = time.perf_counter() - begin
+        if self._timer is not None:
+            self._timer.take()
+        return took_s
+
+    def hooks_s(self, calls: int = 1_000) -> float:
+        """Return the seconds that the hooks of one step take, called outside of it."""
+        assert self._timer is not None
+        gradients = list(self._net.parameters())
+        begin = time.perf_counter()
+        for _ in range(calls):
+            for gradient in gradients:
+                self._timer._gradient(gradient)
+            self._timer._reduced()
+        return (time.perf_counter() - begin) / calls
+
+
+if __name__ == "__main__":
+    world.run(main)
