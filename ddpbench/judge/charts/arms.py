@@ -94,12 +94,12 @@ def speedup(judged: Judgement) -> Chart:
             _point(below, x, result.efficiency.scaled(100), result)
         for row in weak:
             assert row.efficiency is not None
-            x = row.arm.world_size + 0.06 * most
+            x = row.arm.world_size + 0.2 * most
             below.plot([x], [100 * row.efficiency.value], "D", markersize=7, color="none", markeredgecolor=GREEN)
             interval_line(below, x, row.efficiency.scaled(100), GREEN, upright=True)
             value_text(below, x, 100 * row.efficiency.value, "weak scaling")
         below.set_xticks(range(1, most + 1))
-        below.set_xlim(0.8, most + 0.35 * most)
+        below.set_xlim(0.8, 1.5 * most)
         above.set_ylim(0, None)
         below.set_ylim(0, None)
         above.set_ylabel("speedup over one worker")

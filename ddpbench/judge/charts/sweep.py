@@ -14,8 +14,7 @@ def speedup(found: Sweep) -> Chart:
 
     def draw(figure: Figure) -> None:
         axes = figure.subplots()
-        axes.axhline(1, color=INK, linewidth=1)
-        axes.annotate("best single process", (batches[0], 1), (0, 3), textcoords="offset points", fontsize=10)
+        axes.axhline(1, color=INK, linewidth=1, label="best single process")
         mine = next((line for line in found.lines if line.arm == found.arm), None)
         singles = [line for line in found.lines if line.arm.kind == "baseline"]
         if mine is not None and singles:
@@ -32,15 +31,23 @@ def speedup(found: Sweep) -> Chart:
             )
         axes.plot([], [], "o", color=colour, markeredgecolor=INK, label="measured, 95 % interval")
         if found.checked is not None:
-            axes.plot([], [], "D", color=colour, markeredgecolor=INK, label="run to check the prediction")
+            axes.plot(
+                [],
+                [],
+                "D",
+                color=colour,
+                markeredgecolor=INK,
+                label=f"check of the prediction, {found.checked.global_batch}",
+            )
         axes.set_xscale("log")
-        axes.set_xticks(batches, [str(batch) for batch in batches])
+        grid = [point.global_batch for point in found.grid]
+        axes.set_xticks(grid, [str(batch) for batch in grid])
         axes.minorticks_off()
         axes.set_ylim(0, None)
         axes.set_xlabel("global batch (samples per optimizer step)")
         axes.set_ylabel(f"speedup of {found.arm.label}")
         axes.grid(axis="y", color=PALE, alpha=0.4)
-        axes.legend(loc="lower right", frameon=False, fontsize=9)
+        axes.legend(loc="lower left", bbox_to_anchor=(0, 1), ncols=2, frameon=False, fontsize=9, borderaxespad=0.2)
 
     said = [f"{point.global_batch}: {point.speedup.value:.2f}" for point in found.points if point.speedup]
     if found.measured_batch is not None:
@@ -55,6 +62,6 @@ def speedup(found: Sweep) -> Chart:
         finding=finding,
         conditions=f"{where}; short timed runs\nn = {n} seeds; speedup over the fastest single process of each batch",
         alt=f"Speedup against global batch. {'; '.join(said)}.",
-        height=3.8,
+        height=4.2,
         draw=draw,
     )
