@@ -16,7 +16,7 @@ from pathlib import Path
 PROJECT = Path(__file__).parent.parent
 README = PROJECT / "README.md"
 FENCED = re.compile(r"(<!-- output of: (?P<command>[^\n]+?) -->\n```\w*\n)(?P<shown>.*?)(```\n)", re.S)
-MARKDOWN = re.compile(r"(<!-- text of: (?P<command>[^\n]+?) -->\n\n)(?P<shown>.*?)(\n<!-- end of text -->\n)", re.S)
+MARKDOWN = re.compile(r"(<!-- text of: (?P<command>[^\n]+?) -->\n)(?P<shown>.*?)(<!-- end of text -->\n)", re.S)
 
 
 def output_of(command: str) -> str:
@@ -25,10 +25,15 @@ def output_of(command: str) -> str:
     return subprocess.run(words, cwd=PROJECT, capture_output=True, text=True, check=False).stdout
 
 
+def blocks_of(text: str) -> list[tuple[re.Match[str], str]]:
+    """Return every block with what it should show: Markdown stands between empty lines."""
+    fenced = [(block, output_of(block["command"])) for block in FENCED.finditer(text)]
+    return fenced + [(block, f"\n{output_of(block['command'])}\n") for block in MARKDOWN.finditer(text)]
+
+
 def stale(text: str) -> list[str]:
     """Return the commands whose output is not what the text shows."""
-    blocks = [*FENCED.finditer(text), *MARKDOWN.finditer(text)]
-    return [block["command"] for block in blocks if output_of(block["command"]) != block["shown"]]
+    return [block["command"] for block, output in blocks_of(text) if block["shown"] != output]
 
 
 def main() -> None:
@@ -37,8 +42,8 @@ def main() -> None:
     if "--check" in sys.argv[1:]:
         changed = stale(text)
         sys.exit(f"README.md shows old output of: {'; '.join(changed)}; run python docs/refresh.py" if changed else 0)
-    for kind in (FENCED, MARKDOWN):
-        text = kind.sub(lambda block: block[1] + output_of(block["command"]) + block[4], text)
+    for block, output in blocks_of(text):
+        text = text.replace(block[0], block[1] + output + block[4])
     README.write_text(text)
     output_of("python compare.py docs/example")
 

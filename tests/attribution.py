@@ -1,6 +1,6 @@
 """Run the arms of a breakdown with and without injected losses, in one torchrun job, and write their records.
 
-torchrun --nproc_per_node=2 -m tests.attribution FOLDER ROUNDS [FLAGS]
+torchrun --nproc_per_node=2 -m tests.attribution FOLDER FIRST_SEED ROUNDS [FLAGS]
 
 A subfolder for each loss: `none` and the names of LOSSES. Rounds are interleaved: every variant once per seed.
 The single-process arms are run by rank 0 while the others wait; a loss never touches them.
@@ -23,13 +23,13 @@ LOSSES = ("slow-rank=4", "slow-reduction=0.050", "large-share=0.9", "one-core=1"
 
 
 def main() -> None:
-    folder, rounds, *flags = sys.argv[1:]
+    folder, first, rounds, *flags = sys.argv[1:]
     cfg = config.parse(flags)
     here = world.join(cfg)
     images = data.load(cfg)
     alone = replace_world(here)
     with here:
-        for seed in range(int(rounds)):
+        for seed in range(int(first), int(first) + int(rounds)):
             told = replace(cfg, seed=seed, threads=1)
             rank_batch = config.rank_batch(cfg.global_batch, here.size)
             steps = len(images.train.labels) // cfg.global_batch

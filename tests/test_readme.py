@@ -6,6 +6,8 @@ import sys
 
 import pytest
 
+from ddpbench.judge.outcome import NAMES
+from docs import refresh
 from tests.conftest import PROJECT
 
 README = (PROJECT / "README.md").read_text()
@@ -18,7 +20,18 @@ def test_every_block_is_real_output() -> None:
     )
 
     assert done.returncode == 0, done.stderr
-    assert README.count("<!-- output of: ") >= 3
+    assert README.count("<!-- output of: ") == len(refresh.FENCED.findall(README)) >= 3
+    assert README.count("<!-- text of: ") == len(refresh.MARKDOWN.findall(README)) == 1
+
+
+def test_the_page_explains_every_term_with_the_examples_figures() -> None:
+    told = refresh.MARKDOWN.search(README)
+
+    assert told is not None
+    for name in NAMES.values():
+        assert f"**{name.capitalize()}, " in told["shown"]
+    assert "not measured" not in told["shown"]
+    assert "**Start-up** is apart" in told["shown"]
 
 
 def test_links_and_paths_lead_somewhere() -> None:

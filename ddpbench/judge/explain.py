@@ -2,7 +2,7 @@
 
 from ddpbench.judge.breakdown import COMMUNICATION, CONTENTION, IDEAL, REDUCING, SLOWED, SMALLER, UNEVEN, WAITING, Term
 from ddpbench.judge.judgement import Judgement
-from ddpbench.judge.outcome import NAMES
+from ddpbench.judge.outcome import NAMES, share_text
 from ddpbench.judge.report import seconds
 
 # What a term is, how it is measured, and what to do about it.
@@ -68,7 +68,7 @@ def _figures(term: Term) -> str:
     name = NAMES[term.term].capitalize()
     if term.seconds is None or term.share is None:
         return f"**{name}** (not measured)"
-    return f"**{name}, {seconds(term.seconds)} s, {term.share:.0%}**"
+    return f"**{name}, {seconds(term.seconds)} s, {share_text(term.share)}**"
 
 
 def _startup(judged: Judgement) -> str:

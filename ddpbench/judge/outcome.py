@@ -48,3 +48,8 @@ def interval(estimate: Estimate, unit: str = "") -> str:
 def times(speedup: Estimate) -> str:
     """Return a speedup with its interval."""
     return f"{speedup.value:.2f} times as fast ({interval(speedup)})"
+
+
+def share_text(share: float) -> str:
+    """Return a share of an epoch: 33%."""
+    return f"{share:.0%}".replace("-0%", "0%")

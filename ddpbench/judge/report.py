@@ -7,7 +7,7 @@ from ddpbench.errors import one_line
 from ddpbench.judge.arms import ArmResult
 from ddpbench.judge.breakdown import IDEAL, Breakdown
 from ddpbench.judge.judgement import Judgement
-from ddpbench.judge.outcome import NAMES, SAID, outcome_of
+from ddpbench.judge.outcome import NAMES, SAID, outcome_of, share_text
 from ddpbench.judge.scaling import Row
 from ddpbench.judge.stats import Estimate
 from ddpbench.judge.sweep import Sweep
@@ -127,7 +127,7 @@ def breakdown_table(found: Breakdown) -> Table:
         name = f"  of which {NAMES[term.term]}" if term.part_of else NAMES[term.term]
         if term.term == IDEAL:
             name = f"ideal: {found.arm.world_size} perfect workers"
-        share = "-" if term.share is None else f"{term.share:.0%}"
+        share = "-" if term.share is None else share_text(term.share)
         table.append((name, NOT_MEASURED if term.seconds is None else seconds(term.seconds), share, term.measured_by))
     complete = "the sum" if not found.unexplained else "more than the sum: a term is missing"
     table.append(("observed", seconds(found.observed), "100%", complete))
