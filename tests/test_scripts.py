@@ -52,7 +52,8 @@ def test_ddp_under_plain_torchrun_composes_with_compare(tmp_path: Path, run_scri
 
     assert done.stdout.count("Finished Training") == 1, "one rank speaks"
     assert judged.returncode == 0, judged.stderr
-    assert re.search(r"^ddp 2 x \d+, gloo was \d+\.\d\d times as fast as baseline", judged.stdout, re.M)
+    said = r"Verdict +Cannot tell: ddp 2 x \d+, gloo is \d+\.\d\d times as fast \(n = 1, no interval\) as baseline"
+    assert re.search(said, " ".join(judged.stdout.split()))
     ddp = next(read_record(path) for path in tmp_path.glob("*ddp*.json"))
     assert [rank.rank for rank in ddp.ranks] == [0, 1]
     assert min(min(rank.wait_s) for rank in ddp.ranks) == 0
@@ -205,19 +206,19 @@ def test_a_batch_that_the_ranks_cannot_share_is_refused_once(run_script: Run) ->
 
 
 def test_launch_runs_every_arm_and_ends_in_the_comparison(tmp_path: Path, run_script: Run) -> None:
-    done = run_script("bash", "launch.sh", *SYNTHETIC, "--results", tmp_path, env={"SEEDS": "3 4", "WORLD_SIZES": "2"})
+    done = run_script("bash", "launch.sh", *SYNTHETIC, "--results", tmp_path, env={"SEEDS": "3", "WORLD_SIZES": "2"})
 
     assert done.returncode == 0, done.stderr
     (folder,) = tmp_path.iterdir()
     records = [read_record(path) for path in sorted(folder.glob("*.json")) if path.name != "summary.json"]
     whole = [r for r in records if r.settings.steps is None]
-    assert len(whole) == 2 * len({(r.kind, r.threads_per_rank, r.comm) for r in whole}) >= 6
+    assert len(whole) == len({(r.kind, r.threads_per_rank, r.comm) for r in whole}) >= 3
     assert {(r.kind, r.settings.global_batch) for r in records if r.settings.steps} == {
         ("baseline", 128),
         ("baseline", 512),
         ("ddp", 512),
     }
-    assert {r.seed for r in records} == {3, 4}
+    assert {r.seed for r in records} == {3}
     assert {r.study for r in records} == {folder.name}
     assert re.search(rf"^{len(records)} runs, about \d+ s$", done.stderr, re.M)
     assert f"[{len(records)}/{len(records)}]" in done.stdout
@@ -277,13 +278,17 @@ def study_at_its_ddp_run(tmp_path: Path) -> Iterator[tuple[subprocess.Popen[str]
 
 
 @pytest.mark.parametrize(("stop", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGHUP, 129)])
-def test_a_stopped_study_keeps_its_finished_runs_and_leaves_no_process(
+def test_a_study_listens_on_loopback_alone_and_stopped_keeps_its_finished_runs_and_leaves_no_process(
     stop: signal.Signals,
     code: int,
     study_at_its_ddp_run: tuple[subprocess.Popen[str], list[psutil.Process]],
     tmp_path: Path,
 ) -> None:
     process, started = study_at_its_ddp_run
+    sockets = [each for child in started for each in child.net_connections("inet") if each.status == "LISTEN"]
+    assert len(sockets) >= 3, "a store and two ranks of gloo"
+    assert {each.laddr.ip for each in sockets} == {"127.0.0.1"}
+
     if stop != signal.SIGTERM:
         os.killpg(process.pid, stop)  # Ctrl-C, or a terminal that closes
     else:
@@ -298,13 +303,3 @@ def test_a_stopped_study_keeps_its_finished_runs_and_leaves_no_process(
     assert records[-1].kind == "ddp"
     assert "launch.sh: stopped; finished runs are in" in said
     assert not list(tmp_path.glob("*/.*"))
-
-
-def test_a_run_listens_on_loopback_alone(
-    study_at_its_ddp_run: tuple[subprocess.Popen[str], list[psutil.Process]],
-) -> None:
-    _, started = study_at_its_ddp_run
-    sockets = [each for child in started for each in child.net_connections("inet") if each.status == "LISTEN"]
-
-    assert len(sockets) >= 3, "a store and two ranks of gloo"
-    assert {each.laddr.ip for each in sockets} == {"127.0.0.1"}
