@@ -21,7 +21,6 @@ from tests.conftest import PROJECT
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
 ROUNDS = 3
 BATCH, STEPS = 1_000, 6  # of the synthetic data
-DEVICE = ("--device", "cpu")
 Run = Callable[..., subprocess.CompletedProcess[str]]
 Terms = dict[str, float]
 
@@ -36,9 +35,9 @@ class Study:
         """Run every variant for three more seeds."""
         torchrun = [sys.executable, "-m", "torch.distributed.run", "--nproc_per_node=2"]
         # Few and long steps: waking a rank that has waited long costs a millisecond a step, and is no part of a loss.
-        flags = ["--dataset", "synthetic", "--model", "mlp", "--global-batch", str(BATCH), "--epochs", "3"]
+        flags = f"--dataset synthetic --model mlp --global-batch {BATCH} --epochs 3 --device cpu".split()
         done = subprocess.run(
-            [*torchrun, "-m", "tests.attribution", str(self._folder), str(self.rounds), str(ROUNDS), *flags, *DEVICE],
+            [*torchrun, "-m", "tests.attribution", str(self._folder), str(self.rounds), str(ROUNDS), *flags],
             cwd=PROJECT,
             env={**os.environ, "DDPBENCH_INJECT": "yes", "OMP_NUM_THREADS": "1"},
             capture_output=True,
