@@ -3,7 +3,6 @@
 import io
 from pathlib import Path
 
-import matplotlib as mpl
 import msgspec
 import pytest
 from matplotlib.backends.backend_agg import FigureCanvasAgg
@@ -12,7 +11,7 @@ from matplotlib.patches import Rectangle
 from matplotlib.text import Text
 
 from ddpbench.judge import charts, judgement, study
-from ddpbench.judge.charts.style import STYLE, WIDTH, Chart, colour_of
+from ddpbench.judge.charts.style import WIDTH, colour_of
 from ddpbench.record import Arm, Record
 from tests.records import MACHINE, SETTINGS, ddp, make_record, put
 from tests.test_breakdown import known
@@ -24,12 +23,6 @@ def judge(folder: Path, *records: Record) -> judgement.Judgement:
     folder.mkdir(exist_ok=True)
     put(folder, *records)
     return judgement.of(study.load([folder]))
-
-
-def drawn(chart: Chart) -> Figure:
-    """Return the chart as its PNG is made."""
-    with mpl.rc_context(STYLE):
-        return chart._figure(0.8)
 
 
 def texts(figure: Figure) -> list[Text]:
@@ -68,14 +61,14 @@ def test_charts_of_a_study_are_legible(seeds: int, tmp_path: Path) -> None:
     for name, made in (("plain", two_arms(seeds)), ("whole", [r for seed in range(seeds) for r in known(seed)])):
         judged = judge(tmp_path / name, *made)
         for chart in [*charts.of(judged), *charts.of_each_arm(judged)]:
-            require_legible(drawn(chart))
+            require_legible(chart.figure)
 
 
 def test_the_chart_of_a_sweep_is_legible(tmp_path: Path) -> None:
     judged = judge(tmp_path, *swept((64, 128, 256, 512, 1024)), *swept((320,), minute=30))
     (chart,) = charts.of(judged)
 
-    require_legible(drawn(chart))
+    require_legible(chart.figure)
     assert "overtakes the best single process at a global batch of" in chart.finding
 
 
@@ -100,7 +93,7 @@ def test_titles_state_the_finding_and_the_conditions(tmp_path: Path) -> None:
 
 
 def test_bars_begin_at_zero_and_a_cut_axis_says_so(tmp_path: Path) -> None:
-    time, accuracy = drawn(charts.of(judge(tmp_path, *two_arms()))[0]).axes
+    time, accuracy = charts.of(judge(tmp_path, *two_arms()))[0].figure.axes
 
     assert time.get_xlim()[0] == 0
     assert accuracy.get_xlim()[0] > 0
@@ -108,7 +101,7 @@ def test_bars_begin_at_zero_and_a_cut_axis_says_so(tmp_path: Path) -> None:
 
 
 def test_the_waterfall_ends_where_the_run_did(tmp_path: Path) -> None:
-    figure = drawn(next(chart for chart in charts.of(judge(tmp_path, *known())) if chart.slug == "breakdown"))
+    figure = next(chart for chart in charts.of(judge(tmp_path, *known())) if chart.slug == "breakdown").figure
     bars = [patch for patch in figure.axes[0].patches if isinstance(patch, Rectangle)]
 
     assert bars[-2].get_x() + bars[-2].get_width() == pytest.approx(6)
@@ -120,7 +113,7 @@ def test_a_single_epoch_and_many_epochs_can_be_drawn(tmp_path: Path) -> None:
         changes = {"train_s": [4.0] * epochs, "settings": msgspec.structs.replace(SETTINGS, epochs=epochs)}
         judged = judge(tmp_path / str(epochs), make_record(**changes), ddp(**changes))  # type: ignore[arg-type]
         for chart in charts.of_each_arm(judged):
-            require_legible(drawn(chart))
+            require_legible(chart.figure)
 
 
 def test_a_dollar_in_a_name_is_a_dollar(tmp_path: Path) -> None:

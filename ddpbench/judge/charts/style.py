@@ -2,14 +2,20 @@
 
 import io
 import textwrap
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import matplotlib as mpl
 from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
+from matplotlib.layout_engine import ConstrainedLayoutEngine
+from matplotlib.text import Text
 from matplotlib.ticker import MaxNLocator
+from matplotlib.transforms import Bbox
 
 from ddpbench.errors import one_line
 from ddpbench.judge.arms import ArmResult
@@ -47,7 +53,7 @@ DOTS_PER_INCH = 150
 TITLE_WIDTH, CONDITIONS_WIDTH = 58, 88  # characters that fit into WIDTH
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Chart:
     """A picture and what it says. `draw` fills an empty figure; the title is no part of it."""
 
@@ -61,36 +67,47 @@ class Chart:
     @property
     def svg(self) -> str:
         """The picture as an SVG document without title, for a page that has its own."""
-        figure = self._figure(0)
-        with mpl.rc_context({**STYLE, "svg.hashsalt": self.slug}):
-            text = io.StringIO()
-            figure.savefig(text, format="svg", transparent=True, metadata={"Date": None})
-        return text.getvalue()
+        figure, picture = self.figure, io.StringIO()
+        cut = Bbox.from_extents(0, 0, WIDTH, self.height)
+        with mpl.rc_context({**STYLE, "svg.hashsalt": self.slug}), _hidden(figure.texts):
+            figure.savefig(picture, format="svg", bbox_inches=cut, transparent=True, metadata={"Date": None})
+        return picture.getvalue()
 
     @property
     def png(self) -> bytes:
-        """The picture as PNG, under its title."""
+        """The picture as PNG, under its title. Straight from the canvas: `savefig` would draw it twice."""
+        picture = io.BytesIO()
+        with mpl.rc_context(STYLE):
+            canvas: Any = FigureCanvasAgg(self.figure)  # matplotlib gives its methods no types
+            canvas.print_png(picture, metadata={"Software": None}, pil_kwargs={"compress_level": 1})
+        return picture.getvalue()
+
+    @cached_property
+    def figure(self) -> Figure:
+        """The drawing, its title above it. Laid out once for both formats: that takes longer than to write one."""
         lines = textwrap.wrap(one_line(self.finding), TITLE_WIDTH)
         small = [
             each for line in self.conditions.split("\n") for each in textwrap.wrap(one_line(line), CONDITIONS_WIDTH)
         ]
-        top = 0.18 + 0.23 * len(lines) + 0.17 * len(small)
-        figure = self._figure(top)
+        height = self.height + 0.18 + 0.23 * len(lines) + 0.17 * len(small)
         with mpl.rc_context(STYLE):
-            inch = 1 / figure.get_figheight()
-            figure.text(0.015, 1 - 0.08 * inch, "\n".join(lines), fontsize=13, fontweight="bold", va="top")
-            below = 1 - (0.12 + 0.23 * len(lines)) * inch
-            figure.text(0.015, below, "\n".join(small), fontsize=9, va="top", color=SECOND)
-            picture = io.BytesIO()
-            figure.savefig(picture, format="png", dpi=DOTS_PER_INCH, metadata={"Software": None})
-        return picture.getvalue()
-
-    def _figure(self, top: float) -> Figure:
-        with mpl.rc_context(STYLE):
-            figure = Figure(figsize=(WIDTH, self.height + top))
-            figure.set_layout_engine("constrained", rect=(0, 0, 1, self.height / (self.height + top)))
+            figure = Figure(figsize=(WIDTH, height), dpi=DOTS_PER_INCH)
             self.draw(figure)
+            ConstrainedLayoutEngine(rect=(0, 0, 1, self.height / height)).execute(figure)
+            below = 1 - (0.12 + 0.23 * len(lines)) / height
+            figure.text(0.015, 1 - 0.08 / height, "\n".join(lines), fontsize=13, fontweight="bold", va="top")
+            figure.text(0.015, below, "\n".join(small), fontsize=9, va="top", color=SECOND)
         return figure
+
+
+@contextmanager
+def _hidden(texts: Sequence[Text]) -> Iterator[None]:
+    """Leave these texts out of what is drawn meanwhile."""
+    for text in texts:
+        text.set_visible(False)
+    yield
+    for text in texts:
+        text.set_visible(True)
 
 
 def conditions(record: Record, *more: str) -> str:
