@@ -5,7 +5,7 @@ torchrun --nproc_per_node=2 ddp_train.py --epochs 3
 
 from torch.nn.parallel import DistributedDataParallel
 
-from ddpbench import config, data, engine, files, models, world
+from ddpbench import config, data, engine, files, models, shm, world
 
 
 def main() -> None:
@@ -17,7 +17,9 @@ def main() -> None:
     with here:
         net = models.build(cfg).to(here.device)
         if here.comm != "none":  # the control: replicas that never communicate
-            net = DistributedDataParallel(net, gradient_as_bucket_view=True)
+            net = ddp = DistributedDataParallel(net, gradient_as_bucket_view=True)
+            if here.comm == "shm":  # ranks of one machine: shared memory in place of gloo's sockets
+                ddp.register_comm_hook(*shm.hook(here))
         engine.fit(net, batches, cfg, here, kind="ddp")
 
 

@@ -13,7 +13,7 @@ bash launch.sh --help         this page
 Arms
   baseline, 1 thread       one process on one core
   baseline, all cores      one process on every core; the best single process is the reference
-  ddp N x T                N ranks of T threads under torchrun: gloo on CPUs, nccl on GPUs
+  ddp N x T                N ranks of T threads under torchrun: shm and gloo on CPUs, nccl on GPUs
   ceiling N x T            a control: the same N ranks, but they never communicate
   timed                    short controls at other batch sizes: they explain the time, and no accuracy counts
   data parallel            nn.DataParallel, where there is a GPU

@@ -1,9 +1,17 @@
 """Timing of alternatives against each other: interleaved rounds, medians, n stated."""
 
 from collections.abc import Callable, Hashable, Mapping
+from datetime import date
+from pathlib import Path
 from statistics import median
 from typing import TypeVar
 
+import msgspec
+
+from ddpbench import environment
+from ddpbench.files import write_whole
+
+LAST = Path(__file__).parent / "last"
 Name = TypeVar("Name", bound=Hashable)
 
 
@@ -30,3 +38,33 @@ def summary(values: list[float], unit: str) -> str:
 def ratios(above: list[float], below: list[float]) -> list[float]:
     """Return the ratio of each round: what drifts between rounds cancels within one."""
     return [one / other for one, other in zip(above, below, strict=True)]
+
+
+class Report:
+    """What a benchmark found: printed as it comes, and kept as JSON in benchmarks/last/ with the machine it was on."""
+
+    def __init__(self, name: str) -> None:
+        self._name, self._sections = name, list[dict[str, object]]()
+
+    def section(self, title: str) -> None:
+        """Begin the figures of one case."""
+        print(title, flush=True)
+        self._sections.append({"title": title, "figures": {}})
+
+    def figure(self, name: str, values: list[float], unit: str) -> None:
+        """Add the values of all rounds of one alternative or ratio."""
+        print(f"  {name + ':':40} {summary(values, unit)}", flush=True)
+        figures = self._sections[-1]["figures"]
+        assert isinstance(figures, dict)
+        figures[name] = {"unit": unit, "values": values}
+
+    def write(self) -> None:
+        """Keep the figures, whole."""
+        machine = msgspec.to_builtins(environment.describe())
+        told = {
+            "benchmark": self._name,
+            "date": f"{date.today():%Y-%m-%d}",
+            "machine": machine,
+            "cases": self._sections,
+        }
+        write_whole(LAST / f"{self._name}.json", msgspec.json.format(msgspec.json.encode(told), indent=1) + b"\n")

@@ -44,9 +44,10 @@ class TrainConfig:
     seed: int = flag(0, "decides weights and sample order")
     device: Literal["auto", "cpu", "cuda"] = flag("auto", "where to train; auto takes CUDA when there is a GPU")
     threads: int | None = flag(None, "CPU threads of one rank (default: usable cores / local ranks)")
-    comm: Literal["auto", "nccl", "gloo", "none"] = flag(
-        "auto", "ddp_train.py only: how gradients are combined; none: never, a control"
+    comm: Literal["auto", "nccl", "shm", "gloo", "none"] = flag(
+        "auto", "ddp_train.py only: how gradients are combined; shm: shared memory; none: never, a control"
     )
+    timeout_s: float = flag(120.0, "seconds that a rank waits for another before the run fails")
     data_parallel: bool = flag(False, "baseline_train.py only: wrap the model in nn.DataParallel")
     results: Path = flag(Path("results"), "folder for the record and the weights")
     inject: str | None = flag(None, "for tests of the judge: add a known loss, as in slow-rank=1.5 (see inject.py)")
@@ -59,6 +60,8 @@ class TrainConfig:
                 raise UserError(f"{flag_name(name)} must be at least 1, got {value}")
             if value is not None and value > most:
                 raise UserError(f"{flag_name(name)} must be at most {most:,}, got {value:,}")
+        if not (math.isfinite(self.timeout_s) and 1 <= self.timeout_s <= 86_400):
+            raise UserError(f"--timeout-s must be between 1 and 86,400 seconds, got {self.timeout_s:g}")
         if not 0 <= self.seed < 2**32:
             raise UserError(f"--seed must be between 0 and 2^32 - 1, got {self.seed}")
         if self.data_parallel and self.precision == "bf16":

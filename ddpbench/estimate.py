@@ -10,8 +10,8 @@ from ddpbench import config, engine, models, optim, world
 from ddpbench.config import TrainConfig
 from ddpbench.record import Arm
 
-# For the estimate only: one gradient exchange between processes of one host (gloo on two cores: 3 ms).
-COMM_STEP_S = 0.003
+# For the estimate only: one gradient exchange between processes of one host, and what waiting for it adds.
+COMM_STEP_S = {"gloo": 0.003, "nccl": 0.001, "shm": 0.0005, "none": 0.0, None: 0.0}
 PROBE_STEPS = 8
 
 
@@ -27,7 +27,7 @@ def step_s(arm: Arm, cfg: TrainConfig) -> float:
     """Estimate the seconds of one training step of an arm, from one rank's work."""
     torch.set_num_threads(arm.threads_per_rank)
     alone_s = _probe_step_s(cfg, config.rank_batch(cfg.global_batch, arm.world_size))
-    return alone_s + (COMM_STEP_S if arm.world_size > 1 and not arm.is_control else 0.0)
+    return alone_s + (COMM_STEP_S[arm.comm] if arm.world_size > 1 else 0.0)
 
 
 def _probe_step_s(cfg: TrainConfig, batch: int) -> float:

@@ -47,6 +47,8 @@ def add_loss(text: str | None, net: nn.Module, batches: Batches, here: World) ->
     if kind == "slow-rank" and here.rank == here.size - 1:
         _work_longer(net, amount)
     elif kind == "slow-reduction" and isinstance(net, DistributedDataParallel):
+        if here.comm == "shm":
+            raise UserError("--inject slow-reduction takes the place of shm's hook; use --comm gloo")
         net.register_comm_hook(net.process_group, _reduce_late(amount))
     elif kind == "large-share":
         rest = (1 - amount) / (here.size - 1)

@@ -79,7 +79,9 @@ def main() -> None:
     images = data.load(replace(cfg, global_batch=max(batches or [cfg.global_batch])))
     start_s += time.perf_counter() - begin
     num_train, num_test = len(images.train.labels), len(images.test.labels)
-    arms = study_arms(sizes, cores, gpus, world.resolve_comm(cfg))
+    best = world.resolve_comm(cfg, one_machine=True)
+    # A study shows what the sockets of torch's own choice cost beside shared memory; a sweep would take twice as long.
+    arms = study_arms(sizes, cores, gpus, ["gloo", best] if best == "shm" and not batches else [best])
     if cfg.precision == "bf16":  # nn.DataParallel's threads forget the type of autocast
         arms = [arm for arm in arms if arm.kind != "data_parallel"]
     if batches:
@@ -140,8 +142,11 @@ def nearest_multiple(value: int, of: int) -> int:
     return max(1, round(value / of)) * of
 
 
-def study_arms(sizes: Sequence[int], cores: int, gpus: int, comm: Comm) -> list[Arm]:
-    """Return the arms of a study: single processes, nn.DataParallel where there are GPUs, DDP and its control."""
+def study_arms(sizes: Sequence[int], cores: int, gpus: int, comms: Sequence[Comm]) -> list[Arm]:
+    """Return the arms of a study: single processes, nn.DataParallel where there are GPUs, DDP and its control.
+
+    `comms` are the ways to combine gradients, the one that is expected to be fastest last.
+    """
     per_rank = [max(1, cores // size) for size in sizes]
     # On CPUs one worker's threads, so that efficiency is measured, and every core, so that the reference is fair.
     # Physical cores too: a second thread on a core often slows one process down.
@@ -150,9 +155,10 @@ def study_arms(sizes: Sequence[int], cores: int, gpus: int, comm: Comm) -> list[
     if gpus:
         arms.append(Arm("data_parallel", 1, threads[0], None))
     for size, count in zip(sizes, per_rank, strict=True):
-        arms.append(Arm("ddp", size, count, comm))
-        if size > 1:
-            arms.append(Arm("ddp", size, count, "none"))
+        if size == 1:
+            arms.append(Arm("ddp", 1, count, comms[-1]))
+        else:
+            arms += [Arm("ddp", size, count, comm) for comm in (*comms, "none")]
     return arms
 
 
@@ -163,9 +169,10 @@ def controls(arms: Sequence[Arm], global_batch: int, num_train: int) -> list[tup
     scaling, and the single process with the most threads beside it says whether a larger batch would pay.
     """
     most_threads = max((arm for arm in arms if arm.kind == "baseline"), key=lambda arm: arm.threads_per_rank)
+    fastest = next((arm.comm for arm in reversed(arms) if arm.kind == "ddp" and not arm.is_control), None)
     wanted = []
     for arm in arms:
-        if arm.kind == "ddp" and arm.world_size > 1 and not arm.is_control:
+        if arm.kind == "ddp" and arm.world_size > 1 and arm.comm == fastest:
             wanted.append((Arm("baseline", 1, arm.threads_per_rank, None), global_batch // arm.world_size))
             if global_batch * arm.world_size <= num_train:
                 wanted.append((arm, global_batch * arm.world_size))

@@ -28,7 +28,7 @@ Number = Annotated[float, Meta(ge=-1e30, le=1e30)]
 Fraction = Annotated[float, Meta(ge=0, le=1)]
 
 Kind = Literal["baseline", "data_parallel", "ddp"]
-Comm = Literal["nccl", "gloo", "none"]
+Comm = Literal["nccl", "gloo", "shm", "none"]
 
 
 class Part(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

@@ -15,12 +15,10 @@ import torch.distributed as dist
 from torch.distributed.elastic.multiprocessing.errors import record
 from typing_extensions import Self
 
-from ddpbench import environment, errors
+from ddpbench import environment, errors, shm
 from ddpbench.config import TrainConfig, rank_batch
 from ddpbench.errors import UserError
 from ddpbench.record import Comm
-
-TIMEOUT = timedelta(seconds=120)
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,6 +33,7 @@ class World:
     local_size: int
     device: torch.device
     comm: Comm | None  # how gradients are combined; None in a single process
+    timeout_s: float = 120.0  # that a rank waits for another
 
     def __enter__(self) -> Self:
         """Form the process group."""
@@ -42,10 +41,10 @@ class World:
             dist.init_process_group(
                 # gloo carries our own few numbers in every world; nccl is there for gradients.
                 backend="cpu:gloo,cuda:nccl" if self.comm == "nccl" else "gloo",
-                store=_loopback_store(self.rank, self.size) if _store_is_ours(self) else None,
+                store=_loopback_store(self) if _store_is_ours(self) else None,
                 rank=self.rank,
                 world_size=self.size,
-                timeout=TIMEOUT,
+                timeout=timedelta(seconds=self.timeout_s),
             )
         return self
 
@@ -63,6 +62,11 @@ class World:
     def is_main(self) -> bool:
         """Whether this is the rank that writes and speaks."""
         return self.rank == 0
+
+    @property
+    def has_core_each(self) -> bool:
+        """Whether every thread of every rank of this machine can have a core to itself."""
+        return self.local_size * torch.get_num_threads() <= environment.usable_cores()
 
     def gather(self, values: Sequence[float]) -> list[list[float]]:
         """Return the values of every rank, in rank order, on every rank.
@@ -128,7 +132,8 @@ def join(cfg: TrainConfig) -> World:
         # One machine: gradients and the libraries' own greetings stay on loopback.
         os.environ["GLOO_SOCKET_IFNAME"] = os.environ["NCCL_SOCKET_IFNAME"] = "lo"
     torch.set_num_threads(cfg.threads or max(1, environment.usable_cores() // local_size))
-    return World(rank=rank, size=size, local_size=local_size, device=device, comm=resolve_comm(cfg))
+    comm = resolve_comm(cfg, one_machine=size == local_size)
+    return World(rank, size, local_size, device, comm, timeout_s=cfg.timeout_s)
 
 
 def resolve_device(cfg: TrainConfig) -> Literal["cpu", "cuda"]:
@@ -140,20 +145,29 @@ def resolve_device(cfg: TrainConfig) -> Literal["cpu", "cuda"]:
     return cfg.device
 
 
-def resolve_comm(cfg: TrainConfig) -> Comm:
-    """Return how gradients are combined: nccl between GPUs, gloo between CPUs, unless told."""
-    device = resolve_device(cfg)
+def resolve_comm(cfg: TrainConfig, *, one_machine: bool) -> Comm:
+    """Return how gradients are combined: nccl between GPUs; on CPUs shm in one machine, else gloo; unless told."""
+    device, lacking = resolve_device(cfg), shm.missing()
     if cfg.comm == "nccl" and device != "cuda":
         raise UserError("--comm nccl needs a CUDA GPU per rank and this run trains on the CPU; use --comm gloo")
+    if cfg.comm == "shm":
+        if device != "cpu":
+            raise UserError("--comm shm is for ranks that train on CPUs and this run trains on GPUs; use --comm nccl")
+        if not one_machine:
+            raise UserError("--comm shm is for ranks of one machine and these are of several; use --comm gloo")
+        if lacking is not None:
+            raise UserError(f"--comm shm needs {lacking}, which this platform lacks; use --comm gloo")
     if cfg.comm == "auto":
-        return "nccl" if device == "cuda" else "gloo"
+        if device == "cuda":
+            return "nccl"
+        return "shm" if one_machine and lacking is None else "gloo"
     return cfg.comm
 
 
 def check(cfg: TrainConfig, size: int, local_size: int) -> None:
     """Raise UserError when this configuration cannot run at this world size on this machine."""
     rank_batch(cfg.global_batch, size)
-    resolve_comm(cfg)
+    resolve_comm(cfg, one_machine=size == local_size)
     if cfg.inject is not None and os.environ.get("DDPBENCH_INJECT") != "yes":
         raise UserError("--inject spoils a run on purpose, for tests; it needs DDPBENCH_INJECT=yes in the environment")
     gpus = torch.cuda.device_count()
@@ -166,14 +180,15 @@ def _store_is_ours(world: World) -> bool:
     return world.size == world.local_size and os.environ.get("TORCHELASTIC_USE_AGENT_STORE") != "True"
 
 
-def _loopback_store(rank: int, size: int) -> "dist.Store":  # type: ignore[name-defined]  # torch exports it without saying so
+def _loopback_store(here: World) -> "dist.Store":  # type: ignore[name-defined]  # torch exports it without saying so
     """Make the rendezvous store on loopback.
 
     TCPStore has no password, and left alone it listens on every interface, whatever host it is told.
     """
     port = int(os.environ["MASTER_PORT"])
-    tcp_store = partial(dist.TCPStore, "127.0.0.1", port, size, timeout=TIMEOUT)  # type: ignore[attr-defined]
-    if rank > 0:
+    wait = timedelta(seconds=here.timeout_s)
+    tcp_store = partial(dist.TCPStore, "127.0.0.1", port, here.size, timeout=wait)  # type: ignore[attr-defined]
+    if here.rank > 0:
         return tcp_store(is_master=False)
     listener = socket.create_server(("127.0.0.1", port))
     return tcp_store(is_master=True, master_listen_fd=listener.detach())

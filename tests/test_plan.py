@@ -31,7 +31,7 @@ def labels(*args: object) -> list[str]:
 
 
 def test_two_cores_run_two_baselines_ddp_and_its_control() -> None:
-    assert labels([2], 2, 0, "gloo") == [
+    assert labels([2], 2, 0, ["gloo"]) == [
         "baseline, 1 thread",
         "baseline, 2 threads",
         "ddp 2 x 1, gloo",
@@ -39,8 +39,15 @@ def test_two_cores_run_two_baselines_ddp_and_its_control() -> None:
     ]
 
 
+def test_shared_memory_is_shown_beside_gloo_and_alone_gets_the_controls_of_a_larger_batch() -> None:
+    arms = plan.study_arms([2], 2, 0, ["gloo", "shm"])
+
+    assert [arm.label for arm in arms][2:] == ["ddp 2 x 1, gloo", "ddp 2 x 1, shm", "ceiling 2 x 1 (no comm)"]
+    assert [(arm.comm, batch) for arm, batch in plan.controls(arms, 256, 60_000) if arm.kind == "ddp"] == [("shm", 512)]
+
+
 def test_the_one_worker_arm_is_always_there() -> None:
-    assert labels([2, 4], 8, 0, "gloo")[:4] == [
+    assert labels([2, 4], 8, 0, ["gloo"])[:4] == [
         "baseline, 1 thread",
         "baseline, 2 threads",
         "baseline, 4 threads",
@@ -49,11 +56,11 @@ def test_the_one_worker_arm_is_always_there() -> None:
 
 
 def test_one_gpu_shows_the_overhead_of_both_wrappers() -> None:
-    assert labels([1], 8, 1, "nccl") == ["baseline, 8 threads", "data parallel, 8 threads", "ddp 1 x 8, nccl"]
+    assert labels([1], 8, 1, ["nccl"]) == ["baseline, 8 threads", "data parallel, 8 threads", "ddp 1 x 8, nccl"]
 
 
 def test_several_gpus_have_a_control() -> None:
-    assert labels([2], 8, 2, "nccl") == [
+    assert labels([2], 8, 2, ["nccl"]) == [
         "baseline, 4 threads",
         "data parallel, 4 threads",
         "ddp 2 x 4, nccl",
@@ -62,7 +69,7 @@ def test_several_gpus_have_a_control() -> None:
 
 
 def test_seeds_run_every_arm_once_and_none_always_first() -> None:
-    arms = [plan.Job(arm, 256, None, 3) for arm in plan.study_arms([2], 2, 0, "gloo")]
+    arms = [plan.Job(arm, 256, None, 3) for arm in plan.study_arms([2], 2, 0, ["gloo"])]
     runs = plan.interleave(arms, [0, 1, 2])
 
     assert sorted(runs, key=str) == sorted(((seed, arm) for seed in (0, 1, 2) for arm in arms), key=str)
@@ -90,15 +97,15 @@ def test_durations_read_as_people_say_them() -> None:
 
 
 def test_controls_are_one_worker_at_the_rank_batch_and_both_arms_at_the_weak_batch() -> None:
-    controls = plan.controls(plan.study_arms([2], 2, 0, "gloo"), 256, 60_000)
+    controls = plan.controls(plan.study_arms([2], 2, 0, ["gloo"]), 256, 60_000)
 
     assert [(arm.label, batch) for arm, batch in controls] == [
         ("baseline, 1 thread", 128),
         ("ddp 2 x 1, gloo", 512),
         ("baseline, 2 threads", 512),
     ]
-    assert plan.controls(plan.study_arms([1], 8, 1, "nccl"), 256, 60_000) == []
-    assert [batch for _, batch in plan.controls(plan.study_arms([2], 2, 0, "gloo"), 256, 300)] == [128]
+    assert plan.controls(plan.study_arms([1], 8, 1, ["nccl"]), 256, 60_000) == []
+    assert [batch for _, batch in plan.controls(plan.study_arms([2], 2, 0, ["gloo"]), 256, 300)] == [128]
 
 
 @pytest.mark.parametrize(

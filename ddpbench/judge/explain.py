@@ -31,9 +31,9 @@ PARAGRAPHS = {
         "parts:"
     ),
     REDUCING: (
-        "the exchange itself, once the last rank has arrived. On one machine gloo spends it mostly on latency: "
-        "bytes hardly matter for small networks, so neither compression nor half precision will help; fewer steps"
-        " will."
+        "the exchange itself, once the last rank has arrived. On one machine gloo spends it mostly on latency, "
+        "which shared memory (`--comm shm`) does not have; what is left grows with the bytes of the network and the "
+        "number of steps."
     ),
     WAITING: (
         "every step ends when the slowest rank has its gradients. Where one rank is always the slowest, find out "

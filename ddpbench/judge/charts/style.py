@@ -33,7 +33,7 @@ ORANGE, SKY, GREEN, YELLOW, BLUE, RED, PURPLE = (
     "#D55E00",
     "#CC79A7",
 )
-COLOURS = {"gloo": ORANGE, "nccl": BLUE}
+COLOURS = {"gloo": ORANGE, "nccl": BLUE, "shm": GREEN}
 STYLE: Any = {  # a mapping; matplotlib lists every legal key in its type
     "font.family": "DejaVu Sans",  # comes with matplotlib
     "font.size": 11,
