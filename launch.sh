@@ -23,7 +23,7 @@ Flags, passed on to both training scripts (defaults: python baseline_train.py --
   --dataset mnist|fashion-mnist|synthetic                        --data-dir DIR
   --epochs N                         --lr X                      --results DIR
   --global-batch N                   --schedule one-cycle|constant
-  --precision fp32|bf16|fp64         --channels-last | --no-channels-last
+  --precision fp32|bf16|fp64         --timeout-s N               --channels-last | --no-channels-last
 
 Environment
   SEEDS="0 1 2"            one run of every arm for each seed

@@ -111,7 +111,8 @@ class SharedMean:
         """Return 1 / ranks, and the slots of all ranks as tensors [count] in the half whose turn it is."""
         if (dtype, count) not in self._views:
             halves = [[slot.view(dtype)[:count] for slot in half] for half in self._slots]
-            self._views[dtype, count] = torch.tensor(1 / self.size, dtype=dtype), halves
+            exact = torch.float64 if dtype == torch.bfloat16 else dtype  # whose own third would be 0.2 % off
+            self._views[dtype, count] = torch.tensor(1 / self.size, dtype=exact), halves
         scale, halves = self._views[dtype, count]
         self._half = 1 - self._half
         return scale, halves[self._half]

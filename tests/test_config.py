@@ -76,6 +76,7 @@ def test_settings_hold_what_is_computed_and_not_where_or_on_how_many_threads() -
         "comm",
         "data_parallel",
         "inject",
+        "timeout_s",
     }
 
 

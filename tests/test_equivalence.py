@@ -92,13 +92,14 @@ def test_replicas_that_never_communicate_learn_something_else(tmp_path: Path, ru
 
 
 @pytest.mark.usefixtures("one_thread")
-def test_real_gloo_gives_the_bits_of_an_oracle_that_splits_batches_by_hand(tmp_path: Path, run_script: Run) -> None:
+def test_two_ranks_have_the_bits_of_an_oracle_that_splits_batches_by_hand(tmp_path: Path, run_script: Run) -> None:
     """One process takes both ranks' halves in turn and averages their gradients: the same float32 bits."""
-    record, weights = train(run_script, tmp_path / "together", 2)
+    record, weights = train(run_script, tmp_path / "shm", 2, "--comm", "shm")
+    _, weights_by_gloo = train(run_script, tmp_path / "gloo", 2, "--comm", "gloo")
     cfg = TrainConfig(dataset="synthetic", epochs=1)
     images = data.load(cfg)
     halves = [
-        data.Batches(images, cfg, World(rank=rank, size=2, local_size=2, device=CPU, comm="gloo")) for rank in (0, 1)
+        data.Batches(images, cfg, World(rank=rank, size=2, local_size=2, device=CPU, comm="shm")) for rank in (0, 1)
     ]
     net = models.build(cfg)
     optimizer = optim.build_optimizer(net, cfg)
@@ -115,9 +116,19 @@ def test_real_gloo_gives_the_bits_of_an_oracle_that_splits_batches_by_hand(tmp_p
         optimizer.step()
         schedule.step()
 
-    assert record.world_size == 2
+    assert (record.world_size, record.comm) == (2, "shm")
     for name, value in net.state_dict().items():
         assert torch.equal(weights[name], value), name
+        assert torch.equal(weights_by_gloo[name], value), name
+
+
+def test_three_ranks_learn_by_shared_memory_what_they_learn_by_gloo(tmp_path: Path, run_script: Run) -> None:
+    """gloo adds three ranks in another order: equal to rounding."""
+    flags = ("--model", "mlp", "--global-batch", "240", "--optimizer", "sgd", "--comm")
+    _, weights_by_gloo = train(run_script, tmp_path / "gloo", 3, *flags, "gloo")
+    _, weights = train(run_script, tmp_path / "shm", 3, *flags, "shm")
+
+    require_close(weights, weights_by_gloo, 1e-6)
 
 
 def test_accuracy_does_not_depend_on_how_many_ranks_count_it(tmp_path: Path, run_script: Run) -> None:

@@ -52,7 +52,7 @@ def test_ddp_under_plain_torchrun_composes_with_compare(tmp_path: Path, run_scri
 
     assert done.stdout.count("Finished Training") == 1, "one rank speaks"
     assert judged.returncode == 0, judged.stderr
-    said = r"Verdict +Cannot tell: ddp 2 x \d+, gloo is \d+\.\d\d times as fast \(n = 1, no interval\) as baseline"
+    said = r"Verdict +Cannot tell: ddp 2 x \d+, shm is \d+\.\d\d times as fast \(n = 1, no interval\) as baseline"
     assert re.search(said, " ".join(judged.stdout.split()))
     ddp = next(read_record(path) for path in tmp_path.glob("*ddp*.json"))
     assert [rank.rank for rank in ddp.ranks] == [0, 1]
@@ -62,8 +62,9 @@ def test_ddp_under_plain_torchrun_composes_with_compare(tmp_path: Path, run_scri
 
 def test_ranks_leave_cleanly_every_time(tmp_path: Path, run_script: Run) -> None:
     """Taking the interpreter apart beside gloo's threads aborted 5 of 12 runs: four clean ones are no accident."""
-    for _ in range(4):
-        done = run_script("torchrun", "--nproc_per_node=2", "ddp_train.py", *SYNTHETIC, "--results", tmp_path)
+    for comm in ("gloo", "gloo", "gloo", "shm"):  # shm has gloo's threads too, and uses them less
+        command = ("torchrun", "--nproc_per_node=2", "ddp_train.py", "--comm", comm)
+        done = run_script(*command, *SYNTHETIC, "--results", tmp_path)
         assert done.returncode == 0, done.stderr
 
 
@@ -116,6 +117,7 @@ def test_the_control_is_marked_and_offers_no_accuracy(tmp_path: Path, run_script
         (["ddp_train.py"], "torchrun did not start this; use: torchrun --nproc_per_node=N ddp_train.py"),
         (["ddp_train.py", "--data-parallel"], "--data-parallel is for baseline_train.py"),
         (["ddp_train.py", "--epochs", "x"], "--epochs: invalid int value: 'x'"),
+        (["ddp_train.py", "--timeout-s", "0"], "--timeout-s must be between 1 and 86,400 seconds, got 0"),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else None,
 )
