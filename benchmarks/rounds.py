@@ -32,7 +32,13 @@ def interleaved(alternatives: Mapping[Name, Callable[[], float]], rounds: int) -
 
 def summary(values: list[float], unit: str) -> str:
     """Return `median unit (lowest - highest, n = rounds)`."""
-    return f"{median(values):,.4g} {unit} ({min(values):,.4g} - {max(values):,.4g}, n = {len(values)})"
+    middle, low, high = map(digits, (median(values), min(values), max(values)))
+    return f"{middle} {unit} ({low} - {high}, n = {len(values)})"
+
+
+def digits(value: float) -> str:
+    """Return a figure with three or four digits that count: 0.887, 1.04, 15.6, 4,274."""
+    return f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.3g}"
 
 
 def ratios(above: list[float], below: list[float]) -> list[float]:

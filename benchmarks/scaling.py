@@ -5,11 +5,16 @@ torchrun --nproc_per_node=2 -m benchmarks.scaling mlp 16     one of them, by mod
 
 All arms run in one job, interleaved: the ranks with each comm, and rank 0 alone on 1, 2 .. all cores while the others
 sleep. Every round is engine.train_epoch as both scripts run it, on MNIST; a round takes as long as its slowest rank.
+
+"none" is the ceiling: the same ranks, but they never communicate. "none, in step" adds up, from those very rounds, the
+slower rank of every step: what synchronous training would take if gradients cost nothing at all. "wrapper" is
+DistributedDataParallel with a hook that reduces nothing: what DDP itself costs.
 """
 
 import sys
 import time
 from statistics import median
+from typing import Literal
 
 import torch
 from torch.nn.parallel import DistributedDataParallel
@@ -23,27 +28,34 @@ from ddpbench.record import Comm
 from ddpbench.reduction import ReductionTimer
 
 ROUNDS, ROUND_S = 15, 0.5
+Way = Comm | Literal["wrapper"]
 CASES = (("mlp", 16), ("mlp", 256), ("mlp", 1024), ("cnn", 256))
 
 
 class Arm:
     """A network with its optimizer and data, ready to train a round."""
 
-    def __init__(self, cfg: TrainConfig, images: DataSet, here: world.World, comm: Comm | None, threads: int) -> None:
+    def __init__(self, cfg: TrainConfig, images: DataSet, here: world.World, comm: Way | None, threads: int) -> None:
         self._cfg, self._here, self._threads = cfg, here, threads
         net = models.build(cfg)
         if comm not in (None, "none"):
             net = ddp = DistributedDataParallel(net, gradient_as_bucket_view=True)
             if comm == "shm":
                 ddp.register_comm_hook(*shm.hook(here))
+            elif comm == "wrapper":
+                ddp.register_comm_hook(None, leave_bucket)
         self._alone = comm is None
         self._batches = Batches(images, cfg, world.solo(cfg) if self._alone else here)
         self._net, self._optimizer = net, optim.build_optimizer(net, cfg)
         self._timer = ReductionTimer(net, self._optimizer, here.device)
+        self._stamps: list[float] = []  # when each step ended
+        self._optimizer.register_step_post_hook(lambda *_: self._stamps.append(time.perf_counter()))
+        self.in_step_ms: list[float] = []  # of each round, if every step waited for its slowest rank and for no more
 
     def round(self) -> float:
         """Train a round. Returns milliseconds a step of the slowest rank; a single process is rank 0 alone."""
         torch.set_num_threads(self._threads)
+        self._stamps.clear()
         self._here.barrier()
         begin = time.perf_counter()
         if not self._alone or self._here.is_main:
@@ -51,7 +63,18 @@ class Arm:
                 engine.train_epoch(self._net, self._optimizer, None, self._batches, 1, self._cfg, bar)
             self._timer.take()
         took_s = time.perf_counter() - begin
+        if not self._alone:
+            steps_s = [end - start for start, end in zip([begin, *self._stamps], self._stamps, strict=False)]
+            slowest_s = map(max, zip(*self._here.gather(steps_s), strict=True))
+            self.in_step_ms.append(1e3 * sum(slowest_s) / self._batches.steps)
         return 1e3 * max(row[0] for row in self._here.gather([took_s])) / self._batches.steps
+
+
+def leave_bucket(_, bucket):  # type: ignore[no-untyped-def]  # DDP refuses any annotation but its own
+    """Reduce nothing: DDP's communication hook."""
+    done: torch.futures.Future[torch.Tensor] = torch.futures.Future()
+    done.set_result(bucket.buffer())
+    return done
 
 
 def main() -> None:
@@ -75,10 +98,11 @@ def measure(cfg: TrainConfig, here: world.World, report: Report) -> None:
     )
     cfg = TrainConfig(model=cfg.model, global_batch=cfg.global_batch, device="cpu", steps=min(steps, 1_000))
     singles = sorted({1, *range(2, environment.usable_cores() + 1, 2), environment.usable_cores()})
-    comms: tuple[Comm, ...] = ("none", "shm", "gloo")
+    comms: tuple[Way, ...] = ("none", "wrapper", "shm", "gloo")
     arms = {f"baseline, {threads}": Arm(cfg, images, here, None, threads) for threads in singles}
     arms |= {comm: Arm(cfg, images, here, comm, 1) for comm in comms}
     figures = interleaved({name: arm.round for name, arm in arms.items()}, ROUNDS)
+    figures["none, in step"] = arms["none"].in_step_ms[1:]  # the first round is nobody's
     if not here.is_main:
         return
     report.section(f"{cfg.model}, global batch {cfg.global_batch}, {here.size} ranks, {cfg.steps} steps a round")
@@ -87,6 +111,8 @@ def measure(cfg: TrainConfig, here: world.World, report: Report) -> None:
     best = min((name for name in figures if name.startswith("baseline")), key=lambda name: median(figures[name]))
     for name, above, below in (
         ("shm over the ceiling", "none", "shm"),
+        ("shm over the ceiling in step", "none, in step", "shm"),
+        ("wrapper over the ceiling", "none", "wrapper"),
         ("gloo over the ceiling", "none", "gloo"),
         ("shm over gloo", "gloo", "shm"),
         ("shm over the best single process", best, "shm"),

@@ -19,8 +19,8 @@ def cnn(classes: int) -> nn.Module:
         nn.Conv2d(1, 16, kernel_size=4, stride=2),  # 28 -> 13
         nn.ReLU(),
         nn.Conv2d(16, 32, kernel_size=3),  # 13 -> 11
-        nn.ReLU(),
         nn.MaxPool2d(2),  # 11 -> 5
+        nn.ReLU(),  # after the pooling, where it is the same function of a quarter of the numbers
         nn.Flatten(),
         nn.Linear(32 * 5 * 5, 64),
         nn.ReLU(),

@@ -1,5 +1,6 @@
 """One loop, in this process: it learns, counts each test sample once, and leaves a whole record."""
 
+import copy
 from dataclasses import replace
 from pathlib import Path
 
@@ -7,6 +8,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 from torch import nn
+from torch.nn import functional as F  # noqa: N812 - the field's name for it
 
 from ddpbench import data, engine, models, world
 from ddpbench.config import TrainConfig
@@ -119,6 +121,25 @@ def test_accuracy_is_the_same_count_at_every_world_size(size: int, num_test: int
 def test_networks_have_the_sizes_they_are_known_by() -> None:
     assert models.num_parameters(models.build(TrainConfig(model="mlp"))) == 101_770
     assert models.num_parameters(models.build(TrainConfig(model="cnn"))) == 56_826
+
+
+@pytest.mark.usefixtures("one_thread")
+def test_pooling_before_the_relu_learns_the_same_to_the_bit() -> None:
+    """The textbook order, ReLU and then pooling, is the same function with the same gradient: only slower."""
+    ours = models.build(TrainConfig())
+    textbook = nn.Sequential(*(copy.deepcopy(layer) for layer in ours))
+    textbook[3], textbook[4] = textbook[4], textbook[3]
+    assert [type(layer) for layer in textbook[2:5]] == [nn.Conv2d, nn.ReLU, nn.MaxPool2d]
+    images, labels = torch.randn(64, 1, 28, 28), torch.randint(10, (64,))
+    for net in (ours, textbook):
+        optimizer = torch.optim.SGD(net.parameters(), lr=0.2)
+        for _ in range(5):
+            optimizer.zero_grad()
+            F.cross_entropy(net(images), labels).backward()
+            optimizer.step()
+
+    for one, other in zip(ours.parameters(), textbook.parameters(), strict=True):
+        assert torch.equal(one, other)
 
 
 def test_the_seed_alone_decides_the_first_weights() -> None:
