@@ -27,7 +27,7 @@ from benchmarks.rounds import LAST, Report, ratios
 from ddpbench import environment, shm, world
 from ddpbench.config import TrainConfig
 from ddpbench.files import write_whole
-from ddpbench.judge.charts.style import BLUE, GREY, ORANGE, GREEN, Chart
+from ddpbench.judge.charts.style import BLUE, GREEN, GREY, ORANGE, Chart
 
 ROUNDS = 7
 SIZES = (4_000, 100_000, 407_080, 4_000_000, 24_000_000, 64_000_000)  # bytes; the third is the MLP's gradients

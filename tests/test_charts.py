@@ -58,7 +58,9 @@ def require_legible(figure: Figure) -> None:
 
 @pytest.mark.parametrize("seeds", [1, 3])
 def test_charts_of_a_study_are_legible(seeds: int, tmp_path: Path) -> None:
-    for name, made in (("plain", two_arms(seeds)), ("whole", [r for seed in range(seeds) for r in known(seed)])):
+    whole = [record for seed in range(seeds) for record in known(seed)]
+    shm = [ddp(seed=seed, comm="shm", train_s=(9, 5.5, 5.5)) for seed in range(seeds)]
+    for name, made in (("plain", two_arms(seeds)), ("whole", whole), ("two comms", [*whole, *shm])):
         judged = judge(tmp_path / name, *made)
         for chart in [*charts.of(judged), *charts.of_each_arm(judged)]:
             require_legible(chart.figure)

@@ -4,7 +4,6 @@ from matplotlib.figure import Figure
 
 from ddpbench.judge.arms import ArmResult
 from ddpbench.judge.charts.style import (
-    GREEN,
     GREY,
     INK,
     Chart,
@@ -94,9 +93,9 @@ def speedup(judged: Judgement) -> Chart:
             _point(below, x, result.efficiency.scaled(100), result)
         for row in weak:
             assert row.efficiency is not None
-            x = row.arm.world_size + 0.2 * most
-            below.plot([x], [100 * row.efficiency.value], "D", markersize=7, color="none", markeredgecolor=GREEN)
-            interval_line(below, x, row.efficiency.scaled(100), GREEN, upright=True)
+            x, colour = row.arm.world_size + 0.2 * most, colour_of(row.arm)
+            below.plot([x], [100 * row.efficiency.value], "D", markersize=7, color="none", markeredgecolor=colour)
+            interval_line(below, x, row.efficiency.scaled(100), colour, upright=True)
             value_text(below, x, 100 * row.efficiency.value, "weak scaling")
         below.set_xticks(range(1, most + 1))
         below.set_xlim(0.8, 1.5 * most)

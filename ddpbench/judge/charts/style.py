@@ -33,6 +33,7 @@ ORANGE, SKY, GREEN, YELLOW, BLUE, RED, PURPLE = (
     "#D55E00",
     "#CC79A7",
 )
+BROWN = "#A6761D"  # from ColorBrewer's Dark2, for a term more
 COLOURS = {"gloo": ORANGE, "nccl": BLUE, "shm": GREEN}
 STYLE: Any = {  # a mapping; matplotlib lists every legal key in its type
     "font.family": "DejaVu Sans",  # comes with matplotlib

@@ -8,7 +8,7 @@ from ddpbench.judge.arms import ArmResult
 from ddpbench.judge.breakdown import COMMUNICATION, IDEAL, Breakdown, counted
 from ddpbench.judge.charts.style import (
     BLUE,
-    GREEN,
+    BROWN,
     GREY,
     INK,
     PURPLE,
@@ -30,7 +30,7 @@ from ddpbench.judge.stats import Estimate
 COLOURS = {
     "uneven_shares": PURPLE,
     "smaller_batch": SKY,
-    "contention": GREEN,
+    "contention": BROWN,
     "exposed_communication": RED,
     "reducing_gradients": RED,
     "waiting_for_slowest_rank": YELLOW,
