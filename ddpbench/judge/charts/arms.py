@@ -97,6 +97,9 @@ def speedup(judged: Judgement) -> Chart:
             below.plot([x], [100 * row.efficiency.value], "D", markersize=7, color="none", markeredgecolor=colour)
             interval_line(below, x, row.efficiency.scaled(100), colour, upright=True)
             value_text(below, x, 100 * row.efficiency.value, "weak scaling")
+        points, names = above.get_legend_handles_labels()
+        once = dict(zip(names, points, strict=True))  # not once for every number of workers
+        above.legend(once.values(), once.keys(), loc="lower right", frameon=False, fontsize=10)
         below.set_xticks(range(1, most + 1))
         below.set_xlim(0.8, 1.5 * most)
         above.set_ylim(0, None)
@@ -122,11 +125,8 @@ def _point(axes, x: float, estimate: Estimate, result: ArmResult) -> None:  # ty
     colour = GREY if result.arm.is_control else colour_of(result.arm)
     interval_line(axes, x, estimate, colour, upright=True)
     face = "none" if result.arm.is_control else colour
-    axes.plot([x], [estimate.value], "o", markersize=8, markerfacecolor=face, markeredgecolor=colour)
-    # To the left of what was trained, to the right of its ceiling and under it, off the line of the ideal.
-    label, side, below = ("ceiling", 7, -9) if result.arm.is_control else (str(result.arm.comm), -7, 0)
-    align = {"ha": "left" if side > 0 else "right", "va": "center", "fontsize": 10}
-    axes.annotate(label, (x, estimate.value), xytext=(side, below), textcoords="offset points", **align)
+    said = "ceiling" if result.arm.is_control else result.arm.comm
+    axes.plot([x], [estimate.value], "o", markersize=8, markerfacecolor=face, markeredgecolor=colour, label=said)
 
 
 def _best_single_over_one_worker(judged: Judgement) -> float | None:
