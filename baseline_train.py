@@ -3,6 +3,9 @@
 python baseline_train.py --epochs 3
 """
 
+from ddpbench import startup  # first of all: it tells when Python was up, before torch's import takes its time
+
+# isort: split
 from torch.nn import DataParallel
 
 from ddpbench import config, data, engine, errors, files, models, world
@@ -10,6 +13,7 @@ from ddpbench import config, data, engine, errors, files, models, world
 
 def main() -> None:
     """Build everything, then fit."""
+    startup.reached("imports")
     cfg = config.parse(doc=__doc__, refuse={"comm": "is for ddp_train.py"})
     files.require_writable(cfg.results)
     here = world.solo(cfg)

@@ -3,6 +3,9 @@
 torchrun --nproc_per_node=2 ddp_train.py --epochs 3
 """
 
+from ddpbench import startup  # first of all: it tells when Python was up, before torch's import takes its time
+
+# isort: split
 from torch.nn.parallel import DistributedDataParallel
 
 from ddpbench import config, data, engine, files, models, shm, world
@@ -10,6 +13,7 @@ from ddpbench import config, data, engine, files, models, shm, world
 
 def main() -> None:
     """Build everything, then fit."""
+    startup.reached("imports")
     cfg = config.parse(doc=__doc__, refuse={"data_parallel": "is for baseline_train.py"})
     files.require_writable(cfg.results)
     here = world.join(cfg)

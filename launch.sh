@@ -19,10 +19,11 @@ Arms
   data parallel            nn.DataParallel, where there is a GPU
 
 Flags, passed on to both training scripts (defaults: python baseline_train.py --help)
-  --model cnn|mlp                    --optimizer adamw|sgd       --device auto|cpu|cuda
+  --model cnn|cnn-small|mlp          --optimizer adamw|sgd       --device auto|cpu|cuda
   --dataset mnist|fashion-mnist|synthetic                        --data-dir DIR
   --epochs N                         --lr X                      --results DIR
   --global-batch N                   --schedule one-cycle|constant
+  --target-accuracy X                --label-smoothing X
   --precision fp32|bf16|fp64         --timeout-s N               --channels-last | --no-channels-last
 
 Environment

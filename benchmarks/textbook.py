@@ -19,11 +19,11 @@ from torchvision import datasets, transforms
 
 from benchmarks.rounds import interleaved, ratios, summary
 from ddpbench import data, engine, environment, models, optim, world
+from ddpbench.arm import plural
 from ddpbench.clock import Stopwatch
 from ddpbench.config import TrainConfig
 from ddpbench.data import Batches, DataSet, Split
 from ddpbench.progress import EpochBar
-from ddpbench.record import plural
 
 ROUNDS = 9
 TEXTBOOK_STEPS, OUR_STEPS = 600, 3_000  # each about the same number of seconds

@@ -12,7 +12,14 @@ from ddpbench.errors import UserError
 from ddpbench.record import Settings
 
 # Peak learning rates that train well at the default batch sizes; --lr overrides.
-RECIPE_LR = {("cnn", "adamw"): 0.01, ("cnn", "sgd"): 0.2, ("mlp", "adamw"): 0.002, ("mlp", "sgd"): 0.1}
+RECIPE_LR = {
+    ("cnn", "adamw"): 0.01,
+    ("cnn", "sgd"): 0.2,
+    ("cnn-small", "adamw"): 0.02,
+    ("cnn-small", "sgd"): 0.2,
+    ("mlp", "adamw"): 0.002,
+    ("mlp", "sgd"): 0.1,
+}
 
 
 # Epochs: data.EPOCHS_APART keeps the sample orders of seeds apart. Threads: more only crash torch.
@@ -28,7 +35,7 @@ def flag(default: Any, help: str) -> Any:
 class TrainConfig:
     """Everything a run can be told. Runs with equal `settings()` are comparable."""
 
-    model: Literal["cnn", "mlp"] = flag("cnn", "network")
+    model: Literal["cnn", "cnn-small", "mlp"] = flag("cnn", "network")
     dataset: Literal["mnist", "fashion-mnist", "synthetic"] = flag("mnist", "data set; synthetic needs no download")
     data_dir: Path = flag(Path("data"), "folder of data sets, laid out as torchvision does")
     epochs: int = flag(3, "passes over the training set")
@@ -41,6 +48,8 @@ class TrainConfig:
     )
     precision: Literal["fp32", "bf16", "fp64"] = flag("fp32", "bf16 is autocast; fp64 is for proofs")
     channels_last: bool = flag(True, "memory layout of convolution weights")
+    label_smoothing: float = flag(0.0, "share of a label that is spread over all classes, in training")
+    target_accuracy: float | None = flag(None, "stop after the first epoch whose test accuracy, 0 to 1, reaches it")
     seed: int = flag(0, "decides weights and sample order")
     device: Literal["auto", "cpu", "cuda"] = flag("auto", "where to train; auto takes CUDA when there is a GPU")
     threads: int | None = flag(None, "CPU threads of one rank (default: usable cores / local ranks)")
@@ -62,6 +71,12 @@ class TrainConfig:
                 raise UserError(f"{flag_name(name)} must be at most {most:,}, got {value:,}")
         if not (math.isfinite(self.timeout_s) and 1 <= self.timeout_s <= 86_400):
             raise UserError(f"--timeout-s must be between 1 and 86,400 seconds, got {self.timeout_s:g}")
+        if not 0 <= self.label_smoothing < 1:
+            raise UserError(f"--label-smoothing must be at least 0 and below 1, got {self.label_smoothing:g}")
+        if self.target_accuracy is not None and not 0 < self.target_accuracy <= 1:
+            raise UserError(
+                f"--target-accuracy must be above 0 and at most 1, as in 0.99; got {self.target_accuracy:g}"
+            )
         if not 0 <= self.seed < 2**32:
             raise UserError(f"--seed must be between 0 and 2^32 - 1, got {self.seed}")
         if self.data_parallel and self.precision == "bf16":
@@ -77,10 +92,12 @@ class TrainConfig:
     def settings(self, device: Literal["cpu", "cuda"]) -> Settings:
         """Return what must be equal between runs for their times and accuracies to be comparable.
 
-        Folders, threads and comm are no part of it: they do not change what is computed.
+        Folders, threads and comm are no part of it: they do not change what is computed. A run cut short by `steps`
+        has no accuracy, and so no target.
         """
         told = {name: getattr(self, name) for name in Settings.__struct_fields__}
-        return Settings(**told | {"lr": self.peak_lr, "device": device})
+        target = self.target_accuracy if self.steps is None else None
+        return Settings(**told | {"lr": self.peak_lr, "device": device, "target_accuracy": target})
 
 
 def rank_batch(global_batch: int, world_size: int) -> int:

@@ -8,7 +8,7 @@ from torch import Tensor
 from torch.nn.functional import interpolate
 from torch.utils.data import DistributedSampler
 
-from ddpbench import fetch, models
+from ddpbench import fetch, models, startup
 from ddpbench.config import TrainConfig, rank_batch
 from ddpbench.errors import UserError
 from ddpbench.world import World
@@ -87,6 +87,7 @@ class Batches:
             seed=cfg.seed * EPOCHS_APART,
             drop_last=True,
         )
+        startup.reached("data")
 
     def epoch(self, epoch: int) -> Iterator[tuple[Tensor, Tensor]]:
         """Yield images [rank batch, 1, 28, 28] and labels of each step: a new order every epoch."""

@@ -18,7 +18,10 @@ from ddpbench.world import World
 
 
 def fit(net: nn.Module, batches: Batches, cfg: TrainConfig, here: World, *, kind: Kind) -> None:
-    """Train to cfg.epochs. The record in cfg.results is current after every epoch; the weights follow at the end."""
+    """Train to cfg.epochs, or to cfg.target_accuracy if that comes first.
+
+    The record in cfg.results is current after every epoch; the weights follow at the end.
+    """
     optimizer = optim.build_optimizer(net, cfg)
     schedule = optim.build_schedule(optimizer, cfg, cfg.epochs * batches.steps)
     train, test = Stopwatch(lambda: synchronize(here.device)), Stopwatch(lambda: synchronize(here.device))
@@ -32,6 +35,8 @@ def fit(net: nn.Module, batches: Batches, cfg: TrainConfig, here: World, *, kind
             with test:
                 correct = evaluate(models.bare(net), batches, cfg)
             log.epoch(epoch, train.last_s, test.last_s, losses, correct)
+            if log.target_is_reached:
+                break
         log.complete()
 
 
@@ -51,7 +56,7 @@ def train_epoch(
     losses: list[Tensor] = []
     for images, labels in batches.epoch(epoch):
         with precision:
-            loss = F.cross_entropy(net(images), labels)
+            loss = F.cross_entropy(net(images), labels, label_smoothing=cfg.label_smoothing)
         for parameter in parameters:  # optimizer.zero_grad() does the same and takes 5 % of a step at batch 16
             parameter.grad = None
         loss.backward()

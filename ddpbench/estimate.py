@@ -7,8 +7,8 @@ import torch
 from torch.nn import functional as F  # noqa: N812 - the field's name for it
 
 from ddpbench import config, engine, models, optim, world
+from ddpbench.arm import Arm
 from ddpbench.config import TrainConfig
-from ddpbench.record import Arm
 
 # For the estimate only: one gradient exchange between processes of one host, and what waiting for it adds.
 COMM_STEP_S = {"gloo": 0.003, "nccl": 0.001, "shm": 0.0005, "none": 0.0, None: 0.0}

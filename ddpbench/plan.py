@@ -18,10 +18,11 @@ from pathlib import Path
 import torch
 
 from ddpbench import config, data, environment, errors, estimate, fetch, progress, world
+from ddpbench.arm import Arm, plural
 from ddpbench.config import TrainConfig
 from ddpbench.errors import UserError
 from ddpbench.files import require_writable
-from ddpbench.record import Arm, Comm, plural
+from ddpbench.record import Comm
 
 MAX_DEFAULT_RANKS = 4
 ARM_FLAGS = dict.fromkeys(("threads", "comm", "data_parallel", "steps"), "is set by launch.sh for each run")

@@ -13,7 +13,8 @@ from torch import Tensor
 from tqdm import tqdm
 
 from ddpbench import __version__
-from ddpbench.record import Environment, Record, arm_of
+from ddpbench.arm import arm_of, plural
+from ddpbench.record import Environment, Record
 
 DRAW_EVERY_S, LOG_EVERY_S = 0.25, 10.0
 
@@ -106,6 +107,10 @@ def say_finish(record: Record, path: Path) -> None:
     eval_s = sum(epoch.eval_s for epoch in record.epochs)
     _say(f"Finished Training in {sum(epoch.train_s for epoch in record.epochs):.2f} seconds")
     _say(f"(not counted: evaluation {eval_s:.2f} s, start-up {record.startup_s:.2f} s)")
+    parts = (name for name in record.startup.__struct_fields__ if getattr(record.startup, name))
+    said = (f"{name.removesuffix('_s').replace('_', ' ')} {getattr(record.startup, name):.2f}" for name in parts)
+    _say(f"(start-up in s: {', '.join(said)}, of which the first step is part of training)")
+    _say_target(record)
     if arm_of(record).is_control:
         _say("A control: replicas that never communicate. Its speed is the ceiling; its accuracy is no result.")
     elif record.settings.steps is not None:
@@ -116,6 +121,17 @@ def say_finish(record: Record, path: Path) -> None:
         for name, right, count in classes:
             _say(f"Accuracy of {name}: {right / count:.2%} ({right}/{count})")
     _say(f"record {path}, weights {record.weights}")
+
+
+def _say_target(record: Record) -> None:
+    asked, target = record.settings.target_accuracy, record.target
+    if asked is not None and target is None:
+        _say(f"Target {asked:.2%} not reached in {plural(len(record.epochs), 'epoch')}")
+    if asked is not None and target is not None:
+        _say(
+            f"Target {asked:.2%} reached after {plural(target.epoch, 'epoch')}: training {target.train_s:.2f} s, "
+            f"with evaluation {target.train_eval_s:.2f} s, since the process began {target.process_s:.2f} s"
+        )
 
 
 def _say(line: str) -> None:

@@ -16,7 +16,7 @@ from msgspec import Meta
 from ddpbench.errors import UserError, one_line
 from ddpbench.files import write_whole
 
-SCHEMA = 2
+SCHEMA = 3
 MAX_BYTES = 16 * 2**20
 
 # What a run can produce. Anything beyond is no record of ours, and is refused by the name of its field.
@@ -60,6 +60,8 @@ class Settings(Part, frozen=True):
     global_batch: Count  # samples per optimizer step, summed over ranks
     steps: Count | None  # per epoch, where it is cut short: such a run is timed, and its accuracy is no result
     lr: float  # the peak, where the schedule varies it
+    label_smoothing: float
+    target_accuracy: float | None  # of the whole test set: training ends after the first epoch that reaches it
     optimizer: Text
     schedule: Text
     precision: Text
@@ -78,6 +80,27 @@ class Epoch(Part, frozen=True):
     loss_curve: list[Number]  # means of consecutive parts of the epoch, equally long
     test_accuracy: Fraction  # whole test set
     correct_per_class: list[Count]
+
+
+class Startup(Part, frozen=True):
+    """What the slowest rank did before its first training step, one after the other."""
+
+    launcher_s: Seconds  # torchrun, until it started this rank; 0 for a single process
+    interpreter_s: Seconds  # until Python runs the script
+    imports_s: Seconds  # of torch, mostly
+    data_s: Seconds  # found, verified, and made tensors
+    rendezvous_s: Seconds  # until all ranks have met; next to 0 for a single process
+    build_s: Seconds  # network, DDP, shared memory, record
+    first_step_s: Seconds | None  # part of the first epoch, not of startup_s; the slowest first step of any rank
+
+
+class Target(Part, frozen=True):
+    """When the accuracy that training was to reach was reached, by three clocks."""
+
+    epoch: Count
+    train_s: Seconds  # training alone: the sum of train_s so far
+    train_eval_s: Seconds  # with the evaluations that found out
+    process_s: Seconds  # since torchrun or python began
 
 
 class Rank(Part, frozen=True):
@@ -119,51 +142,14 @@ class Record(Part, frozen=True):
     parameters: Count
     test_set: TestSet
     startup_s: Seconds  # slowest rank: from the start of torchrun or python to the first training step
+    startup: Startup  # the same by part
     epochs: list[Epoch]
+    target: Target | None  # None: not asked for, or not reached
     ranks: list[Rank]
     weights: Text | None  # file beside the record
     injected: Text | None  # a loss added on purpose, by a test of the judge: never a result
     status: Literal["running", "complete", "failed", "preempted"]
     attempts: Count
-
-
-def plural(count: int, noun: str) -> str:
-    """Return `1 run`, `2 runs`."""
-    return f"{count} {noun}{'' if count == 1 else 's'}"
-
-
-class Arm(msgspec.Struct, frozen=True, order=True):
-    """A way of training. Runs of one arm differ in their seed alone."""
-
-    kind: str
-    world_size: int
-    threads_per_rank: int
-    comm: str | None
-
-    @property
-    def is_control(self) -> bool:
-        """Whether its replicas never communicate: what the hardware allows, never a result."""
-        return self.comm == "none"
-
-    @property
-    def label(self) -> str:
-        """The arm's name in text and charts: `ddp 2 x 1, gloo` is two ranks of one thread."""
-        if self.is_control:
-            return f"ceiling {self.world_size} x {self.threads_per_rank} (no comm)"
-        if self.kind == "ddp":
-            return f"ddp {self.world_size} x {self.threads_per_rank}, {self.comm}"
-        return f"{self.kind.replace('_', ' ')}, {plural(self.threads_per_rank, 'thread')}"
-
-    @property
-    def slug(self) -> str:
-        """The arm's name in file names."""
-        parts = [self.kind.replace("_", "-"), f"{self.world_size}x{self.threads_per_rank}", self.comm]
-        return "-".join(part for part in parts if part)
-
-
-def arm_of(record: Record) -> Arm:
-    """Return the arm a run belongs to."""
-    return Arm(record.kind, record.world_size, record.threads_per_rank, record.comm)
 
 
 class _Version(msgspec.Struct):
@@ -220,7 +206,8 @@ def _require_consistent(path: Path, record: Record) -> None:
         "ranks.rank_batch": all(rank.rank_batch > 0 for rank in record.ranks),
         "settings": record.settings.epochs > 0 and record.settings.global_batch > 0 and record.settings.steps != 0,
         "test_set.samples_per_class": len(counts) == len(record.test_set.classes) and min(counts, default=0) > 0,
-        "epochs": record.status != "complete" or len(record.epochs) == record.settings.epochs,
+        "epochs": record.status != "complete" or record.target or len(record.epochs) == record.settings.epochs,
+        "target": record.target is None or record.target.epoch == len(record.epochs) <= record.settings.epochs,
         "ranks.train_s": all(len(rank.train_s) == len(record.epochs) for rank in record.ranks),
     }
     for index, epoch in enumerate(record.epochs):

@@ -1,7 +1,8 @@
 """One run on its way into its record: gathered over ranks, written by the main rank after every epoch."""
 
 import math
-from collections.abc import Iterator
+import time
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from datetime import datetime, timezone
 from pathlib import Path
@@ -13,12 +14,14 @@ from msgspec.structs import replace
 from safetensors.torch import save as to_safetensors
 from torch import Tensor, nn
 
-from ddpbench import environment, models, progress, reduction
+from ddpbench import environment, models, progress, reduction, startup
+from ddpbench.arm import arm_of
+from ddpbench.clock import synchronize
 from ddpbench.config import TrainConfig
 from ddpbench.data import Batches
 from ddpbench.errors import NumericalError
 from ddpbench.files import write_whole
-from ddpbench.record import SCHEMA, Epoch, Kind, Rank, Record, TestSet, arm_of, write_record
+from ddpbench.record import SCHEMA, Epoch, Kind, Rank, Record, Startup, Target, TestSet, write_record
 from ddpbench.world import World
 
 CURVE_POINTS = 20  # of the loss, per epoch
@@ -39,7 +42,8 @@ class RunLog:
     ) -> None:
         self._net, self._batches, self._here = models.bare(net), batches, here
         self._reductions = reduction.ReductionTimer(net, optimizer, here.device)
-        self._cpu_s = 0.0
+        self._cpu_s = self._epoch_began = self._first_step_s = 0.0
+        self._first_step = optimizer.register_step_post_hook(self._note_first_step)
         started = datetime.now(timezone.utc)
         self.record = Record(
             schema=SCHEMA,
@@ -58,7 +62,9 @@ class RunLog:
                 samples_per_class=batches.test_labels.bincount(minlength=len(batches.classes)).tolist(),
             ),
             startup_s=0.0,
+            startup=_startup([0.0] * (1 + len(startup.PARTS))),
             epochs=[],
+            target=None,
             ranks=[],
             weights=None,
             injected=cfg.inject,
@@ -69,8 +75,10 @@ class RunLog:
         self._path = _unused(cfg.results, name) if here.is_main else Path(name)
 
     def __enter__(self) -> "RunLog":
-        alive_s = environment.alive_s(with_parent=self._here.comm is not None)
-        self._update(startup_s=max(row[0] for row in self._here.gather([alive_s])))
+        startup.reached("build")
+        parts_s = [*startup.parts_s(with_parent=self._here.comm is not None).values()]
+        total_s, *of_slowest = max(self._here.gather([sum(parts_s), *parts_s]))
+        self._update(startup_s=total_s, startup=_startup(of_slowest))
         if self._here.is_main:
             progress.say_start(self.record)
         return self
@@ -78,7 +86,7 @@ class RunLog:
     @contextmanager
     def cpu_time(self) -> Iterator[None]:
         """Count the CPU seconds of this rank, on all its threads, for the epoch inside."""
-        before = environment.cpu_s()
+        before, self._epoch_began = environment.cpu_s(), time.perf_counter()
         yield
         self._cpu_s = environment.cpu_s() - before
 
@@ -93,10 +101,10 @@ class RunLog:
         waits = self._reductions.take()
         by_torch = self._reductions.torch_reduce_s()
         mine = [train_s, eval_s, loss, self._cpu_s, environment.peak_rss_bytes(), self._peak_device_bytes()]
-        mine += [self._batches.rank_batch, math.nan if by_torch is None else by_torch]
+        mine += [self._first_step_s, self._batches.rank_batch, math.nan if by_torch is None else by_torch]
         rows = self._here.gather([*mine, *curve, *correct, *waits])
         columns = list(zip(*rows, strict=True))
-        trained, evaluated, means, cpu, rss, device, rank_batch, torch_reduce = columns[: len(mine)]
+        trained, evaluated, means, cpu, rss, device, first_step, rank_batch, torch_reduce = columns[: len(mine)]
         if not all(math.isfinite(mean) for mean in means):
             raise NumericalError(f"the loss of epoch {epoch} is not a finite number; use a lower --lr")
         curves, rest = columns[len(mine) :][: len(curve)], columns[len(mine) + len(curve) :]
@@ -128,9 +136,28 @@ class RunLog:
             )
             for rank in range(self._here.size)
         ]
-        self._update(epochs=[*self.record.epochs, added], ranks=ranks)
+        began = replace(self.record.startup, first_step_s=max(first_step))
+        self._update(epochs=[*self.record.epochs, added], ranks=ranks, startup=began)
+        self._look_at_target()
         if self._here.is_main:
             progress.say_epoch(self.record)
+
+    @property
+    def target_is_reached(self) -> bool:
+        """Whether training may stop."""
+        return self.record.target is not None
+
+    def _look_at_target(self) -> None:
+        asked, epochs = self.record.settings.target_accuracy, self.record.epochs
+        if asked is not None and epochs[-1].test_accuracy >= asked:
+            train_s, eval_s = (sum(getattr(epoch, name) for epoch in epochs) for name in ("train_s", "eval_s"))
+            alive_s = environment.alive_s(with_parent=self._here.comm is not None)
+            self._update(target=Target(len(epochs), train_s, train_s + eval_s, alive_s))
+
+    def _note_first_step(self, *_: object) -> None:
+        synchronize(self._here.device)
+        self._first_step_s = time.perf_counter() - self._epoch_began
+        self._first_step.remove()
 
     def complete(self) -> None:
         """Save the weights, mark the record complete, and say how it went."""
@@ -161,6 +188,11 @@ class RunLog:
         """Return the most memory held on one GPU; nn.DataParallel holds several. 0 on CPU, recorded as None."""
         gpus = range(torch.cuda.device_count()) if self._here.device.type == "cuda" else ()
         return max((torch.cuda.max_memory_allocated(gpu) for gpu in gpus), default=0)
+
+
+def _startup(parts_s: Sequence[float]) -> Startup:
+    launcher_s, interpreter_s, imports_s, data_s, rendezvous_s, build_s = parts_s
+    return Startup(launcher_s, interpreter_s, imports_s, data_s, rendezvous_s, build_s, first_step_s=None)
 
 
 def _unused(folder: Path, name: str) -> Path:

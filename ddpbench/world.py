@@ -15,7 +15,7 @@ import torch.distributed as dist
 from torch.distributed.elastic.multiprocessing.errors import record
 from typing_extensions import Self
 
-from ddpbench import environment, errors, shm
+from ddpbench import environment, errors, shm, startup
 from ddpbench.config import TrainConfig, rank_batch
 from ddpbench.errors import UserError
 from ddpbench.record import Comm
@@ -46,6 +46,7 @@ class World:
                 world_size=self.size,
                 timeout=timedelta(seconds=self.timeout_s),
             )
+        startup.reached("rendezvous")
         return self
 
     def __exit__(

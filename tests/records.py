@@ -6,7 +6,7 @@ from typing import Any
 
 import msgspec
 
-from ddpbench.record import SCHEMA, Environment, Epoch, Kind, Rank, Record, Settings, TestSet, write_record
+from ddpbench.record import SCHEMA, Environment, Epoch, Kind, Rank, Record, Settings, Startup, TestSet, write_record
 
 MACHINE = Environment(
     cpu_model="Test CPU",
@@ -28,6 +28,8 @@ SETTINGS = Settings(
     global_batch=256,
     steps=None,
     lr=0.01,
+    label_smoothing=0.0,
+    target_accuracy=None,
     optimizer="adamw",
     schedule="one-cycle",
     precision="fp32",
@@ -78,7 +80,9 @@ def make_record(
         "parameters": 56_826,
         "test_set": TestSet(classes=["cat", "dog"], samples_per_class=[500, 500]),
         "startup_s": 3.0,
+        "startup": Startup(0.5, 0.1, 1.4, 0.5, 0.3, 0.2, 0.1),
         "epochs": epochs,
+        "target": None,
         "ranks": [
             Rank(
                 rank=rank,

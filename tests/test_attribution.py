@@ -11,10 +11,11 @@ from statistics import median
 import pytest
 
 from ddpbench import inject
+from ddpbench.arm import Arm
 from ddpbench.errors import UserError
 from ddpbench.judge import breakdown, study
 from ddpbench.judge.breakdown import COMMUNICATION, CONTENTION, IDEAL, REDUCING, SMALLER, UNEVEN, WAITING
-from ddpbench.record import Arm, read_record
+from ddpbench.record import read_record
 from tests.attribution import LARGE_SHARE, SLOW_RANK, SLOW_REDUCTION_S
 from tests.conftest import PROJECT
 

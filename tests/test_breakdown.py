@@ -5,8 +5,9 @@ from pathlib import Path
 import msgspec
 import pytest
 
+from ddpbench.arm import Arm
 from ddpbench.judge import breakdown, judgement, scaling, study
-from ddpbench.record import Arm, Record
+from ddpbench.record import Record
 from tests.records import ddp, make_record, put, timed
 
 GLOO = Arm("ddp", 2, 1, "gloo")

@@ -10,9 +10,10 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 from matplotlib.text import Text
 
+from ddpbench.arm import Arm
 from ddpbench.judge import charts, judgement, study
 from ddpbench.judge.charts.style import WIDTH, colour_of
-from ddpbench.record import Arm, Record
+from ddpbench.record import Record
 from tests.records import MACHINE, SETTINGS, ddp, make_record, put
 from tests.test_breakdown import known
 from tests.test_judge import two_arms

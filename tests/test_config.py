@@ -1,6 +1,6 @@
 """The command line: one flag per field, and one clear line for a wrong one."""
 
-from dataclasses import fields
+from dataclasses import fields, replace
 
 import pytest
 
@@ -39,6 +39,9 @@ def test_flags_reach_their_fields() -> None:
         (["--lr", "inf"], "--lr must be a finite number above 0, got inf"),
         (["--lr", "0"], "--lr must be a finite number above 0, got 0.0"),
         (["--lr", "1e999"], "--lr must be a finite number above 0, got inf"),
+        (["--label-smoothing", "1"], "--label-smoothing must be at least 0 and below 1, got 1"),
+        (["--target-accuracy", "99"], "--target-accuracy must be above 0 and at most 1, as in 0.99; got 99"),
+        (["--target-accuracy", "nan"], "--target-accuracy must be above 0 and at most 1, as in 0.99; got nan"),
         (["--comm", "mpi"], "--comm: invalid choice: 'mpi'"),
         (["--epochs"], "--epochs: expected one argument"),
     ],
@@ -83,6 +86,14 @@ def test_settings_hold_what_is_computed_and_not_where_or_on_how_many_threads() -
 def test_settings_name_the_learning_rate_that_the_recipe_chose() -> None:
     assert TrainConfig().settings("cpu").lr == RECIPE_LR["cnn", "adamw"]
     assert TrainConfig(lr=0.3).settings("cpu").lr == 0.3
+
+
+def test_a_short_run_has_no_target() -> None:
+    """launch.sh hands every flag to every run, and some of a study are short."""
+    cfg = TrainConfig(target_accuracy=0.99)
+
+    assert cfg.settings("cpu").target_accuracy == 0.99
+    assert replace(cfg, steps=5).settings("cpu").target_accuracy is None
 
 
 def test_flag_names_are_the_fields() -> None:

@@ -42,6 +42,36 @@ def test_every_recipe_learns(optimizer: str, precision: str, tmp_path: Path) -> 
 
 
 @pytest.mark.usefixtures("one_thread")
+def test_a_target_ends_training_after_the_epoch_that_reaches_it(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    known, _ = train(replace(SMALL, results=tmp_path / "known"))
+    first, second = (epoch.test_accuracy for epoch in known.epochs)
+    assert first < second
+    reached, _ = train(replace(SMALL, target_accuracy=first, results=tmp_path / "reached"))
+    missed, _ = train(replace(SMALL, target_accuracy=second + 0.001, results=tmp_path / "missed"))
+    said = capsys.readouterr().out
+
+    assert reached.target is not None
+    assert (reached.status, len(reached.epochs), reached.target.epoch) == ("complete", 1, 1)
+    assert reached.target.train_s == reached.epochs[0].train_s
+    assert reached.target.train_eval_s == reached.epochs[0].train_s + reached.epochs[0].eval_s
+    assert reached.target.process_s > reached.target.train_eval_s
+    assert f"Target {first:.2%} reached after 1 epoch: training {reached.target.train_s:.2f} s, with eval" in said
+    assert (missed.target, len(missed.epochs)) == (None, 2)
+    assert f"Target {second + 0.001:.2%} not reached in 2 epochs" in said
+
+
+@pytest.mark.usefixtures("one_thread")
+def test_smoothed_labels_have_another_loss(tmp_path: Path) -> None:
+    sharp, _ = train(replace(SMALL, results=tmp_path / "sharp"))
+    smooth, _ = train(replace(SMALL, label_smoothing=0.1, results=tmp_path / "smooth"))
+
+    assert smooth.epochs[0].train_loss > sharp.epochs[0].train_loss
+    assert smooth.epochs[-1].test_accuracy > 0.6
+
+
+@pytest.mark.usefixtures("one_thread")
 def test_a_run_leaves_a_whole_record_and_its_weights(tmp_path: Path) -> None:
     record, net = train(replace(SMALL, results=tmp_path / "study"))
 
@@ -58,7 +88,10 @@ def test_a_run_leaves_a_whole_record_and_its_weights(tmp_path: Path) -> None:
     assert all(sum(epoch.correct_per_class) == round(epoch.test_accuracy * 1_000) for epoch in record.epochs)
     curve = record.epochs[0].loss_curve  # of 93 steps: thirteen parts of five, seven of four
     assert record.epochs[0].train_loss == pytest.approx((5 * sum(curve[:13]) + 4 * sum(curve[13:])) / 93)
-    assert record.startup_s > 0
+    parts = {name: getattr(record.startup, name) for name in record.startup.__struct_fields__}
+    assert 0 < parts.pop("first_step_s") < record.epochs[0].train_s
+    assert sum(parts.values()) == pytest.approx(record.startup_s)
+    assert (parts["launcher_s"], parts["data_s"] > 0, parts["build_s"] > 0) == (0, True, True)
     assert record.ranks[0].train_s == [epoch.train_s for epoch in record.epochs]
     assert record.ranks[0].wait_s == [0, 0]
     assert record.ranks[0].peak_rss_bytes > 10**8

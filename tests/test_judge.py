@@ -8,10 +8,11 @@ from tempfile import TemporaryDirectory
 
 import msgspec
 import pytest
+from msgspec.structs import replace
 
 from ddpbench.errors import UserError
-from ddpbench.judge import arms, fairness, judgement, report, study, verdict
-from ddpbench.record import Record
+from ddpbench.judge import arms, charts, fairness, judgement, report, study, verdict
+from ddpbench.record import Record, Target
 from tests.conftest import PROJECT
 from tests.records import MACHINE, SETTINGS, ddp, make_record, put
 
@@ -28,6 +29,23 @@ def two_arms(seeds: int = 3) -> list[Record]:
             ddp(seed=seed, train_s=(9, 3, 3), comm="none", accuracy=0.9),
         ]
     return records
+
+
+def test_runs_that_reached_a_target_at_different_times_are_judged_whole(tmp_path: Path) -> None:
+    """One arm may need an epoch more: what is compared is an epoch, and nothing is left out for it."""
+    settings = replace(SETTINGS, target_accuracy=0.98)
+    made = []
+    for record in two_arms():
+        epochs = record.epochs[: 2 if record.kind == "ddp" else 3]
+        target = Target(epoch=len(epochs), train_s=9.0, train_eval_s=9.5, process_s=12.0)
+        ranks = [replace(rank, train_s=rank.train_s[: len(epochs)]) for rank in record.ranks]
+        made.append(replace(record, settings=settings, epochs=epochs, ranks=ranks, target=target))
+    judged = judge(tmp_path, *made)
+
+    assert judged.study.left_out == []
+    assert judged.parallel is not None
+    assert judged.parallel.speedup is not None
+    assert [chart.slug for chart in charts.of(judged) if chart.png]
 
 
 def judge(folder: Path, *records: Record) -> judgement.Judgement:

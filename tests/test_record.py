@@ -7,8 +7,9 @@ from typing import Any
 import msgspec
 import pytest
 
+from ddpbench.arm import Arm, arm_of
 from ddpbench.errors import UserError
-from ddpbench.record import Arm, arm_of, read_record, write_record
+from ddpbench.record import read_record, write_record
 from tests.records import ddp, make_record
 
 
@@ -43,7 +44,7 @@ def damaged(change: Any) -> bytes:
         (b"[1, 2]", "is not a whole record"),
         (b"\xff\xfe", "is not a whole record"),
         (b"[" * 100_000, "is not a whole record"),
-        (damaged(lambda r: r.update(schema=3)), "has schema 3, this program reads 2"),
+        (damaged(lambda r: r.update(schema=4)), "has schema 4, this program reads 3"),
         (damaged(lambda r: r.pop("schema")), "missing required field `schema`"),
         (damaged(lambda r: r.pop("seed")), "missing required field `seed`"),
         (damaged(lambda r: r.update(speed=1)), "unknown field `speed`"),
@@ -83,8 +84,8 @@ def damaged(change: Any) -> bytes:
         (damaged(lambda r: r["ranks"][0].update(train_s=[1.0])), "ranks.train_s holds a value"),
         (damaged(lambda r: r["settings"].update(steps=0)), "settings holds a value"),
         (damaged(lambda r: r.update(study="a")).replace(b'"study"', b'"seed":0,"study"', 1), "`seed` is given twice"),
-        (b'{"schema":2,"study":' + b"[" * 100_000, "not a whole record"),
-        (damaged(lambda r: r.update(schema=1)), "has schema 1, this program reads 2"),
+        (b'{"schema":3,"study":' + b"[" * 100_000, "not a whole record"),
+        (damaged(lambda r: r.update(schema=1)), "has schema 1, this program reads 3"),
         (damaged(lambda r: r.update(ranks=[])), "ranks holds a value"),
         (damaged(lambda r: r.update(epochs=[])), "epochs holds a value"),
     ],

@@ -4,8 +4,9 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from statistics import fmean, median
 
+from ddpbench.arm import Arm, arm_of
 from ddpbench.judge.stats import Estimate, deviation, mean, ratio
-from ddpbench.record import Arm, Epoch, Record, arm_of
+from ddpbench.record import Epoch, Record
 
 
 @dataclass(frozen=True, slots=True)

@@ -18,10 +18,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from statistics import fmean
 
+from ddpbench.arm import Arm, arm_of
 from ddpbench.judge.arms import by_arm, num_steps, one_worker, per_seed, run_epoch_s, run_step_s
 from ddpbench.judge.stats import Estimate, mean
 from ddpbench.judge.study import Study
-from ddpbench.record import Arm, Rank, Record, arm_of
+from ddpbench.record import Rank, Record
 
 IDEAL, UNEVEN, SMALLER, CONTENTION, COMMUNICATION = (
     "ideal",

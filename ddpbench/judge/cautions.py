@@ -3,11 +3,12 @@
 from collections.abc import Sequence
 from statistics import median
 
+from ddpbench.arm import plural
 from ddpbench.judge.arms import ArmResult, run_epoch_s
 from ddpbench.judge.breakdown import Breakdown
 from ddpbench.judge.study import Study
 from ddpbench.judge.sweep import Sweep
-from ddpbench.record import Record, plural
+from ddpbench.record import Record
 
 FEW_RUNS = 3
 SPREAD = 0.10  # one standard deviation of runs over their mean

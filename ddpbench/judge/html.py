@@ -11,11 +11,12 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
 import ddpbench
+from ddpbench.arm import arm_of, plural
 from ddpbench.errors import one_line
 from ddpbench.judge import report
 from ddpbench.judge.judgement import Judgement
 from ddpbench.judge.verdict import Verdict
-from ddpbench.record import Record, arm_of, plural
+from ddpbench.record import Record
 
 if TYPE_CHECKING:  # it brings matplotlib along
     from ddpbench.judge.charts.style import Chart

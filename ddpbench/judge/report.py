@@ -3,6 +3,7 @@
 import textwrap
 from collections.abc import Sequence
 
+from ddpbench.arm import plural
 from ddpbench.errors import one_line
 from ddpbench.judge.arms import ArmResult
 from ddpbench.judge.breakdown import IDEAL, Breakdown
@@ -12,7 +13,7 @@ from ddpbench.judge.scaling import Row
 from ddpbench.judge.stats import Estimate
 from ddpbench.judge.sweep import Sweep
 from ddpbench.judge.verdict import Verdict
-from ddpbench.record import Record, plural
+from ddpbench.record import Record
 
 NOT_MEASURED = "not measured"
 WIDTH = 118

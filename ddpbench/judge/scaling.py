@@ -6,10 +6,11 @@ Strong: more workers share one global batch. Weak: every worker keeps its batch,
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from ddpbench.arm import Arm
 from ddpbench.judge.arms import by_arm, num_steps, one_worker, pairs, per_seed, run_step_s
 from ddpbench.judge.stats import Estimate, mean, ratio
 from ddpbench.judge.study import Study
-from ddpbench.record import Arm, Record
+from ddpbench.record import Record
 
 
 @dataclass(frozen=True, slots=True)

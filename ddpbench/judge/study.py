@@ -5,9 +5,10 @@ from dataclasses import dataclass
 from os.path import isdir
 from pathlib import Path
 
+from ddpbench.arm import arm_of, plural
 from ddpbench.errors import UserError
 from ddpbench.judge import fairness
-from ddpbench.record import Record, arm_of, plural, read_record
+from ddpbench.record import Record, read_record
 
 SUMMARY = "summary.json"  # ours, and no record
 

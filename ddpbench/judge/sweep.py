@@ -12,10 +12,11 @@ from statistics import median
 import numpy as np
 from numpy.typing import NDArray
 
+from ddpbench.arm import Arm
 from ddpbench.judge.arms import ArmResult, by_arm, is_result, judge, reference_of, run_step_s
 from ddpbench.judge.stats import Estimate
 from ddpbench.judge.study import Study
-from ddpbench.record import Arm, Record
+from ddpbench.record import Record
 
 FEWEST_POINTS = 3  # for a line that says more than its own points
 

@@ -2,13 +2,13 @@
 
 from dataclasses import dataclass
 
+from ddpbench.arm import plural
 from ddpbench.judge.advice import advise
 from ddpbench.judge.breakdown import IDEAL, WAITING, Breakdown
 from ddpbench.judge.judgement import Judgement
 from ddpbench.judge.outcome import NAMES, SAID, WORTH_SAYING, Outcome, outcome_of, times
 from ddpbench.judge.stats import Equivalence
 from ddpbench.judge.sweep import Sweep
-from ddpbench.record import plural
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,10 +17,11 @@ from matplotlib.text import Text
 from matplotlib.ticker import MaxNLocator
 from matplotlib.transforms import Bbox
 
+from ddpbench.arm import Arm, plural
 from ddpbench.errors import one_line
 from ddpbench.judge.arms import ArmResult
 from ddpbench.judge.stats import Estimate
-from ddpbench.record import Arm, Record, plural
+from ddpbench.record import Record
 
 # Okabe and Ito's colour-blind-safe set; grey for single processes.
 GREY, PALE, INK, SECOND = "#7f7f7f", "#b3b3b3", "#222222", "#555555"

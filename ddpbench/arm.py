@@ -1,0 +1,44 @@
+"""Ways of training: what the runs of a study have in common but for their seed."""
+
+import msgspec
+
+from ddpbench.record import Record
+
+
+def plural(count: int, noun: str) -> str:
+    """Return `1 run`, `2 runs`."""
+    return f"{count} {noun}{'' if count == 1 else 's'}"
+
+
+class Arm(msgspec.Struct, frozen=True, order=True):
+    """A way of training. Runs of one arm differ in their seed alone."""
+
+    kind: str
+    world_size: int
+    threads_per_rank: int
+    comm: str | None
+
+    @property
+    def is_control(self) -> bool:
+        """Whether its replicas never communicate: what the hardware allows, never a result."""
+        return self.comm == "none"
+
+    @property
+    def label(self) -> str:
+        """The arm's name in text and charts: `ddp 2 x 1, gloo` is two ranks of one thread."""
+        if self.is_control:
+            return f"ceiling {self.world_size} x {self.threads_per_rank} (no comm)"
+        if self.kind == "ddp":
+            return f"ddp {self.world_size} x {self.threads_per_rank}, {self.comm}"
+        return f"{self.kind.replace('_', ' ')}, {plural(self.threads_per_rank, 'thread')}"
+
+    @property
+    def slug(self) -> str:
+        """The arm's name in file names."""
+        parts = [self.kind.replace("_", "-"), f"{self.world_size}x{self.threads_per_rank}", self.comm]
+        return "-".join(part for part in parts if part)
+
+
+def arm_of(record: Record) -> Arm:
+    """Return the arm a run belongs to."""
+    return Arm(record.kind, record.world_size, record.threads_per_rank, record.comm)
