@@ -8,13 +8,13 @@ import subprocess
 import sys
 import tempfile
 from pathlib import Path
-from statistics import mean, stdev
 
+from benchmarks.rounds import Report
 from ddpbench.record import read_record
 
 
 def main() -> None:
-    """Train once per seed and print mean, spread and every value."""
+    """Train once per seed."""
     count, flags = int((sys.argv[1:] or ["5"])[0]), sys.argv[2:]
     accuracies = []
     with tempfile.TemporaryDirectory() as folder:
@@ -23,9 +23,11 @@ def main() -> None:
             command = [sys.executable, "baseline_train.py", "--seed", str(seed), "--results", str(results), *flags]
             subprocess.run(command, check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
             accuracies.append(100 * read_record(next(results.glob("*.json"))).epochs[-1].test_accuracy)
-    spread = f" ± {stdev(accuracies):.2f}" if count > 1 else ""
-    print(f"{' '.join(flags) or 'default recipe'}: test accuracy {mean(accuracies):.2f}{spread} % (n = {count} seeds)")
-    print("  " + " ".join(f"{accuracy:.2f}" for accuracy in accuracies))
+    report = Report("accuracy")
+    report.section(" ".join(flags) or "default recipe, one process")
+    report.figure("test accuracy", accuracies, "%")
+    if not flags:
+        report.write()
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""What the timers inside a run cost: DDP steps with and without reduction.ReductionTimer, over gloo.
+"""What the timers inside a run cost: DDP steps with and without reduction.ReductionTimer, over shm.
 
 torchrun --nproc_per_node=2 -m benchmarks.instrumentation [cnn|mlp] [GLOBAL_BATCH]
 """
@@ -7,11 +7,10 @@ import sys
 import time
 from statistics import median
 
-import torch
 from torch.nn.parallel import DistributedDataParallel
 
-from benchmarks.rounds import interleaved, ratios, summary
-from ddpbench import data, engine, models, optim, world
+from benchmarks.rounds import Report, interleaved, ratios
+from ddpbench import data, engine, models, optim, shm, world
 from ddpbench.config import TrainConfig
 from ddpbench.data import Batches
 from ddpbench.progress import EpochBar
@@ -31,14 +30,14 @@ def main() -> None:
         figures = interleaved({name: arm.round for name, arm in arms.items()}, ROUNDS)
         hooks_s = arms["timed"].hooks_s()
     if here.is_main:
-        print(
-            f"{model}, global batch {batch}, {here.size} ranks, gloo, {STEPS} steps a round, torch {torch.__version__}"
-        )
+        report = Report("instrumentation")
+        report.section(f"{model}, global batch {batch}, {here.size} ranks, shm, {STEPS} steps a round")
         for name, values in figures.items():
-            print(f"  {name:6} {summary([1e3 * value / STEPS for value in values], 'ms a step')}")
-        share = hooks_s / median(figures["bare"]) * STEPS
-        print(f"  the hooks alone, called as often as in a step: {1e6 * hooks_s:.1f} us, {share:.2%} of a step")
-        print(f"  timed / bare: {summary(ratios(figures['timed'], figures['bare']), 'times')}")
+            report.figure(name, [1e3 * value / STEPS for value in values], "ms a step")
+        report.figure("timed / bare", ratios(figures["timed"], figures["bare"]), "times")
+        report.figure("the hooks alone, called as often as in a step", [1e6 * hooks_s], "us")
+        report.figure("of a step", [100 * hooks_s * STEPS / median(figures["bare"])], "%")
+        report.write()
 
 
 class Arm:
@@ -47,6 +46,7 @@ class Arm:
     def __init__(self, cfg: TrainConfig, batches: Batches, here: world.World, *, timed: bool) -> None:
         self._cfg, self._batches, self._here = cfg, batches, here
         self._net = DistributedDataParallel(models.build(cfg), gradient_as_bucket_view=True)
+        self._net.register_comm_hook(*shm.hook(here))
         self._optimizer = optim.build_optimizer(self._net, cfg)
         self._timer = ReductionTimer(self._net, self._optimizer, here.device) if timed else None
 

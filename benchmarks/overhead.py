@@ -9,10 +9,9 @@ import os
 import sys
 import time
 
-import torch
 from torch.nn import functional as F  # noqa: N812 - the field's name for it
 
-from benchmarks.rounds import interleaved, ratios, summary
+from benchmarks.rounds import Report, interleaved, ratios
 from ddpbench import data, engine, models, optim, world
 from ddpbench.clock import Stopwatch
 from ddpbench.config import TrainConfig
@@ -31,10 +30,12 @@ def main() -> None:
     figures = interleaved({"bare": lambda: bare(cfg, batches), "ours": lambda: ours(cfg, batches, master)}, ROUNDS)
     sys.stderr = log
 
-    print(f"MLP, batch 16, SGD, 1 thread, {batches.steps} steps a round, torch {torch.__version__}")
+    report = Report("overhead")
+    report.section(f"MLP, batch 16, SGD, 1 thread, {batches.steps} steps a round")
     for name, values in figures.items():
-        print(f"  {name:5} {summary(values, 's')}")
-    print(f"  ours / bare: {summary(ratios(figures['ours'], figures['bare']), 'times')}")
+        report.figure(name, values, "s")
+    report.figure("ours / bare", ratios(figures["ours"], figures["bare"]), "times")
+    report.write()
 
 
 def bare(cfg: TrainConfig, batches: Batches) -> float:

@@ -37,8 +37,8 @@ def summary(values: list[float], unit: str) -> str:
 
 
 def digits(value: float) -> str:
-    """Return a figure with three or four digits that count: 0.887, 1.04, 15.6, 4,274."""
-    return f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.3g}"
+    """Return a figure with the digits that count: 0.8866, 15.63, 15,993."""
+    return f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.4g}"
 
 
 def ratios(above: list[float], below: list[float]) -> list[float]:

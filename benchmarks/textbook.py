@@ -17,7 +17,7 @@ from torch.nn import functional as F  # noqa: N812 - the field's name for it
 from torch.utils.data import DataLoader
 from torchvision import datasets, transforms
 
-from benchmarks.rounds import interleaved, ratios, summary
+from benchmarks.rounds import Report, interleaved, ratios
 from ddpbench import data, engine, environment, models, optim, world
 from ddpbench.arm import plural
 from ddpbench.clock import Stopwatch
@@ -42,14 +42,16 @@ def main() -> None:
     alternatives |= {("ours", count): partial(ours, cfg, batches, count) for count in threads}
     figures = interleaved(alternatives, ROUNDS)
 
-    print(f"MLP, batch 16, SGD, one process, torch {torch.__version__}")
+    report = Report("textbook")
+    report.section("MLP, batch 16, SGD, one process")
     for (name, count), values in figures.items():
-        print(f"  {name + ',':9} {plural(count, 'thread'):9}  {summary(values, 'batches/s')}")
+        report.figure(f"{name}, {plural(count, 'thread')}", values, "batches/s")
     best = {name: max((figures[name, count] for count in threads), key=median) for name in ("textbook", "ours")}
     for count in threads:
-        each = summary(ratios(figures["ours", count], figures["textbook", count]), "times")
-        print(f"  ours / textbook, {plural(count, 'thread')}: {each}")
-    print(f"  best of ours / best of textbook: {summary(ratios(best['ours'], best['textbook']), 'times')}")
+        each = ratios(figures["ours", count], figures["textbook", count])
+        report.figure(f"ours / textbook, {plural(count, 'thread')}", each, "times")
+    report.figure("best of ours / best of textbook", ratios(best["ours"], best["textbook"]), "times")
+    report.write()
 
 
 def textbook_loader(data_dir: Path, batch: int) -> DataLoader[tuple[torch.Tensor, torch.Tensor]]:

@@ -15,7 +15,7 @@ from ddpbench.record import Settings
 RECIPE_LR = {
     ("cnn", "adamw"): 0.01,
     ("cnn", "sgd"): 0.2,
-    ("cnn-small", "adamw"): 0.02,
+    ("cnn-small", "adamw"): 0.03,
     ("cnn-small", "sgd"): 0.2,
     ("mlp", "adamw"): 0.002,
     ("mlp", "sgd"): 0.1,

@@ -53,7 +53,7 @@ def load(cfg: TrainConfig) -> DataSet:
     mean, deviation = PIXELS[cfg.dataset]
     # Once, here, and not per batch: a batch is then a single gather (measured 5 % faster at batch 16).
     train, test = (
-        Split(((images.to(models.dtype(cfg)) / 255 - mean) / deviation).unsqueeze(1), labels.long())
+        Split(images.to(models.dtype(cfg)).div_(255).sub_(mean).div_(deviation).unsqueeze(1), labels.long())
         for images, labels in raw
     )
     if len(train.labels) < cfg.global_batch:

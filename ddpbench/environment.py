@@ -4,7 +4,6 @@ import os
 import platform
 import re
 import subprocess
-import time
 from pathlib import Path
 
 import psutil
@@ -63,13 +62,6 @@ def cpu_s() -> float:
     """Return the CPU seconds, user and system, that this process has used on all cores."""
     used = psutil.Process().cpu_times()
     return float(used.user + used.system)
-
-
-def alive_s(*, with_parent: bool) -> float:
-    """Return the seconds since this process began; with its parent, since torchrun began."""
-    process = psutil.Process()
-    first = (process.parent() or process) if with_parent else process
-    return time.time() - float(first.create_time())
 
 
 def _cgroup_quota(cgroup: Path, membership: str) -> float | None:

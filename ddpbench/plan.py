@@ -17,7 +17,7 @@ from pathlib import Path
 
 import torch
 
-from ddpbench import config, data, environment, errors, estimate, fetch, progress, world
+from ddpbench import config, data, environment, errors, estimate, fetch, progress, startup, world
 from ddpbench.arm import Arm, plural
 from ddpbench.config import TrainConfig
 from ddpbench.errors import UserError
@@ -57,7 +57,7 @@ class Job:
 
 def main() -> None:
     """Check everything, say the plan, and hand it to launch.sh."""
-    start_s = environment.alive_s(with_parent=False)  # what every run pays before it can load its data
+    start_s = startup.alive_s(with_parent=False)  # what every run pays before it can load its data
     seeds_text, sizes_text, batches_text, folder_text, *flags = sys.argv[1:]
     cfg = config.parse(flags, doc="Flags that reach both training scripts.", refuse=ARM_FLAGS)
     seeds = numbers("SEEDS", seeds_text, at_least=0)

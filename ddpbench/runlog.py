@@ -151,7 +151,7 @@ class RunLog:
         asked, epochs = self.record.settings.target_accuracy, self.record.epochs
         if asked is not None and epochs[-1].test_accuracy >= asked:
             train_s, eval_s = (sum(getattr(epoch, name) for epoch in epochs) for name in ("train_s", "eval_s"))
-            alive_s = environment.alive_s(with_parent=self._here.comm is not None)
+            alive_s = startup.alive_s(with_parent=self._here.comm is not None)
             self._update(target=Target(len(epochs), train_s, train_s + eval_s, alive_s))
 
     def _note_first_step(self, *_: object) -> None:
