@@ -1,6 +1,8 @@
 """One loop, in this process: it learns, counts each test sample once, and leaves a whole record."""
 
 import copy
+import subprocess
+import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -10,12 +12,13 @@ from safetensors.torch import load_file
 from torch import nn
 from torch.nn import functional as F  # noqa: N812 - the field's name for it
 
-from ddpbench import data, engine, models, world
+from ddpbench import data, engine, models, optim, world
 from ddpbench.config import TrainConfig
 from ddpbench.data import Batches, DataSet, Split
 from ddpbench.errors import NumericalError
 from ddpbench.record import Record, read_record
 from ddpbench.world import World
+from tests.conftest import PROJECT
 
 CPU = torch.device("cpu")
 SMALL = TrainConfig(dataset="synthetic", model="mlp", epochs=2, global_batch=64, device="cpu", threads=1)
@@ -154,6 +157,39 @@ def test_accuracy_is_the_same_count_at_every_world_size(size: int, num_test: int
 def test_networks_have_the_sizes_they_are_known_by() -> None:
     assert models.num_parameters(models.build(TrainConfig(model="mlp"))) == 101_770
     assert models.num_parameters(models.build(TrainConfig(model="cnn"))) == 56_826
+
+
+@pytest.mark.parametrize("name", ["adamw", "sgd"])
+def test_a_single_process_does_not_wait_for_what_only_compiling_needs(name: str) -> None:
+    code = (
+        "import sys; from ddpbench import models, optim; from ddpbench.config import TrainConfig;"
+        f"cfg = TrainConfig(optimizer='{name}'); net = models.build(cfg); optimizer = optim.build_optimizer(net, cfg);"
+        "optim.build_schedule(optimizer, cfg, 9); net(__import__('torch').ones(1, 1, 28, 28)).sum().backward();"
+        "optimizer.step(); sys.exit('torch._dynamo' in sys.modules)"
+    )
+
+    assert subprocess.run([sys.executable, "-c", code], cwd=PROJECT, check=False).returncode == 0
+
+
+@pytest.mark.usefixtures("one_thread")
+@pytest.mark.parametrize("name", ["adamw", "sgd"])
+def test_optimizers_without_their_decorators_learn_the_same_to_the_bit(name: str) -> None:
+    """With the one-cycle schedule, which changes rate and momentum at every step."""
+    cfg = TrainConfig(optimizer=name, model="mlp")  # type: ignore[arg-type]
+    ours, theirs = models.build(cfg), models.build(cfg)
+    torchs = {"adamw": torch.optim.AdamW, "sgd": torch.optim.SGD}[name](theirs.parameters(), lr=cfg.peak_lr, fused=True)
+    images, labels = torch.randn(64, 1, 28, 28), torch.randint(10, (64,))
+    for net, optimizer in ((ours, optim.build_optimizer(ours, cfg)), (theirs, torchs)):
+        schedule = optim.build_schedule(optimizer, cfg, 8)
+        assert schedule is not None
+        for _ in range(8):
+            net.zero_grad()
+            F.cross_entropy(net(images), labels).backward()
+            optimizer.step()
+            schedule.step()
+
+    for one, other in zip(ours.parameters(), theirs.parameters(), strict=True):
+        assert torch.equal(one, other)
 
 
 @pytest.mark.usefixtures("one_thread")
