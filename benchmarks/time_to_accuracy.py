@@ -38,7 +38,6 @@ def main() -> None:
     cores = environment.usable_cores()
     torchrun = ("-m", "torch.distributed.run", f"--nproc-per-node={cores}", "ddp_train.py", "--threads", "1")
     arms = {
-        "baseline, 1 thread": ("baseline_train.py", "--threads", "1"),
         f"baseline, {cores} threads": ("baseline_train.py", "--threads", str(cores)),
         f"ddp {cores} x 1, shm": (*torchrun, "--comm", "shm"),
     }
