@@ -21,7 +21,7 @@ def test_every_block_is_real_output() -> None:
 
     assert done.returncode == 0, done.stderr
     assert README.count("<!-- output of: ") == len(refresh.FENCED.findall(README)) >= 3
-    assert README.count("<!-- text of: ") == len(refresh.MARKDOWN.findall(README)) == 1
+    assert README.count("<!-- text of: ") == len(refresh.MARKDOWN.findall(README)) == 2
 
 
 def test_the_page_explains_every_term_with_the_examples_figures() -> None:
@@ -32,6 +32,13 @@ def test_the_page_explains_every_term_with_the_examples_figures() -> None:
         assert f"**{name.capitalize()}, " in told["shown"]
     assert "not measured" not in told["shown"]
     assert "**Start-up** is apart" in told["shown"]
+
+
+def test_the_page_of_benchmarks_shows_their_last_figures() -> None:
+    from benchmarks.__main__ import COMMANDS, page
+
+    assert (PROJECT / "benchmarks/README.md").read_text() == page()
+    assert [name for name in COMMANDS if not (PROJECT / f"benchmarks/last/{name}.json").exists()] == []
 
 
 def test_links_and_paths_lead_somewhere() -> None:
