@@ -23,7 +23,7 @@ import torch
 import torch.distributed as dist
 from matplotlib.figure import Figure
 
-from benchmarks.rounds import LAST, Report, ratios
+from benchmarks.rounds import LAST, Report, in_turn, ratios
 from ddpbench import environment, shm, world
 from ddpbench.config import TrainConfig
 from ddpbench.files import write_whole
@@ -38,13 +38,14 @@ Figures = Mapping[str, Mapping[int, list[float]]]  # microseconds of each round,
 def main() -> None:
     """Measure, print, and keep table, chart and JSON."""
     ranks = int((sys.argv[1:] or ["2"])[0])
-    jobs = [["torch.distributed.run", f"--nproc-per-node={ranks}", "-m"]]
+    python = (sys.executable, "-m")
+    jobs: dict[str, tuple[str, ...]] = {"torch": (*python, "torch.distributed.run", f"--nproc-per-node={ranks}", "-m")}
     if shutil.which("mpirun") and find_spec("mpi4py"):
-        jobs.append([])
+        jobs["mpi"] = ("mpirun", "--allow-run-as-root", "--oversubscribe", "-n", str(ranks), *python)
     found: dict[str, dict[int, list[float]]] = {}
     for turn in range(ROUNDS):
-        for job in jobs[turn % len(jobs) :] + jobs[: turn % len(jobs)]:
-            for name, by_size in run(job, ranks).items():
+        for job in in_turn([*jobs], turn):
+            for name, by_size in run(*jobs[job], "benchmarks.allreduce", job).items():
                 for size, figure_us in by_size.items():
                     found.setdefault(name, {}).setdefault(int(size), []).append(figure_us)
     report = Report("allreduce")
@@ -55,11 +56,8 @@ def main() -> None:
     write_whole(LAST / "allreduce.png", chart(found, ranks).png)
 
 
-def run(job: list[str], ranks: int) -> dict[str, dict[str, float]]:
-    """Start the ranks of one job, as torchrun's or as Open MPI's. Returns what rank 0 measured."""
-    inner = "torch" if job else "mpi"
-    mpirun = ["mpirun", "--allow-run-as-root", "--oversubscribe", "-n", str(ranks)]
-    command = [*([] if job else mpirun), sys.executable, "-m", *job, "benchmarks.allreduce", inner]
+def run(*command: str) -> dict[str, dict[str, float]]:
+    """Start the ranks of one job. Returns what rank 0 measured."""
     said = subprocess.run(command, check=True, capture_output=True, text=True).stdout
     found: dict[str, dict[str, float]] = json.loads(said[said.index("{") :])
     return found

@@ -1,15 +1,20 @@
 """Timing of alternatives against each other: interleaved rounds, medians, n stated."""
 
-from collections.abc import Callable, Hashable, Mapping
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from datetime import date
 from pathlib import Path
 from statistics import median
+from tempfile import TemporaryDirectory
 from typing import TypeVar
 
 import msgspec
 
 from ddpbench import environment
 from ddpbench.files import write_whole
+from ddpbench.record import Record, read_record
 
 LAST = Path(__file__).parent / "last"
 Name = TypeVar("Name", bound=Hashable)
@@ -23,11 +28,25 @@ def interleaved(alternatives: Mapping[Name, Callable[[], float]], rounds: int) -
     names = list(alternatives)
     figures: dict[Name, list[float]] = {name: [] for name in names}
     for turn in range(-1, rounds):
-        for name in names[turn % len(names) :] + names[: turn % len(names)]:
+        for name in in_turn(names, turn):
             figure = alternatives[name]()
             if turn >= 0:
                 figures[name].append(figure)
     return figures
+
+
+def in_turn(names: Sequence[Name], turn: int) -> list[Name]:
+    """Return the names in an order that begins with another one every turn."""
+    first = turn % len(names)
+    return [*names[first:], *names[:first]]
+
+
+def train(*command: str) -> tuple[Record, float]:
+    """Run a training script, by Python, into a folder of its own. Returns its record, and the process's seconds."""
+    with TemporaryDirectory() as folder:
+        begin = time.perf_counter()
+        subprocess.run([sys.executable, *command, "--results", folder], check=True, capture_output=True)
+        return read_record(next(Path(folder).glob("*.json"))), time.perf_counter() - begin
 
 
 def summary(values: list[float], unit: str) -> str:

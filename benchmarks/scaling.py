@@ -43,7 +43,7 @@ class Arm:
             if comm == "shm":
                 ddp.register_comm_hook(*shm.hook(here))
             elif comm == "wrapper":
-                ddp.register_comm_hook(None, leave_bucket)
+                ddp.register_comm_hook(lambda _: None, shm.reduce_bucket)
         self._alone = comm is None
         self._batches = Batches(images, cfg, world.solo(cfg) if self._alone else here)
         self._net, self._optimizer = net, optim.build_optimizer(net, cfg)
@@ -68,13 +68,6 @@ class Arm:
             slowest_s = map(max, zip(*self._here.gather(steps_s), strict=True))
             self.in_step_ms.append(1e3 * sum(slowest_s) / self._batches.steps)
         return 1e3 * max(row[0] for row in self._here.gather([took_s])) / self._batches.steps
-
-
-def leave_bucket(_, bucket):  # type: ignore[no-untyped-def]  # DDP refuses any annotation but its own
-    """Reduce nothing: DDP's communication hook."""
-    done: torch.futures.Future[torch.Tensor] = torch.futures.Future()
-    done.set_result(bucket.buffer())
-    return done
 
 
 def main() -> None:

@@ -10,22 +10,19 @@ convolutions, dropout, Adadelta, batch 64) on every core, trained until an epoch
 alone.
 """
 
-import subprocess
 import sys
-import tempfile
 import time
-from pathlib import Path
 from statistics import median
 
 import torch
 from torch import nn
 from torch.nn import functional as F  # noqa: N812 - the field's name for it
 
-from benchmarks.rounds import Report
+from benchmarks.rounds import Report, in_turn, train
 from benchmarks.textbook import textbook_loader
 from ddpbench import data, environment
 from ddpbench.config import TrainConfig
-from ddpbench.record import Record, read_record
+from ddpbench.record import Record
 
 TARGET = 0.99
 RECIPE = ("--model", "cnn-small", "--epochs", "2", "--label-smoothing", "0.2", "--device", "cpu")
@@ -42,10 +39,9 @@ def main() -> None:
         f"ddp {cores} x 1, shm": (*torchrun, "--comm", "shm"),
     }
     runs: dict[str, list[tuple[Record, float]]] = {name: [] for name in arms}
-    names = list(arms)
     for seed in range(seeds):
-        for name in names[seed % len(names) :] + names[: seed % len(names)]:
-            runs[name].append(run(arms[name], seed))
+        for name in in_turn([*arms], seed):
+            runs[name].append(train(*arms[name], *RECIPE, "--seed", str(seed)))
     report = Report("time_to_accuracy")
     training_s = {name: tell(report, name, done) for name, done in runs.items()}
     if texts:
@@ -58,15 +54,6 @@ def main() -> None:
         for name, values in training_s.items():
             report.figure(f"over {name}", [textbook / value for value in values], "times")
     report.write()
-
-
-def run(script: tuple[str, ...], seed: int) -> tuple[Record, float]:
-    """Train one arm by the installed scripts. Returns its record, and the seconds of the whole process."""
-    with tempfile.TemporaryDirectory() as folder:
-        command = [sys.executable, *script, *RECIPE, "--seed", str(seed), "--results", folder]
-        begin = time.perf_counter()
-        subprocess.run(command, check=True, capture_output=True)
-        return read_record(next(Path(folder).glob("*.json"))), time.perf_counter() - begin
 
 
 def tell(report: Report, name: str, done: list[tuple[Record, float]]) -> list[float]:
