@@ -3,20 +3,21 @@
 python baseline_train.py --epochs 3
 """
 
-from ddpbench import startup  # first of all: it tells when Python was up, before torch's import takes its time
+from ddpbench import process
 
-# isort: split
+process.begin()  # first of all: before the imports below, which take a second
+
 from torch.nn import DataParallel
 
-from ddpbench import config, data, engine, errors, files, models, world
+from ddpbench import config, data, engine, files, models, startup, world
 
 
 def main() -> None:
     """Build everything, then fit."""
     startup.reached("imports")
     cfg = config.parse(doc=__doc__, refuse={"comm": "is for ddp_train.py"})
-    files.require_writable(cfg.results)
     here = world.solo(cfg)
+    files.claim(cfg.results, writer=here.is_main)
     batches = data.Batches(data.load(cfg), cfg, here)
     with here:
         net = models.build(cfg).to(here.device)
@@ -26,4 +27,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    errors.run(main)
+    process.run(main)

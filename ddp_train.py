@@ -3,20 +3,21 @@
 torchrun --nproc_per_node=2 ddp_train.py --epochs 3
 """
 
-from ddpbench import startup  # first of all: it tells when Python was up, before torch's import takes its time
+from ddpbench import process
 
-# isort: split
+process.begin()  # first of all: before the imports below, which take a second
+
 from torch.nn.parallel import DistributedDataParallel
 
-from ddpbench import config, data, engine, files, models, shm, world
+from ddpbench import config, data, engine, files, models, shm, startup, world
 
 
 def main() -> None:
     """Build everything, then fit."""
     startup.reached("imports")
     cfg = config.parse(doc=__doc__, refuse={"data_parallel": "is for baseline_train.py"})
-    files.require_writable(cfg.results)
     here = world.join(cfg)
+    files.claim(cfg.results, writer=here.is_main)
     batches = data.Batches(data.load(cfg), cfg, here)  # this rank's; loaded before ranks can wait for each other
     with here:
         net = models.build(cfg).to(here.device)

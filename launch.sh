@@ -25,16 +25,19 @@ Flags, passed on to both training scripts (defaults: python baseline_train.py --
   --global-batch N                   --schedule one-cycle|constant
   --target-accuracy X                --label-smoothing X
   --precision fp32|bf16|fp64         --timeout-s N               --channels-last | --no-channels-last
+  --checkpoint-every 60s|500         --resume    go on with the newest unfinished study of this command
 
 Environment
   SEEDS="0 1 2"            one run of every arm for each seed
   WORLD_SIZES="2 4"        ranks of the ddp arms; default: every GPU, or up to four ranks sharing the cores
   BATCHES="64 256 1024"    global batches of a sweep
+  RESTARTS=3               how often torchrun starts a run's ranks again, from its newest checkpoint
   Relative folders are taken from the folder of launch.sh.
 
 Set-up uses the current Python environment if it has all that pyproject.toml asks for, else it makes .venv.
 The original experiment: bash launch.sh --model mlp --global-batch 16 --epochs 10
-Exit codes: 0 done, 2 bad input, 128+n stopped by signal n, else a run failed (5: its loss is no number).
+Exit codes: 0 complete, 1 a gate failed, 2 bad input, 3 data or checkpoints invalid, 4 training failed,
+  5 numbers not finite, 6 a rank hung, 75 stopped by SIGTERM and saved (--resume), 128+n by another signal n.
 TEXT
 }
 
@@ -61,33 +64,30 @@ set_up() { # set_up [dev]
     || { say "pip could not install into .venv; see its lines above"; exit 2; }
 }
 
-# Run one training; Ctrl-C or TERM ends it, and with it every process it started.
+# Run one training. It ends with us, however we end: DDPBENCH_PARENT tells it whose end to wait for.
 child=
 train() {
-  "$@" &
-  child=$!
   local code=0
-  wait "$child" || code=$?
-  child=
-  return "$code"
+  DDPBENCH_PARENT=$$ "$@" & child=$!
+  wait "$child" || code=$?; child=
+  ((code > 128)) || return "$code"
+  say "the run was ended by signal $((code - 128)) (9: often out of memory, 14: no step within --timeout-s)"
+  return $((code == 128 + 14 ? 6 : 4))
 }
 
-stop() { # stop CODE
+stop() { # stop CODE: let the run save and end; a further signal changes nothing
   trap '' HUP INT TERM
-  [[ -z $child ]] || { kill -TERM "$child" 2>/dev/null && wait "$child" 2>/dev/null || true; }
-  say "stopped; finished runs are in ${results:-results}: python compare.py ${results:-results}"
-  exit "$1"
+  local code=$1 ended=0
+  [[ -z $child ]] || { kill -TERM "$child" 2>/dev/null && wait "$child" 2>/dev/null || ended=$?; }
+  ((code != 143 || ended != 75)) || code=75
+  say "stopped; finished runs are in ${results:-results}; the same command with --resume goes on"
+  exit "$code"
 }
 
-# torchrun on this machine alone: its rendezvous is a private file, its store and gloo stay on loopback.
-ddp() { # ddp RANKS THREADS FLAGS...
-  local place
-  place=$(mktemp -d "$private/XXXXXXXX")
-  OMP_NUM_THREADS=$2 TORCH_DISABLE_SHARE_RDZV_TCP_STORE=1 train "$python" -m torch.distributed.run \
-    --nproc-per-node "$1" --rdzv-backend c10d --rdzv-endpoint "$place/rendezvous" --rdzv-conf store_type=file \
-    --rdzv-id "${place##*/}" --local-addr 127.0.0.1 --log-dir "$place" --signals-to-handle SIGTERM,SIGHUP \
-    ddp_train.py --threads "$2" "${@:3}"
-}
+# What would make torchrun, or a library below it, do something else than we say.
+ranks='(LOCAL_|GROUP_|ROLE_)?(RANK|WORLD_SIZE)'
+mapfile -t dropped < <(compgen -e | grep -E "^(PET_.*|TORCH_?ELASTIC_.*|GLOO_.*|MASTER_(ADDR|PORT)|PYTHON_EXEC|$ranks)\$")
+unset "${dropped[@]}"
 
 if [[ ${1-} == test ]]; then
   set_up dev
@@ -103,8 +103,8 @@ if [[ ${1-} == sweep ]]; then
   shift
 fi
 set_up
-private=$(mktemp -d)
-trap 'rm -rf "$private"' EXIT
+[[ -z ${dropped[*]} ]] || say "ignoring from the environment: ${dropped[*]}"
+[[ ${RESTARTS-3} =~ ^[0-9]{1,4}$ ]] || { say "RESTARTS=\"$RESTARTS\" must be a whole number from 0 up"; exit 2; }
 trap 'stop 129' HUP
 trap 'stop 130' INT
 trap 'stop 143' TERM
@@ -114,6 +114,8 @@ carry_out() { # carry_out BATCHES FLAGS...: plan, then run every line of the pla
   local plan runs number=0 kind ranks threads told label flags
   plan=$("$python" -m ddpbench.plan "${SEEDS-0 1 2}" "${WORLD_SIZES-}" "$1" "$results" "${@:2}")
   { read -r results; mapfile -t runs; } <<<"$plan"
+  [[ -n ${lock-} ]] || exec {lock}<"$results/plan.tsv"
+  flock --nonblock "$lock" || { say "$results is in use by another launch.sh; wait for it"; exit 2; }
   for run in "${runs[@]}"; do
     IFS=$'\t' read -r kind ranks threads told label <<<"$run"
     number=$((number + 1))
@@ -121,7 +123,7 @@ carry_out() { # carry_out BATCHES FLAGS...: plan, then run every line of the pla
     read -ra flags <<<"$told"
     flags=("${@:2}" --results "$results" "${flags[@]}")
     if [[ $kind == ddp ]]; then
-      ddp "$ranks" "$threads" "${flags[@]}"
+      train "$python" -m ddpbench.launcher "$ranks" "$threads" "${RESTARTS-3}" "${flags[@]}"
     else
       train "$python" baseline_train.py --threads "$threads" "${flags[@]}"
     fi

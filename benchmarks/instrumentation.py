@@ -11,6 +11,7 @@ from torch.nn.parallel import DistributedDataParallel
 
 from benchmarks.rounds import Report, interleaved, ratios
 from ddpbench import data, engine, models, optim, shm, world
+from ddpbench.checkpointer import Unsaved
 from ddpbench.config import TrainConfig
 from ddpbench.data import Batches
 from ddpbench.progress import EpochBar
@@ -55,7 +56,7 @@ class Arm:
         self._here.barrier()
         begin = time.perf_counter()
         with EpochBar(1, 1, STEPS, shown=False) as bar:
-            engine.train_epoch(self._net, self._optimizer, None, self._batches, 1, self._cfg, bar)
+            engine.train_epoch(self._net, self._optimizer, None, self._batches, 1, self._cfg, bar, Unsaved())
         took_s = time.perf_counter() - begin
         if self._timer is not None:
             self._timer.take()

@@ -21,6 +21,7 @@ from torch.nn.parallel import DistributedDataParallel
 
 from benchmarks.rounds import Report, interleaved, ratios
 from ddpbench import data, engine, environment, models, optim, shm, world
+from ddpbench.checkpointer import Unsaved
 from ddpbench.config import TrainConfig
 from ddpbench.data import Batches, DataSet
 from ddpbench.progress import EpochBar
@@ -60,7 +61,7 @@ class Arm:
         begin = time.perf_counter()
         if not self._alone or self._here.is_main:
             with EpochBar(1, 1, self._batches.steps, shown=False) as bar:
-                engine.train_epoch(self._net, self._optimizer, None, self._batches, 1, self._cfg, bar)
+                engine.train_epoch(self._net, self._optimizer, None, self._batches, 1, self._cfg, bar, Unsaved())
             self._timer.take()
         took_s = time.perf_counter() - begin
         if not self._alone:

@@ -20,6 +20,7 @@ from torchvision import datasets, transforms
 from benchmarks.rounds import Report, interleaved, ratios
 from ddpbench import data, engine, environment, models, optim, world
 from ddpbench.arm import plural
+from ddpbench.checkpointer import Unsaved
 from ddpbench.clock import Stopwatch
 from ddpbench.config import TrainConfig
 from ddpbench.data import Batches, DataSet, Split
@@ -81,7 +82,7 @@ def ours(cfg: TrainConfig, batches: Batches, threads: int) -> float:
     optimizer = optim.build_optimizer(net, cfg)
     watch = Stopwatch()
     with EpochBar(1, 1, batches.steps, shown=True) as bar, watch:
-        engine.train_epoch(net, optimizer, None, batches, 1, cfg, bar)
+        engine.train_epoch(net, optimizer, None, batches, 1, cfg, bar, Unsaved())
     return batches.steps / watch.last_s
 
 

@@ -2,6 +2,7 @@
 
 import difflib
 import math
+import re
 from argparse import ArgumentParser, ArgumentTypeError, BooleanOptionalAction, RawDescriptionHelpFormatter
 from collections.abc import Mapping, Sequence
 from dataclasses import MISSING, dataclass, field, fields
@@ -57,9 +58,11 @@ class TrainConfig:
         "auto", "ddp_train.py only: how gradients are combined; shm: shared memory; none: never, a control"
     )
     timeout_s: float = flag(120.0, "seconds that a rank waits for another before the run fails")
+    checkpoint_every: str = flag("60s", "save after so many seconds (30s) or steps (500), and after every epoch")
+    resume: bool = flag(False, "go on with the newest unfinished run of these settings in --results")
     data_parallel: bool = flag(False, "baseline_train.py only: wrap the model in nn.DataParallel")
     results: Path = flag(Path("results"), "folder for the record and the weights")
-    inject: str | None = flag(None, "for tests of the judge: add a known loss, as in slow-rank=1.5 (see inject.py)")
+    inject: str | None = flag(None, "for tests: add a known loss (slow-rank=1.5) or fault (kill=1@7); see inject.py")
 
     def __post_init__(self) -> None:
         """Raise UserError for a number that no run could use."""
@@ -77,6 +80,7 @@ class TrainConfig:
             raise UserError(
                 f"--target-accuracy must be above 0 and at most 1, as in 0.99; got {self.target_accuracy:g}"
             )
+        every(self.checkpoint_every)
         if not 0 <= self.seed < 2**32:
             raise UserError(f"--seed must be between 0 and 2^32 - 1, got {self.seed}")
         if self.data_parallel and self.precision == "bf16":
@@ -98,6 +102,15 @@ class TrainConfig:
         told = {name: getattr(self, name) for name in Settings.__struct_fields__}
         target = self.target_accuracy if self.steps is None else None
         return Settings(**told | {"lr": self.peak_lr, "device": device, "target_accuracy": target})
+
+
+def every(text: str) -> tuple[int, float]:
+    """Read `60s` or `500` as (steps, seconds), one of them 0. Raises UserError for anything else."""
+    told = re.fullmatch(r"([1-9]\d{0,8})(s?)", text)
+    if told is None:
+        raise UserError(f"--checkpoint-every must be seconds, as in 60s, or steps, as in 500; got {text!r}")
+    count = int(told[1])
+    return (0, float(count)) if told[2] else (count, 0.0)
 
 
 def rank_batch(global_batch: int, world_size: int) -> int:
@@ -153,7 +166,7 @@ def _kind(hint: Any, default: Any) -> dict[str, Any]:
         return {"choices": get_args(hint), "default": default}
     plain = next((part for part in get_args(hint) if part is not type(None)), hint)
     read = _folder if plain is Path else plain
-    return {"type": read, "default": default, "metavar": {int: "N", float: "X", Path: "DIR", str: "LOSS"}[plain]}
+    return {"type": read, "default": default, "metavar": {int: "N", float: "X", Path: "DIR", str: "TEXT"}[plain]}
 
 
 def _folder(text: str) -> Path:

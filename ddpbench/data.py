@@ -89,11 +89,11 @@ class Batches:
         )
         startup.reached("data")
 
-    def epoch(self, epoch: int) -> Iterator[tuple[Tensor, Tensor]]:
-        """Yield images [rank batch, 1, 28, 28] and labels of each step: a new order every epoch."""
+    def epoch(self, epoch: int, done: int = 0) -> Iterator[tuple[Tensor, Tensor]]:
+        """Yield images [rank batch, 1, 28, 28] and labels of each step after `done`: a new order every epoch."""
         self._sampler.set_epoch(epoch)
         order = torch.tensor(list(self._sampler), device=self._here.device)
-        for mine in order[: self.steps * self._even_share].split(self._even_share):
+        for mine in order[: self.steps * self._even_share].split(self._even_share)[done:]:
             yield self.train_images.index_select(0, mine), self.train_labels.index_select(0, mine)
 
     def test(self, batch: int = 1_000) -> Iterator[tuple[Tensor, Tensor]]:

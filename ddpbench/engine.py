@@ -8,6 +8,7 @@ from torch.nn import functional as F  # noqa: N812 - the field's name for it
 from torch.optim.lr_scheduler import LRScheduler
 
 from ddpbench import inject, models, optim
+from ddpbench.checkpointer import Checkpointer, Unsaved
 from ddpbench.clock import Stopwatch, synchronize
 from ddpbench.config import TrainConfig
 from ddpbench.data import Batches
@@ -18,7 +19,7 @@ from ddpbench.world import World
 
 
 def fit(net: nn.Module, batches: Batches, cfg: TrainConfig, here: World, *, kind: Kind) -> None:
-    """Train to cfg.epochs, or to cfg.target_accuracy if that comes first.
+    """Train to cfg.epochs, or to cfg.target_accuracy if that comes first; go on where an earlier attempt has come to.
 
     The record in cfg.results is current after every epoch; the weights follow at the end.
     """
@@ -27,14 +28,16 @@ def fit(net: nn.Module, batches: Batches, cfg: TrainConfig, here: World, *, kind
     train, test = Stopwatch(lambda: synchronize(here.device)), Stopwatch(lambda: synchronize(here.device))
     log = RunLog(net, optimizer, batches, cfg, here, kind=kind)
     inject.add_loss(cfg.inject, net, batches, here)  # nothing, but for tests of the judge
-    with log:
-        for epoch in range(1, cfg.epochs + 1):
+    saver = Checkpointer(net, optimizer, schedule, batches, cfg, here, log)
+    with log, saver:
+        for epoch in saver.epochs():
             here.barrier()  # all clocks start together
             with log.cpu_time(), EpochBar(epoch, cfg.epochs, batches.steps, shown=here.is_main) as bar, train:
-                losses = train_epoch(net, optimizer, schedule, batches, epoch, cfg, bar)
+                losses = train_epoch(net, optimizer, schedule, batches, epoch, cfg, bar, saver)
             with test:
                 correct = evaluate(models.bare(net), batches, cfg)
-            log.epoch(epoch, train.last_s, test.last_s, losses, correct)
+            log.epoch(epoch, saver.own_train_s(train.last_s), test.last_s, losses, correct)
+            saver.epoch_done()
             if log.target_is_reached:
                 break
         log.complete()
@@ -48,23 +51,26 @@ def train_epoch(
     epoch: int,
     cfg: TrainConfig,
     bar: EpochBar,
+    saver: Unsaved,
 ) -> Tensor:
-    """Take every step of one epoch. Returns the loss of each step on this rank [steps], left on the device."""
+    """Take the steps of one epoch. Returns the loss of each on this rank [steps], left on the device."""
     net.train()
     precision = autocast(cfg, batches.train_labels.device)
     parameters = list(net.parameters())
-    losses: list[Tensor] = []
-    for images, labels in batches.epoch(epoch):
+    losses = saver.begin_epoch(epoch)
+    for images, labels in batches.epoch(epoch, done=len(losses)):
         with precision:
             loss = F.cross_entropy(net(images), labels, label_smoothing=cfg.label_smoothing)
+        losses.append(loss.detach())  # stays on the device: reading it here would wait for the step
+        saver.before_reduction(losses)
         for parameter in parameters:  # optimizer.zero_grad() does the same and takes 5 % of a step at batch 16
             parameter.grad = None
         loss.backward()
         optimizer.step()
         if schedule is not None:
             schedule.step()
-        losses.append(loss.detach())  # stays on the device: reading it here would wait for the step
         bar.step(losses)
+        saver.step(losses)
     return torch.stack(losses)
 
 

@@ -11,19 +11,52 @@ class UserError(Exception):
 
     exit_code = 2
     any_rank = False  # whether each rank that raises it says so, or the first of a machine for all
+    is_final = True  # whether another attempt would end the same way
+    peer: int | None = None  # the rank that is to blame, where it is not the one that raises
+
+
+class DataError(UserError):
+    """A file we depend on is not what it should be: data whose digest differs, checkpoints that are all damaged."""
+
+    exit_code = 3
+
+
+class Failure(UserError):  # noqa: N818 - a failure of training is not always an error of ours
+    """Training failed in a way that another attempt may not."""
+
+    exit_code = 4
+    any_rank = True
+    is_final = False
+
+    def __init__(self, said: str, exit_code: int = 4, *, is_final: bool = False) -> None:
+        super().__init__(said)
+        self.exit_code, self.is_final = exit_code, is_final
 
 
 class NumericalError(UserError):
-    """Training left the numbers: a loss that is no longer finite."""
+    """Training left the numbers: a loss or a gradient that is no longer finite."""
 
     exit_code = 5
 
 
 class PeerError(UserError):
-    """Another rank died or came too late. Every rank that waits for it says so: the first may be the one that hangs."""
+    """Another rank died or came too late. Every rank that waits for it says so: the first may be the one that hangs.
 
-    exit_code = 6
+    Exit code 4 for one that has died, 6 for one that hangs.
+    """
+
     any_rank = True
+    is_final = False
+
+    def __init__(self, said: str, peer: int, *, has_ended: bool) -> None:
+        super().__init__(said)
+        self.peer, self.exit_code = peer, 4 if has_ended else 6
+
+
+class Preempted(UserError):  # noqa: N818 - nothing went wrong
+    """A signal ended the run, and a later one can go on from where it was."""
+
+    exit_code = 75  # EX_TEMPFAIL of sysexits.h: try again later
 
 
 class GateFailedError(UserError):
@@ -32,25 +65,22 @@ class GateFailedError(UserError):
     exit_code = 1
 
 
-def run(main: Callable[[], object], *, speaks: bool = True, name: str | None = None) -> None:
-    """Run a script's `main`; turn a UserError into one line on stderr and its exit code.
+def run(main: Callable[[], object], *, name: str | None = None) -> None:
+    """Run a tool's `main`; turn a UserError into one line on stderr and its exit code. Training has `process.run`.
 
-    `speaks` is False for all ranks but the first of a machine, so that one mistake of all is one line.
     `name` is what the user typed, where that is not the script.
     """
     name = name or Path(sys.argv[0]).name
     try:
         main()
     except UserError as problem:
-        if speaks or problem.any_rank:
-            print(f"{name}: {one_line(str(problem))}", file=sys.stderr)
+        print(f"{name}: {one_line(str(problem))}", file=sys.stderr)
         sys.exit(problem.exit_code)
     except BrokenPipeError:  # the reader has gone, as `head` does: nobody is left to tell
         os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
         sys.exit(128 + 13)
     except KeyboardInterrupt:
-        if speaks:
-            print(f"{name}: interrupted", file=sys.stderr)
+        print(f"{name}: interrupted", file=sys.stderr)
         sys.exit(130)
 
 

@@ -8,6 +8,8 @@ slow-reduction=0.005  every reduction takes 5 ms longer
 large-share=0.6       the first rank takes 60 % of every global batch
 one-core=1            all ranks share one core
 slow-start=2          start-up takes 2 s longer
+
+Faults (kill=1@7: rank 1 is killed after step 7) are in faults.py.
 """
 
 import os
@@ -20,6 +22,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
+from ddpbench import faults
 from ddpbench.data import Batches
 from ddpbench.errors import UserError
 from ddpbench.world import World
@@ -36,12 +39,12 @@ def read(text: str) -> tuple[Kind, float]:
                 return kind, float(amount)
             except ValueError:
                 break
-    raise UserError(f"--inject {text!r} is none of {', '.join(get_args(Kind))} with =AMOUNT")
+    raise UserError(f"--inject {text!r} is none of {', '.join(get_args(Kind))} with =AMOUNT, and no fault of faults.py")
 
 
 def add_loss(text: str | None, net: nn.Module, batches: Batches, here: World) -> None:
     """Add the loss that `text` names to this rank. Nothing for None, or in a world of one."""
-    if text is None or here.size == 1:
+    if text is None or here.size == 1 or faults.is_fault(text):
         return
     kind, amount = read(text)
     if kind == "slow-rank" and here.rank == here.size - 1:
@@ -97,8 +100,8 @@ def _resize(batches: Batches, size: int) -> None:
     """Let a rank draw `size` samples in every step, repeating its own where they do not suffice."""
     epoch, index = batches.epoch, torch.arange(size) % batches.rank_batch
 
-    def resized(number: int) -> Iterator[tuple[Tensor, Tensor]]:
-        for images, labels in epoch(number):
+    def resized(number: int, done: int = 0) -> Iterator[tuple[Tensor, Tensor]]:
+        for images, labels in epoch(number, done):
             yield images[index], labels[index]
 
     batches.epoch = resized  # type: ignore[method-assign, assignment]

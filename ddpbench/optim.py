@@ -3,27 +3,59 @@
 import inspect
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 from torch.optim.lr_scheduler import LRScheduler, OneCycleLR
 
 from ddpbench.config import TrainConfig
+from ddpbench.errors import NumericalError
 
 
-class SGD(torch.optim.SGD):
+class Careful:
+    """An optimizer that takes no step on a gradient that is not finite: the weights stay as they were.
+
+    Gradients are reduced by then, so every rank finds the same. The kernel that looks is the one of torch's GradScaler:
+    one pass over all gradients (17 us for 100,000). On a GPU nobody waits for it: torch's fused kernels skip the
+    update, and all that follow, where it found something, and the loss at the end of the epoch tells.
+    """
+
+    _found: Tensor | None = None
+
+    def look(self) -> None:
+        """Raise NumericalError where a gradient holds a number that is not finite."""
+        gradients = [p.grad for group in self.param_groups for p in group["params"] if p.grad is not None]  # type: ignore[attr-defined]
+        if self._found is None:
+            self._one = torch.ones((), device=gradients[0].device)
+            self._found = self.found_inf = torch.zeros_like(self._one)
+        torch._amp_foreach_non_finite_check_and_unscale_(gradients, self._found, self._one)
+        if self._found.device.type == "cpu" and self._found.item():
+            raise NumericalError("a gradient is not a finite number; use a lower --lr")
+
+
+class SGD(Careful, torch.optim.SGD):
     """torch's SGD without the decorators that keep torch.compile out of it, as nothing here is compiled.
 
     They import torch._dynamo, which is 1.3 s of the 3.1 s that a single process took to start.
     """
 
-    step = torch.no_grad()(inspect.unwrap(torch.optim.SGD.step))
+    _step = torch.no_grad()(inspect.unwrap(torch.optim.SGD.step))
     add_param_group = inspect.unwrap(torch.optim.SGD.add_param_group)
 
+    def step(self) -> None:  # type: ignore[override]
+        """Update the weights, or raise NumericalError before they change."""
+        self.look()
+        self._step()
 
-class AdamW(torch.optim.AdamW):
+
+class AdamW(Careful, torch.optim.AdamW):
     """torch's AdamW, without the same decorators."""
 
-    step = torch.no_grad()(inspect.unwrap(torch.optim.AdamW.step))
+    _step = torch.no_grad()(inspect.unwrap(torch.optim.AdamW.step))
     add_param_group = inspect.unwrap(torch.optim.AdamW.add_param_group)
+
+    def step(self) -> None:  # type: ignore[override]
+        """Update the weights, or raise NumericalError before they change."""
+        self.look()
+        self._step()
 
 
 def build_optimizer(net: nn.Module, cfg: TrainConfig) -> torch.optim.Optimizer:

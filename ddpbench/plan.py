@@ -17,7 +17,7 @@ from pathlib import Path
 
 import torch
 
-from ddpbench import config, data, environment, errors, estimate, fetch, progress, startup, world
+from ddpbench import config, data, environment, errors, estimate, fetch, progress, startup, unfinished, world
 from ddpbench.arm import Arm, plural
 from ddpbench.config import TrainConfig
 from ddpbench.errors import UserError
@@ -91,7 +91,17 @@ def main() -> None:
     else:
         jobs = [Job(arm, cfg.global_batch, None, cfg.epochs) for arm in arms]
         jobs += [timed(arm, batch, cfg, num_train) for arm, batch in controls(arms, cfg.global_batch, num_train)]
-    runs = interleave(jobs, seeds)
+    lines = [line_of(job, seed) for seed, job in interleave(jobs, seeds)]
+    total_s = len(seeds) * sum(run_s(job, cfg, start_s, num_train, num_test) for job in jobs)
+    command = unfinished.command_of(seeds_text, sizes_text, batches_text, flags)
+    folder = Path(folder_text) if folder_text else unfinished.newest(cfg.results, command) if cfg.resume else None
+    name = unfinished.CHECK if folder_text else unfinished.PLAN
+    done = 0
+    if folder is not None and cfg.resume and (folder / name).exists():
+        lines, done = unfinished.left(folder / name)
+    else:
+        folder = folder or new_folder(cfg.results)
+        unfinished.keep(folder / name, command, lines)
 
     if not folder_text:
         say(progress.headline(environment.describe()))
@@ -105,18 +115,18 @@ def main() -> None:
         say(f"controls, short: {' | '.join(job.label.removesuffix(', timed') for job in jobs if job.steps)}")
     if not gpus and max(sizes) > cores:
         say(f"caution: {max(sizes)} ranks take turns on {plural(cores, 'core')}; use WORLD_SIZES of at most {cores}")
-    total_s = len(seeds) * sum(run_s(job, cfg, start_s, num_train, num_test) for job in jobs)
-    say(f"{plural(len(runs), 'run')}, about {minutes(total_s)}")
-    print(folder_text or new_folder(cfg.results))
-    for seed, job in runs:
-        print(
-            job.arm.kind,
-            job.arm.world_size,
-            job.arm.threads_per_rank,
-            job.flags(seed),
-            f"{job.label}, seed {seed}",
-            sep="\t",
-        )
+    if done:
+        say(f"going on with {folder}: {plural(done, 'run')} of {done + len(lines)} complete")
+    if lines:
+        say(f"{plural(len(lines), 'run')}, about {minutes(total_s * len(lines) / (done + len(lines)))}")
+    print(folder, *lines, sep="\n")
+
+
+def line_of(job: Job, seed: int) -> str:
+    """Return what launch.sh reads of a run."""
+    arm = job.arm
+    parts = (arm.kind, arm.world_size, arm.threads_per_rank, job.flags(seed), f"{job.label}, seed {seed}")
+    return "\t".join(map(str, parts))
 
 
 def numbers(name: str, text: str, *, at_least: int) -> list[int]:

@@ -1,6 +1,7 @@
 """What a person sees while a run goes on: a bar on a terminal, a few plain lines in a log."""
 
 import math
+import os
 import shutil
 import sys
 import time
@@ -135,4 +136,7 @@ def _say_target(record: Record) -> None:
 
 
 def _say(line: str) -> None:
-    print(line, flush=True)
+    try:
+        print(line, flush=True)
+    except BrokenPipeError:  # the reader has gone, as `head` does: no reason to stop training
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)

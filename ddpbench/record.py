@@ -80,6 +80,7 @@ class Epoch(Part, frozen=True):
     loss_curve: list[Number]  # means of consecutive parts of the epoch, equally long
     test_accuracy: Fraction  # whole test set
     correct_per_class: list[Count]
+    resumed: bool = False  # a restart fell into it: its time is of two attempts, or of a cold start, and is not counted
 
 
 class Startup(Part, frozen=True):
@@ -149,7 +150,7 @@ class Record(Part, frozen=True):
     weights: Text | None  # file beside the record
     injected: Text | None  # a loss added on purpose, by a test of the judge: never a result
     status: Literal["running", "complete", "failed", "preempted"]
-    attempts: Count
+    attempts: Count  # starts of this run: 1 unless it was resumed
 
 
 class _Version(msgspec.Struct):

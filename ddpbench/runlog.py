@@ -1,6 +1,7 @@
 """One run on its way into its record: gathered over ranks, written by the main rank after every epoch."""
 
 import math
+import shutil
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -14,14 +15,15 @@ from msgspec.structs import replace
 from safetensors.torch import save as to_safetensors
 from torch import Tensor, nn
 
-from ddpbench import environment, models, progress, reduction, startup
-from ddpbench.arm import arm_of
+from ddpbench import checkpoint, environment, models, process, progress, reduction, startup
+from ddpbench.arm import arm_of, plural
+from ddpbench.checkpoint import Checkpoint
 from ddpbench.clock import synchronize
 from ddpbench.config import TrainConfig
 from ddpbench.data import Batches
-from ddpbench.errors import NumericalError
+from ddpbench.errors import Failure, NumericalError, Preempted, UserError
 from ddpbench.files import write_whole
-from ddpbench.record import SCHEMA, Epoch, Kind, Rank, Record, Startup, Target, TestSet, write_record
+from ddpbench.record import SCHEMA, Epoch, Kind, Rank, Record, Startup, Target, TestSet, read_record, write_record
 from ddpbench.world import World
 
 CURVE_POINTS = 20  # of the loss, per epoch
@@ -42,7 +44,8 @@ class RunLog:
     ) -> None:
         self._net, self._batches, self._here = models.bare(net), batches, here
         self._reductions = reduction.ReductionTimer(net, optimizer, here.device)
-        self._cpu_s = self._epoch_began = self._first_step_s = 0.0
+        self._cpu_s = self._epoch_began = self._first_step_s = self._earlier_s = 0.0
+        self._resumed = False
         self._first_step = optimizer.register_step_post_hook(self._note_first_step)
         started = datetime.now(timezone.utc)
         self.record = Record(
@@ -74,9 +77,25 @@ class RunLog:
         name = f"{started:%Y%m%d-%H%M%S}-{arm_of(self.record).slug}-seed{cfg.seed}"
         self._path = _unused(cfg.results, name) if here.is_main else Path(name)
 
+    @property
+    def checkpoints(self) -> Path:
+        """The folder of this run's checkpoints: there until it is complete."""
+        return self._path.with_suffix(checkpoint.SUFFIX)
+
+    def go_on_as(self, path: Path, found: Checkpoint | None) -> None:
+        """Be another attempt of the run with this record: with the epochs of its checkpoint, or from its start."""
+        self._path, before = path, _attempts(path)
+        if found is None:
+            self.record = replace(self.record, attempts=before + 1)
+            return
+        done = found.manifest.record
+        kept = {name: getattr(done, name) for name in ("started_at", "epochs", "target", "ranks")}
+        self.record = replace(self.record, attempts=max(before, done.attempts) + 1, **kept)
+        self._earlier_s, self._resumed = found.manifest.alive_s, True
+
     def __enter__(self) -> "RunLog":
         startup.reached("build")
-        parts_s = [*startup.parts_s(with_parent=self._here.comm is not None).values()]
+        parts_s = [*startup.parts_s(with_parent=self._here.came_with_torchrun).values()]
         total_s, *of_slowest = max(self._here.gather([sum(parts_s), *parts_s]))
         self._update(startup_s=total_s, startup=_startup(of_slowest))
         if self._here.is_main:
@@ -102,9 +121,13 @@ class RunLog:
         by_torch = self._reductions.torch_reduce_s()
         mine = [train_s, eval_s, loss, self._cpu_s, environment.peak_rss_bytes(), self._peak_device_bytes()]
         mine += [self._first_step_s, self._batches.rank_batch, math.nan if by_torch is None else by_torch]
+        mine += [models.checksum(self._net)]
         rows = self._here.gather([*mine, *curve, *correct, *waits])
         columns = list(zip(*rows, strict=True))
-        trained, evaluated, means, cpu, rss, device, first_step, rank_batch, torch_reduce = columns[: len(mine)]
+        trained, evaluated, means, cpu, rss, device, first_step, rank_batch, torch_reduce, checksums = columns[
+            : len(mine)
+        ]
+        self._require_equal(epoch, checksums)
         if not all(math.isfinite(mean) for mean in means):
             raise NumericalError(f"the loss of epoch {epoch} is not a finite number; use a lower --lr")
         curves, rest = columns[len(mine) :][: len(curve)], columns[len(mine) + len(curve) :]
@@ -120,7 +143,9 @@ class RunLog:
             loss_curve=[fmean(column) for column in curves],
             test_accuracy=sum(right) / sum(self.record.test_set.samples_per_class),
             correct_per_class=right,
+            resumed=self._resumed,
         )
+        self._resumed = False
         ranks = [
             Rank(
                 rank=rank,
@@ -151,8 +176,19 @@ class RunLog:
         asked, epochs = self.record.settings.target_accuracy, self.record.epochs
         if asked is not None and epochs[-1].test_accuracy >= asked:
             train_s, eval_s = (sum(getattr(epoch, name) for epoch in epochs) for name in ("train_s", "eval_s"))
-            alive_s = startup.alive_s(with_parent=self._here.comm is not None)
+            alive_s = self._earlier_s + startup.alive_s(with_parent=self._here.came_with_torchrun)
             self._update(target=Target(len(epochs), train_s, train_s + eval_s, alive_s))
+
+    def _require_equal(self, epoch: int, checksums: Sequence[float]) -> None:
+        """Raise Failure where ranks that train one network have come to have different ones."""
+        apart = [rank for rank, checksum in enumerate(checksums) if checksum != checksums[0]]
+        if apart and self._here.comm != "none":
+            if self._here.is_main:
+                checkpoint.discard_unproved(self.checkpoints)
+            who = f"{plural(len(apart), 'rank')} ({', '.join(map(str, apart))})"
+            raise Failure(
+                f"after epoch {epoch} the weights of {who} are not those of rank 0: memory or hardware failed"
+            )
 
     def _note_first_step(self, *_: object) -> None:
         synchronize(self._here.device)
@@ -167,13 +203,15 @@ class RunLog:
             write_whole(weights, to_safetensors(state))
         self._update(status="complete", weights=weights.name)
         if self._here.is_main:
+            process.note("complete")
+            shutil.rmtree(self.checkpoints, ignore_errors=True)
             progress.say_finish(self.record, self._path)
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         if kind is not None:
-            self._update(status="failed")
+            self._update(status="preempted" if kind is Preempted else "failed")
 
     def _update(self, **changes: object) -> None:
         self.record = replace(self.record, **changes)
@@ -193,6 +231,14 @@ class RunLog:
 def _startup(parts_s: Sequence[float]) -> Startup:
     launcher_s, interpreter_s, imports_s, data_s, rendezvous_s, build_s = parts_s
     return Startup(launcher_s, interpreter_s, imports_s, data_s, rendezvous_s, build_s, first_step_s=None)
+
+
+def _attempts(path: Path) -> int:
+    """Return how often the run of this record has been tried; 1 where the record cannot be read."""
+    try:
+        return read_record(path).attempts
+    except UserError:
+        return 1
 
 
 def _unused(folder: Path, name: str) -> Path:

@@ -9,24 +9,20 @@ Why it is right on x86-64 and on arm64: ranks tell each other with POSIX semapho
 are specified to synchronise memory between processes (IEEE 1003.1-2017, 4.12): what was written before sem_post is seen
 after the sem_wait that it lets through. No flag of ours is polled and no order of stores is assumed. glibc does it by a
 release increment and an acquire decrement. Where a C library lacks these calls, shm is refused and gloo remains.
-
-The memory is a memfd: no name in /dev/shm, no size of /dev/shm to be too small, and gone with its last process however
-that ends. Ranks find it through rank 0's /proc entry, which only the same user may open; its mode is 0600 all the same.
 """
 
 import ctypes
 import mmap
 import os
-import signal
 import sys
 import time
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
 
-from ddpbench.errors import PeerError, UserError
+from ddpbench import peers
+from ddpbench.errors import UserError
 
 if TYPE_CHECKING:
     from ddpbench.world import World  # which asks us what is missing
@@ -132,12 +128,11 @@ class SharedMean:
                 return
         until = time.monotonic() + self._timeout_s
         while not _block(semaphore, LOOK_EVERY_S):
-            state = process_state(self._pids[peer])
-            if state == "has ended" and _block(semaphore, 0):  # it may have told us before
+            has_ended = peers.process_state(self._pids[peer]) == "has ended"
+            if has_ended and _block(semaphore, 0):  # it may have told us before
                 return
-            if state == "has ended" or time.monotonic() > until:
-                waited = "" if state == "has ended" else f" within {self._timeout_s:g} s"
-                raise PeerError(f"rank {peer} did not bring its gradients{waited}: its process {state}")
+            if has_ended or time.monotonic() > until:
+                raise peers.lost(peer, self._pids[peer], self._timeout_s)
 
     def _semaphore(self, sender: int, receiver: int) -> int:
         """Return the address of the semaphore with which one rank tells another."""
@@ -150,30 +145,17 @@ def hook(here: "World") -> tuple[SharedMean, Any]:
     A collective. Raises UserError where the memory cannot be had.
     """
     size = num_bytes(here.size)
-    memfd = -1
     try:
-        if here.is_main:
-            memfd = os.memfd_create("ddpbench", os.MFD_CLOEXEC)
-            os.fchmod(memfd, 0o600)
-            os.posix_fallocate(memfd, 0, size)  # refused here, and not by a bus error in the first step
-            _init_semaphores(mmap.mmap(memfd, size), here.size)
-        inode = os.fstat(memfd).st_ino if here.is_main else 0
-        told = here.gather([os.getpid(), memfd, inode])
-        owner, place, inode = (int(value) for value in told[0])
-        with Path(f"/proc/{owner}/fd/{place}").open("r+b") as file:
-            if os.fstat(file.fileno()).st_ino != inode:
-                raise UserError("--comm shm: rank 0's shared memory is another file; use --comm gloo")
-            memory = mmap.mmap(file.fileno(), size)
+        memory, pids = peers.share(here, size)
     except OSError as problem:
         wanted = f"{size / 2**20:.0f} MiB of memory to share"
         raise UserError(f"--comm shm: no {wanted} ({problem.strerror}); use --comm gloo") from problem
+    if here.is_main:
+        _init_semaphores(memory, here.size)
     # Spinning helps only a rank whose peer computes meanwhile, on a core of its own.
     spin_s = SPIN_S if here.has_core_each else 0.0
-    pids = [int(row[0]) for row in told]
     mean = SharedMean(memory, pids, here.rank, spin_s=spin_s, timeout_s=here.timeout_s)
     here.barrier()
-    if here.is_main:
-        os.close(memfd)  # all have it open: from here on it ends with the last of them
     return mean, reduce_bucket
 
 
@@ -189,17 +171,6 @@ def reduce_bucket(mean, bucket):  # type: ignore[no-untyped-def]  # DDP refuses 
 def num_bytes(size: int) -> int:
     """Return the bytes that `size` ranks share: semaphores, then two halves of a slot for each."""
     return _slots_begin(size) + 2 * size * SLOT_BYTES
-
-
-def process_state(pid: int) -> str:
-    """Say what has become of a process of this machine."""
-    try:
-        letter = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
-    except OSError:
-        return "has ended"
-    if letter in "ZX":
-        return "has ended"
-    return f"is stopped ({signal.SIGSTOP.name})" if letter in "Tt" else "still runs, or waits for something else"
 
 
 def _add(slots: list[Tensor], out: Tensor) -> None:

@@ -1,21 +1,18 @@
 """Who am I among the ranks. The only user of torch.distributed and of torchrun's environment."""
 
 import os
-import socket
 import sys
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import timedelta
-from functools import partial
 from types import TracebackType
-from typing import Literal
+from typing import Literal, NoReturn
 
 import torch
 import torch.distributed as dist
-from torch.distributed.elastic.multiprocessing.errors import record
 from typing_extensions import Self
 
-from ddpbench import environment, errors, shm, startup
+from ddpbench import environment, peers, process, shm, startup
 from ddpbench.config import TrainConfig, rank_batch
 from ddpbench.errors import UserError
 from ddpbench.record import Comm
@@ -34,6 +31,7 @@ class World:
     device: torch.device
     comm: Comm | None  # how gradients are combined; None in a single process
     timeout_s: float = 120.0  # that a rank waits for another
+    pids: list[int] = field(default_factory=list)  # of all ranks, where they are of one machine and have met
 
     def __enter__(self) -> Self:
         """Form the process group."""
@@ -41,11 +39,13 @@ class World:
             dist.init_process_group(
                 # gloo carries our own few numbers in every world; nccl is there for gradients.
                 backend="cpu:gloo,cuda:nccl" if self.comm == "nccl" else "gloo",
-                store=_loopback_store(self) if _store_is_ours(self) else None,
+                store=_private_store(self),
                 rank=self.rank,
                 world_size=self.size,
                 timeout=timedelta(seconds=self.timeout_s),
             )
+            if self.size == self.local_size:
+                self.pids[:] = [int(row[0]) for row in self.gather([os.getpid()])]
         startup.reached("rendezvous")
         return self
 
@@ -55,14 +55,24 @@ class World:
         """Leave the process group when all went well.
 
         Not after an error: peers may then sit in a collective, and a polite goodbye would wait for them.
+        Raises PeerError, naming the rank, where the error is gloo's about a peer.
         """
         if self.comm is not None and kind is None:
             dist.destroy_process_group()
+        if self.pids and isinstance(error, RuntimeError) and "gloo/transport" in str(error):
+            others = {rank: pid for rank, pid in enumerate(self.pids) if rank != self.rank}
+            timed_out = "Timed out" in str(error)
+            raise peers.to_blame(others, self.timeout_s if timed_out else None) from error
 
     @property
     def is_main(self) -> bool:
         """Whether this is the rank that writes and speaks."""
         return self.rank == 0
+
+    @property
+    def came_with_torchrun(self) -> bool:
+        """Whether torchrun was started for this process, and not for an earlier attempt."""
+        return self.comm is not None and process.attempt() == 0
 
     @property
     def has_core_each(self) -> bool:
@@ -86,21 +96,15 @@ class World:
         self.gather([0.0])
 
 
-def run(main: Callable[[], object]) -> None:
-    """Run the main function of a script under torchrun: one line per mistake, and torchrun gets the traceback."""
-
-    @record
-    def under_torchrun() -> None:
-        # Within `record`, so that a line for the user is no traceback for torchrun.
-        errors.run(main, speaks=os.environ.get("LOCAL_RANK", "0") == "0")
-
-    under_torchrun()
+def run(main: Callable[[], object]) -> NoReturn:
+    """Run the main function of a script under torchrun, and leave with its exit code."""
+    code = process.exit_code(main)
     sys.stdout.flush()
     sys.stderr.flush()
     # DistributedDataParallel keeps gloo's threads alive past destroy_process_group, and one that is still letting go
     # of its last tensor when the interpreter is taken apart aborts the process (pytorch#179291; seen in 5 of 12 runs).
-    # All is written and every peer has said goodbye, so leave without taking it apart.
-    os._exit(0)
+    # All is written, so leave without taking it apart.
+    os._exit(code)
 
 
 def solo(cfg: TrainConfig) -> World:
@@ -176,20 +180,14 @@ def check(cfg: TrainConfig, size: int, local_size: int) -> None:
         raise UserError(f"{local_size} ranks need {local_size} GPUs and this machine has {gpus}; use {gpus} ranks")
 
 
-def _store_is_ours(world: World) -> bool:
-    """Whether we may make the rendezvous store: one machine, and torchrun's agent does not share its own."""
-    return world.size == world.local_size and os.environ.get("TORCHELASTIC_USE_AGENT_STORE") != "True"
+def _private_store(here: World) -> "dist.Store | None":  # type: ignore[name-defined]  # torch does not say so
+    """Return a store in the launcher's memory, new for each attempt; None under plain torchrun, which has its own.
 
-
-def _loopback_store(here: World) -> "dist.Store":  # type: ignore[name-defined]  # torch exports it without saying so
-    """Make the rendezvous store on loopback.
-
-    TCPStore has no password, and left alone it listens on every interface, whatever host it is told.
+    torch's TCPStore has no password and listens on every interface, whatever host it is told.
     """
-    port = int(os.environ["MASTER_PORT"])
-    wait = timedelta(seconds=here.timeout_s)
-    tcp_store = partial(dist.TCPStore, "127.0.0.1", port, here.size, timeout=wait)  # type: ignore[attr-defined]
-    if here.rank > 0:
-        return tcp_store(is_master=False)
-    listener = socket.create_server(("127.0.0.1", port))
-    return tcp_store(is_master=True, master_listen_fd=listener.detach())
+    path = os.environ.get("DDPBENCH_STORE")
+    if path is None or here.size > here.local_size:
+        return None
+    store = dist.FileStore(path, here.size)  # type: ignore[attr-defined]
+    store.set_timeout(timedelta(seconds=here.timeout_s))
+    return dist.PrefixStore(f"attempt-{process.attempt()}", store)  # type: ignore[attr-defined]

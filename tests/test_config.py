@@ -80,6 +80,8 @@ def test_settings_hold_what_is_computed_and_not_where_or_on_how_many_threads() -
         "data_parallel",
         "inject",
         "timeout_s",
+        "checkpoint_every",
+        "resume",
     }
 
 

@@ -3,10 +3,13 @@
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from statistics import fmean, median
+from typing import TypeVar
 
 from ddpbench.arm import Arm, arm_of
 from ddpbench.judge.stats import Estimate, deviation, mean, ratio
-from ddpbench.record import Epoch, Record
+from ddpbench.record import Record
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,14 +29,24 @@ class ArmResult:
     accuracy_sd: float | None
 
 
-def counted_epochs(record: Record) -> list[Epoch]:
-    """Return the epochs whose time counts: the first is warm-up where there are more."""
-    return record.epochs[1:] or record.epochs
+def counted(record: Record, per_epoch: Sequence[T]) -> list[T]:
+    """Return the values of the epochs whose time counts.
+
+    The first is warm-up where there are more, and one in which a run was resumed has the time of two attempts.
+    """
+    whole = [not epoch.resumed for epoch in record.epochs]
+    later = [value for value, counts in list(zip(per_epoch, whole, strict=True))[1:] if counts]
+    return later or [value for value, counts in zip(per_epoch, whole, strict=True) if counts]
+
+
+def mean_counted(record: Record, per_epoch: Sequence[float] | None) -> float:
+    """Return the mean over the epochs whose time counts; 0 for what a run without a reduction has not."""
+    return fmean(counted(record, per_epoch)) if per_epoch else 0.0
 
 
 def run_epoch_s(record: Record) -> float:
     """Return the seconds of training per counted epoch of one run."""
-    return fmean(epoch.train_s for epoch in counted_epochs(record))
+    return mean_counted(record, [epoch.train_s for epoch in record.epochs])
 
 
 def num_steps(record: Record) -> int:

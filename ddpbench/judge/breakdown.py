@@ -16,10 +16,9 @@ control makes the terms on both its sides "not measured".
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from statistics import fmean
 
 from ddpbench.arm import Arm, arm_of
-from ddpbench.judge.arms import by_arm, num_steps, one_worker, per_seed, run_epoch_s, run_step_s
+from ddpbench.judge.arms import by_arm, mean_counted, num_steps, one_worker, per_seed, run_epoch_s, run_step_s
 from ddpbench.judge.stats import Estimate, mean
 from ddpbench.judge.study import Study
 from ddpbench.record import Rank, Record
@@ -128,7 +127,7 @@ def fastest_rank_s(run: Record) -> float:
 
     The fastest, so that a rank that is slower than others counts as one that others wait for.
     """
-    return min(fmean(counted(rank.train_s)) / share_of_work(rank, run) for rank in run.ranks)
+    return min(mean_counted(run, rank.train_s) / share_of_work(rank, run) for rank in run.ranks)
 
 
 def waited_s(run: Record, control: dict[int, float]) -> float:
@@ -139,13 +138,13 @@ def waited_s(run: Record, control: dict[int, float]) -> float:
     work_s = control.get(run.seed, run_epoch_s(run))
     heaviest = max(share_of_work(rank, run) for rank in run.ranks)
     lighter = [work_s * (1 - share_of_work(rank, run) / heaviest) for rank in run.ranks]
-    late = [fmean(counted(rank.late_s or [0.0])) for rank in run.ranks]
+    late = [mean_counted(run, rank.late_s) for rank in run.ranks]
     return max(0.0, *(waited - expected for waited, expected in zip(late, lighter, strict=True)))
 
 
 def in_run_s(run: Record, control: dict[int, float]) -> float:
     """Return the exposed communication of a counted epoch by the timers inside: the transfer, and waiting for it."""
-    transfer = [fmean(counted(rank.reduce_s or [0.0])) - fmean(counted(rank.late_s or [0.0])) for rank in run.ranks]
+    transfer = [mean_counted(run, rank.reduce_s) - mean_counted(run, rank.late_s) for rank in run.ranks]
     return min(transfer) + waited_s(run, control)
 
 
@@ -160,9 +159,7 @@ def _over_common_seeds(levels: Sequence[dict[int, float]]) -> list[dict[int, flo
 def _slowest_rank(runs: Sequence[Record]) -> int | None:
     """Return the rank that waits least, where every run agrees which that is."""
     least = {
-        min(run.ranks, key=lambda rank: fmean(counted(rank.late_s or [0.0]))).rank
-        for run in runs
-        if _is_timed_inside(run)
+        min(run.ranks, key=lambda rank: mean_counted(run, rank.late_s)).rank for run in runs if _is_timed_inside(run)
     }
     return least.pop() if len(least) == 1 else None
 
@@ -184,8 +181,3 @@ def _is_timed_inside(run: Record) -> bool:
 
 def _torch_reduce_s(run: Record) -> float:
     return max((rank.torch_reduce_s or 0.0 for rank in run.ranks), default=0.0)
-
-
-def counted(per_epoch: Sequence[float]) -> Sequence[float]:
-    """Leave the first epoch out, as `arms.counted_epochs` does."""
-    return per_epoch[1:] or per_epoch

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from statistics import median
 
-from ddpbench.arm import plural
+from ddpbench.arm import arm_of, plural
 from ddpbench.judge.arms import ArmResult, run_epoch_s
 from ddpbench.judge.breakdown import Breakdown
 from ddpbench.judge.study import Study
@@ -77,6 +77,11 @@ def _machine(study: Study) -> list[str]:
         f"{label}: {threads} threads on {plural(first.cores, 'core')}; ranks take turns: use fewer"
         for label, threads in dict.fromkeys(map(_threads, runs))
         if runs[0].settings.device == "cpu" and threads > first.cores
+    ]
+    said += [
+        f"{arm_of(run).label}, seed {run.seed}: took {run.attempts} attempts; only epochs of one attempt are timed"
+        for run in runs
+        if run.attempts > 1
     ]
     commits = sorted({run.environment.commit for run in runs if run.environment.commit})
     if len(commits) > 1:

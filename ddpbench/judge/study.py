@@ -97,6 +97,9 @@ def _complete(paths: Sequence[Path], *, allow_injected: bool) -> tuple[list[Reco
         if record.status != "complete"
     ]
     complete = [record for _, record in records if record.status == "complete"]
+    for record in [each for each in complete if all(epoch.resumed for epoch in each.epochs)]:
+        complete.remove(record)
+        left_out.append(f"{arm_of(record).label}, seed {record.seed}: interrupted in every epoch; run it again")
     if not complete:
         states = "; ".join(left_out)
         raise UserError(f"no complete run among {plural(len(records), 'record')}: {states}; run again, or wait")

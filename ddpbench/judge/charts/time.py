@@ -4,8 +4,8 @@ from statistics import fmean
 
 from matplotlib.figure import Figure
 
-from ddpbench.judge.arms import ArmResult
-from ddpbench.judge.breakdown import COMMUNICATION, IDEAL, Breakdown, counted
+from ddpbench.judge.arms import ArmResult, mean_counted
+from ddpbench.judge.breakdown import COMMUNICATION, IDEAL, Breakdown
 from ddpbench.judge.charts.style import (
     BLUE,
     BROWN,
@@ -125,10 +125,10 @@ def ranks(result: ArmResult) -> Chart:
 
 def _rank_parts(result: ArmResult, rank: int) -> tuple[float, float, float]:
     """Return a rank's seconds per counted epoch: computing, reducing, waiting; means of runs."""
-    mine = [run.ranks[rank] for run in result.runs]
-    whole = fmean(fmean(counted(each.train_s)) for each in mine)
-    waiting = fmean(fmean(counted(each.late_s or [0.0])) for each in mine)
-    reducing = fmean(fmean(counted(each.reduce_s or [0.0])) for each in mine) - waiting
+    mine = [(run, run.ranks[rank]) for run in result.runs]
+    whole = fmean(mean_counted(run, each.train_s) for run, each in mine)
+    waiting = fmean(mean_counted(run, each.late_s) for run, each in mine)
+    reducing = fmean(mean_counted(run, each.reduce_s) for run, each in mine) - waiting
     return whole - reducing - waiting, reducing, waiting
 
 

@@ -1,0 +1,231 @@
+"""What a run needs to go on from the middle: one file per generation, whole, verified, and never unpickled.
+
+A file is a line of format and digest, a line of JSON (the manifest), and tensors as safetensors stores them. The
+SHA-256 is of all that follows it, so any damage is found before anything is used. It tells accidents, not attackers:
+whoever can write the folder can also write a digest, so the folder (0700) and its files (0600) must be our own.
+"""
+
+import hashlib
+import os
+import stat
+from dataclasses import dataclass
+from pathlib import Path
+
+import msgspec
+import safetensors.torch
+import torch
+from safetensors import SafetensorError
+from torch import Tensor, nn
+from torch.optim.lr_scheduler import LRScheduler
+
+from ddpbench import files
+from ddpbench.arm import arm_of
+from ddpbench.errors import DataError, UserError, one_line
+from ddpbench.record import Count, Part, Record, Seconds, Text
+
+FORMAT = b"ddpbench checkpoint 1"
+GENERATIONS = 2
+MAX_BYTES = 2**34
+SUFFIX = ".checkpoint"  # of the folder beside the record
+
+
+class Manifest(Part, frozen=True):
+    """What a checkpoint is of. `record` holds the settings, the seed, the versions, and every whole epoch so far."""
+
+    record: Record
+    epoch: Count  # the one to go on with, from 1
+    step: Count  # taken in it
+    train_s: Seconds  # of it, so far: rank 0's, without saving
+    alive_s: Seconds  # of all attempts, until it was saved
+    ddpbench: Text
+
+
+@dataclass(frozen=True, slots=True)
+class Checkpoint:
+    """A manifest and its tensors: model.*, optimizer.*, and losses [ranks, steps taken] in double precision."""
+
+    manifest: Manifest
+    tensors: dict[str, Tensor]
+
+    @property
+    def where(self) -> str:
+        """The position in words."""
+        done = self.manifest
+        return f"epoch {done.epoch}, step {done.step}"
+
+
+def state_of(net: nn.Module, optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
+    """Return every tensor that a step changes, by name."""
+    tensors = {f"model.{name}": value for name, value in net.state_dict().items()}
+    names = {id(parameter): name for name, parameter in net.named_parameters()}
+    for parameter, state in optimizer.state.items():
+        for key, value in state.items():
+            tensors[f"optimizer.{names[id(parameter)]}.{key}"] = value
+    return tensors
+
+
+def restore(
+    found: Checkpoint, net: nn.Module, optimizer: torch.optim.Optimizer, schedule: LRScheduler | None, steps: int
+) -> None:
+    """Put everything back as it was after `steps` steps of the run. Raises DataError for tensors of another network."""
+    parts: dict[str, dict[str, Tensor]] = {"model": {}, "optimizer": {}}
+    for name, value in found.tensors.items():
+        kind, _, rest = name.partition(".")
+        if kind in parts:
+            parts[kind][rest] = value
+    wanted = {name: (value.shape, value.dtype) for name, value in net.state_dict().items()}
+    if wanted != {name: (value.shape, value.dtype) for name, value in parts["model"].items()}:
+        raise DataError("the checkpoint's tensors are not those of this network; start anew, without --resume")
+    net.load_state_dict(parts["model"])
+    for name, parameter in net.named_parameters():
+        state = optimizer.state[parameter]
+        state.clear()
+        for key, value in parts["optimizer"].items():
+            owner, _, kind = key.rpartition(".")
+            if owner == name:  # in the layout of its parameter, as the optimizer would have made it
+                like = parameter if value.dim() else value
+                state[kind] = torch.empty_like(like, dtype=value.dtype, device=parameter.device).copy_(value)
+    if schedule is not None and steps:
+        # Every rate and momentum is a function of the step, so the step is all there is to restore.
+        schedule.load_state_dict(schedule.state_dict() | {"last_epoch": steps - 1, "_step_count": steps})
+        schedule.step()
+
+
+def save(folder: Path, manifest: Manifest, tensors: dict[str, Tensor]) -> Path:
+    """Write a generation, then drop the oldest. Raises UserError where the disk refuses: the old ones stay.
+
+    Kept are the newest, and the newest of the end of an epoch: the last at which ranks were compared.
+    """
+    packed = {name: value.detach().cpu().contiguous() for name, value in tensors.items()}
+    body = msgspec.json.encode(manifest) + b"\n" + safetensors.torch.save(packed)
+    path = folder / f"{manifest.epoch:06d}-{manifest.step:08d}"
+    try:
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    except OSError as problem:
+        raise UserError(f"cannot write {folder}: {problem.strerror}") from problem
+    files.write_whole(path, b"%b %b\n%b" % (FORMAT, hashlib.sha256(body).hexdigest().encode(), body), mode=0o600)
+    kept = generations(folder)
+    for old in {*kept[GENERATIONS:]} - {next((each for each in kept if _ends_epoch(each)), path)}:
+        old.unlink(missing_ok=True)
+    return path
+
+
+def discard_unproved(folder: Path) -> None:
+    """Remove the checkpoints since the end of the last epoch, where all ranks were found to have equal weights."""
+    for path in generations(folder):
+        if _ends_epoch(path):
+            return
+        path.unlink(missing_ok=True)
+
+
+def _ends_epoch(path: Path) -> bool:
+    return int(path.name.split("-")[1]) == 0
+
+
+def generations(folder: Path) -> list[Path]:
+    """Return the checkpoints of a folder, the newest first."""
+    return sorted((path for path in folder.glob("[0-9]*-[0-9]*") if path.suffix == ""), reverse=True)
+
+
+def load(path: Path) -> Checkpoint:
+    """Read and verify a checkpoint. Raises DataError naming the file and what is wrong with it."""
+    content = _read_own(path)
+    head, _, body = content.partition(b"\n")
+    if not head.startswith(FORMAT + b" "):
+        raise DataError(f"{path} is no checkpoint of this version")
+    if hashlib.sha256(body).hexdigest().encode() != head[len(FORMAT) + 1 :]:
+        raise DataError(f"{path} is damaged: its SHA-256 is not the one it was written with")
+    told, _, packed = body.partition(b"\n")
+    try:
+        manifest = msgspec.json.decode(told, type=Manifest)
+        tensors = safetensors.torch.load(packed)
+    except (msgspec.DecodeError, RecursionError, SafetensorError, ValueError) as problem:
+        raise DataError(f"{path} is not a whole checkpoint: {one_line(str(problem))}") from problem
+    if any(not torch.isfinite(value).all() for value in tensors.values()):
+        raise DataError(f"{path} holds numbers that are not finite")
+    return Checkpoint(manifest, tensors)
+
+
+def _read_own(path: Path) -> bytes:
+    """Return a file's content. Raises DataError unless it is an ordinary file that only we could have written."""
+    try:
+        handle = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK)
+        with os.fdopen(handle, "rb") as file:
+            for what, found in ((path, os.fstat(handle)), (path.parent, path.parent.stat())):
+                if found.st_uid != os.geteuid() or found.st_mode & 0o022:
+                    raise DataError(f"{what} could have been written by others; nothing is loaded from it")
+            if not stat.S_ISREG(os.fstat(handle).st_mode) or os.fstat(handle).st_size > MAX_BYTES:
+                raise DataError(f"{path} is no ordinary file, or larger than {MAX_BYTES:,} bytes")
+            return file.read()
+    except OSError as problem:
+        raise DataError(f"cannot read {path}: {problem.strerror}") from problem
+
+
+def newest(folder: Path) -> tuple[Checkpoint | None, list[str]]:
+    """Return the newest checkpoint that is whole, and what is wrong with those that are newer.
+
+    None where there is no checkpoint yet. Raises DataError, listing them, where all are damaged.
+    """
+    wrong: list[str] = []
+    for path in generations(folder):
+        try:
+            return load(path), wrong
+        except DataError as problem:
+            wrong.append(str(problem))
+    if wrong:
+        raise DataError(f"no checkpoint is whole: {'; '.join(wrong)}; to start anew, remove {folder}")
+    return None, []
+
+
+def differences(ours: Record, theirs: Record) -> list[str]:
+    """Return what keeps a run from going on as another: names, and both values."""
+    arms = (arm_of(ours), arm_of(theirs))
+    pairs = {"arm": (arms[0].label, arms[1].label), "seed": (ours.seed, theirs.seed)}
+    pairs |= {
+        name: (getattr(ours.settings, name), getattr(theirs.settings, name)) for name in ours.settings.__struct_fields__
+    }
+    pairs["torch"] = (ours.environment.torch, theirs.environment.torch)
+    return [f"{name} {now}, there {then}" for name, (now, then) in pairs.items() if now != then]
+
+
+def to_resume(results: Path, ours: Record, *, by_launcher: bool) -> tuple[Path | None, Checkpoint | None, list[str]]:
+    """Find the unfinished run in `results` that `ours` is to go on as: its record's path, and its newest checkpoint.
+
+    The checkpoint is None where the run had not come to one. Last, what is to be said about it. Raises UserError where
+    every unfinished run there is of other settings, and DataError where all checkpoints of the right one are damaged.
+    """
+    stems = {path.with_suffix("") for ending in (".json", SUFFIX) for path in results.glob(f"*{ending}")}
+    found = [each for each in map(_unfinished, sorted(stems, reverse=True)) if each]
+    apart = [differences(ours, record) for _, record in found]
+    match = next((path for (path, _), differing in zip(found, apart, strict=True) if not differing), None)
+    if match is not None:
+        checkpoint, wrong = newest(match.with_suffix(SUFFIX))
+        return match, checkpoint, [f"{said}; using the one before" for said in wrong]
+    if found and not by_launcher:
+        path = found[0][0]
+        raise UserError(
+            f"{path} cannot be resumed with other settings ({'; '.join(apart[0])}); without --resume it is left"
+        )
+    return None, None, [] if by_launcher else [f"no unfinished run in {results}: starting anew"]
+
+
+def _unfinished(stem: Path) -> tuple[Path, Record] | None:
+    """Return the path of a run's record and the record, where it is not complete; None for any other file.
+
+    Where the record is damaged, the newest checkpoint has one.
+    """
+    path = stem.with_suffix(".json")
+    try:
+        record = msgspec.json.decode(path.read_bytes(), type=Record)
+    except (OSError, msgspec.DecodeError, RecursionError):
+        found, _ = newest(stem.with_suffix(SUFFIX))
+        if found is None:
+            return None
+        record = found.manifest.record
+    return None if record.status == "complete" else (path, record)
+
+
+def describe(path: Path, found: Checkpoint | None, attempt: int, failure: str | None) -> str:
+    """Say from where a run goes on, and why it has to."""
+    where = f"at {found.where}" if found else "from the start: nothing was saved yet"
+    return f"{f'{failure}; ' if failure else ''}attempt {attempt} goes on with {path.stem} {where}"

@@ -1,0 +1,110 @@
+"""torchrun on one machine, as launch.sh wants it: private, restarting, ending with one line and a telling exit code.
+
+python -m ddpbench.launcher RANKS THREADS RESTARTS FLAGS...
+
+It runs torchrun's own agent (elastic_launch) in this process, so everything that torchrun does stays torchrun's. Ranks
+meet through memory of this process instead of a listening port or a file: nobody else can join, no port can be taken
+first, and nothing is left behind, however this process ends.
+"""
+
+import logging
+import os
+import secrets
+import signal
+import sys
+from typing import Any
+
+from torch.distributed.elastic.multiprocessing import DefaultLogsSpecs
+from torch.distributed.elastic.multiprocessing.api import SignalException
+from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
+from torch.distributed.launcher.api import LaunchConfig, elastic_launch
+
+from ddpbench import process
+from ddpbench.errors import Failure, Preempted, one_line
+
+SHUTDOWN_S = 30  # torchrun's own limit before it kills; when it restarts, no other can be set
+
+
+def main() -> int:
+    """Launch, wait, and return the exit code of the run."""
+    ranks, threads, restarts, *flags = sys.argv[1:]
+    if os.environ.get("DDPBENCH_PARENT") == str(os.getppid()):
+        process.end_with_parent(signal.SIGTERM)
+    os.environ |= {
+        "OMP_NUM_THREADS": threads,
+        "TORCH_DISABLE_SHARE_RDZV_TCP_STORE": "1",
+        "DDPBENCH_NOTES": _private_file("notes"),
+        "DDPBENCH_STORE": _private_file("store"),
+    }
+    logging.disable(logging.CRITICAL)  # what goes wrong is said by the rank that knows, or by us
+    heard = [number for number in (signal.SIGTERM, signal.SIGHUP) if signal.getsignal(number) != signal.SIG_IGN]
+    launch = LaunchConfig(
+        min_nodes=1,
+        max_nodes=1,
+        nproc_per_node=int(ranks),
+        run_id=secrets.token_hex(16),
+        rdzv_backend="c10d",
+        rdzv_endpoint=_private_file("rendezvous"),
+        rdzv_configs={"store_type": "file"},
+        local_addr="127.0.0.1",
+        max_restarts=int(restarts),
+        logs_specs=DefaultLogsSpecs(log_dir=os.devnull),
+        signals_to_handle=",".join(number.name for number in heard),
+        shutdown_timeout=SHUTDOWN_S,
+    )
+    exit_codes: dict[int, int] = {}
+    signalled: signal.Signals | None = None
+    try:
+        elastic_launch(launch, sys.executable)("-u", "ddp_train.py", "--threads", threads, *flags)
+    except ChildFailedError as problem:
+        exit_codes = {rank: failure.exitcode for rank, failure in problem.failures.items()}
+    except SignalException as stopped:
+        signalled = stopped.sigval
+    said, code = judge(process.notes(), exit_codes, signalled)
+    if said:
+        print(f"launch.sh: {one_line(said)}", file=sys.stderr)
+    return code
+
+
+def judge(noted: list[dict[str, Any]], exit_codes: dict[int, int], signalled: int | None) -> tuple[str, int]:
+    """Say how a run ended, in one line (empty for a complete one), and with which exit code.
+
+    `noted` are the notes of all ranks and attempts; `exit_codes` are those of the ranks that failed, by torchrun, in
+    the last attempt; `signalled` is the signal that torchrun got.
+    """
+    if any(line["what"] == "complete" for line in noted):
+        return "", 0
+    attempts = [line["attempt"] for line in noted]
+    cause = process.root_cause(noted, max(attempts, default=0))
+    killed = {rank: -code for rank, code in exit_codes.items() if code < 0 and -code != signal.SIGTERM}
+    if killed and (cause is None or cause["peer"] is not None):
+        rank, number = min(killed.items())
+        where = _where(next((line for line in noted if line.get("peer") == rank and line is cause), None))
+        if number == process.HANGS:
+            return f"rank {rank}{where} made no step within --timeout-s; its stacks are above", 6
+        often = " (often: out of memory)" if number == signal.SIGKILL else ""
+        return f"rank {rank}{where} was killed by signal {number}{often}", 4
+    if cause is not None:
+        return f"rank {cause['rank']}{_where(cause)}: {cause['said']}", int(cause["code"])
+    if signalled is not None:
+        name = signal.Signals(signalled).name
+        return f"stopped by {name} before training; the same command with --resume starts it", Preempted.exit_code
+    return "ranks ended without a word and without having completed the run", Failure.exit_code
+
+
+def _where(line: dict[str, Any] | None) -> str:
+    if line is None or line["at"] is None:
+        return ""
+    epoch, step = line["at"]
+    return f" at epoch {epoch}, step {step}"
+
+
+def _private_file(name: str) -> str:
+    """Make an empty file in memory and return a path that only this user's processes can open."""
+    memory = os.memfd_create(f"ddpbench-{name}", os.MFD_CLOEXEC)
+    os.fchmod(memory, 0o600)
+    return f"/proc/{os.getpid()}/fd/{memory}"
+
+
+if __name__ == "__main__":
+    sys.exit(main())
