@@ -19,7 +19,6 @@ from torch import Tensor, nn
 from torch.optim.lr_scheduler import LRScheduler
 
 from ddpbench import files
-from ddpbench.arm import arm_of
 from ddpbench.errors import DataError, UserError, one_line
 from ddpbench.record import Count, Part, Record, Seconds, Text
 
@@ -175,57 +174,3 @@ def newest(folder: Path) -> tuple[Checkpoint | None, list[str]]:
     if wrong:
         raise DataError(f"no checkpoint is whole: {'; '.join(wrong)}; to start anew, remove {folder}")
     return None, []
-
-
-def differences(ours: Record, theirs: Record) -> list[str]:
-    """Return what keeps a run from going on as another: names, and both values."""
-    arms = (arm_of(ours), arm_of(theirs))
-    pairs = {"arm": (arms[0].label, arms[1].label), "seed": (ours.seed, theirs.seed)}
-    pairs |= {
-        name: (getattr(ours.settings, name), getattr(theirs.settings, name)) for name in ours.settings.__struct_fields__
-    }
-    pairs["torch"] = (ours.environment.torch, theirs.environment.torch)
-    return [f"{name} {now}, there {then}" for name, (now, then) in pairs.items() if now != then]
-
-
-def to_resume(results: Path, ours: Record, *, by_launcher: bool) -> tuple[Path | None, Checkpoint | None, list[str]]:
-    """Find the unfinished run in `results` that `ours` is to go on as: its record's path, and its newest checkpoint.
-
-    The checkpoint is None where the run had not come to one. Last, what is to be said about it. Raises UserError where
-    every unfinished run there is of other settings, and DataError where all checkpoints of the right one are damaged.
-    """
-    stems = {path.with_suffix("") for ending in (".json", SUFFIX) for path in results.glob(f"*{ending}")}
-    found = [each for each in map(_unfinished, sorted(stems, reverse=True)) if each]
-    apart = [differences(ours, record) for _, record in found]
-    match = next((path for (path, _), differing in zip(found, apart, strict=True) if not differing), None)
-    if match is not None:
-        checkpoint, wrong = newest(match.with_suffix(SUFFIX))
-        return match, checkpoint, [f"{said}; using the one before" for said in wrong]
-    if found and not by_launcher:
-        path = found[0][0]
-        raise UserError(
-            f"{path} cannot be resumed with other settings ({'; '.join(apart[0])}); without --resume it is left"
-        )
-    return None, None, [] if by_launcher else [f"no unfinished run in {results}: starting anew"]
-
-
-def _unfinished(stem: Path) -> tuple[Path, Record] | None:
-    """Return the path of a run's record and the record, where it is not complete; None for any other file.
-
-    Where the record is damaged, the newest checkpoint has one.
-    """
-    path = stem.with_suffix(".json")
-    try:
-        record = msgspec.json.decode(path.read_bytes(), type=Record)
-    except (OSError, msgspec.DecodeError, RecursionError):
-        found, _ = newest(stem.with_suffix(SUFFIX))
-        if found is None:
-            return None
-        record = found.manifest.record
-    return None if record.status == "complete" else (path, record)
-
-
-def describe(path: Path, found: Checkpoint | None, attempt: int, failure: str | None) -> str:
-    """Say from where a run goes on, and why it has to."""
-    where = f"at {found.where}" if found else "from the start: nothing was saved yet"
-    return f"{f'{failure}; ' if failure else ''}attempt {attempt} goes on with {path.stem} {where}"

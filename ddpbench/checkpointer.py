@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch.optim.lr_scheduler import LRScheduler
 
-from ddpbench import __version__, checkpoint, faults, models, process, startup
+from ddpbench import __version__, checkpoint, faults, models, process, runs, startup
 from ddpbench.checkpoint import Manifest
 from ddpbench.config import TrainConfig, every
 from ddpbench.data import Batches
@@ -68,7 +68,7 @@ class Checkpointer(Unsaved):
     def _resume(self, schedule: LRScheduler | None, batches: Batches) -> None:
         """Go on as the unfinished run of the same settings, where there is one. A collective."""
         by_launcher = not self._cfg.resume
-        path, found, said = checkpoint.to_resume(self._cfg.results, self._log.record, by_launcher=by_launcher)
+        path, found, said = runs.to_resume(self._cfg.results, self._log.record, by_launcher=by_launcher)
         position = [float(bool(path)), *([found.manifest.epoch, found.manifest.step] if found else [0, 0])]
         if any(row != position for row in self._here.gather(position)):  # before rank 0 writes anything there
             raise DataError(
@@ -76,7 +76,7 @@ class Checkpointer(Unsaved):
             )
         if path is not None:
             self._log.go_on_as(path, found)
-            said.append(checkpoint.describe(path, found, self._log.record.attempts, process.last_failure()))
+            said.append(runs.describe(path, found, self._log.record.attempts, process.last_failure()))
         if found is not None:
             done = found.manifest
             self._epoch = done.epoch

@@ -20,7 +20,7 @@ from pathlib import Path
 
 from filelock import FileLock
 
-from ddpbench.errors import UserError
+from ddpbench.errors import DataError, UserError
 from ddpbench.files import require_writable, write_whole
 
 # SHA-256 and size of the uncompressed IDX files.
@@ -52,7 +52,7 @@ class SourceError(Exception):
 def ensure(dataset: str, data_dir: Path) -> dict[str, bytes]:
     """Return the verified content of the raw files of `dataset` by name, fetching what is missing.
 
-    Raises UserError when a file present is not the file expected, or when no source has it.
+    Raises DataError when a file present is not the file expected, UserError when no source has it.
     """
     folder = data_dir / FOLDERS[dataset] / "raw"
     paths = {name: folder / name for name in FILES[dataset]}
@@ -65,16 +65,17 @@ def ensure(dataset: str, data_dir: Path) -> dict[str, bytes]:
 
 
 def verify(path: Path, sha256: str, size_bytes: int) -> bytes:
-    """Return the content of `path`. Raises UserError unless it is the file expected, byte for byte."""
+    """Return the content of `path`. Raises DataError unless it is the file expected, byte for byte."""
     try:
-        content = path.read_bytes()
+        size = path.stat().st_size  # before it is read: what is not ours may be of any size
+        content = path.read_bytes() if size == size_bytes else b""
     except OSError as problem:
-        raise UserError(f"cannot read {path}: {problem.strerror}") from problem
-    if len(content) != size_bytes:
-        raise UserError(f"{path} has {len(content):,} bytes, expected {size_bytes:,}; delete it to fetch it again")
+        raise DataError(f"cannot read {path}: {problem.strerror}") from problem
+    if size != size_bytes:
+        raise DataError(f"{path} has {size:,} bytes, expected {size_bytes:,}; delete it to fetch it again")
     found = hashlib.sha256(content).hexdigest()
     if found != sha256:
-        raise UserError(f"{path} has SHA-256 {found[:12]}..., expected {sha256[:12]}...; delete it to fetch it again")
+        raise DataError(f"{path} has SHA-256 {found[:12]}..., expected {sha256[:12]}...; delete it to fetch it again")
     return content
 
 

@@ -2,6 +2,7 @@
 
 import math
 import shutil
+import sys
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -15,7 +16,7 @@ from msgspec.structs import replace
 from safetensors.torch import save as to_safetensors
 from torch import Tensor, nn
 
-from ddpbench import checkpoint, environment, models, process, progress, reduction, startup
+from ddpbench import checkpoint, environment, models, process, progress, reduction, runs, startup
 from ddpbench.arm import arm_of, plural
 from ddpbench.checkpoint import Checkpoint
 from ddpbench.clock import synchronize
@@ -23,7 +24,7 @@ from ddpbench.config import TrainConfig
 from ddpbench.data import Batches
 from ddpbench.errors import Failure, NumericalError, Preempted, UserError
 from ddpbench.files import write_whole
-from ddpbench.record import SCHEMA, Epoch, Kind, Rank, Record, Startup, Target, TestSet, read_record, write_record
+from ddpbench.record import SCHEMA, Epoch, Kind, Rank, Record, Startup, Target, TestSet, write_record
 from ddpbench.world import World
 
 CURVE_POINTS = 20  # of the loss, per epoch
@@ -75,7 +76,7 @@ class RunLog:
             attempts=1,
         )
         name = f"{started:%Y%m%d-%H%M%S}-{arm_of(self.record).slug}-seed{cfg.seed}"
-        self._path = _unused(cfg.results, name) if here.is_main else Path(name)
+        self._path = runs.unused(cfg.results, name) if here.is_main else Path(name)
 
     @property
     def checkpoints(self) -> Path:
@@ -84,7 +85,7 @@ class RunLog:
 
     def go_on_as(self, path: Path, found: Checkpoint | None) -> None:
         """Be another attempt of the run with this record: with the epochs of its checkpoint, or from its start."""
-        self._path, before = path, _attempts(path)
+        self._path, before = path, runs.attempts(path)
         if found is None:
             self.record = replace(self.record, attempts=before + 1)
             return
@@ -162,7 +163,7 @@ class RunLog:
             for rank in range(self._here.size)
         ]
         began = replace(self.record.startup, first_step_s=max(first_step))
-        self._update(epochs=[*self.record.epochs, added], ranks=ranks, startup=began)
+        self._try_to_update(epochs=[*self.record.epochs, added], ranks=ranks, startup=began)
         self._look_at_target()
         if self._here.is_main:
             progress.say_epoch(self.record)
@@ -177,7 +178,7 @@ class RunLog:
         if asked is not None and epochs[-1].test_accuracy >= asked:
             train_s, eval_s = (sum(getattr(epoch, name) for epoch in epochs) for name in ("train_s", "eval_s"))
             alive_s = self._earlier_s + startup.alive_s(with_parent=self._here.came_with_torchrun)
-            self._update(target=Target(len(epochs), train_s, train_s + eval_s, alive_s))
+            self._try_to_update(target=Target(len(epochs), train_s, train_s + eval_s, alive_s))
 
     def _require_equal(self, epoch: int, checksums: Sequence[float]) -> None:
         """Raise Failure where ranks that train one network have come to have different ones."""
@@ -198,10 +199,13 @@ class RunLog:
     def complete(self) -> None:
         """Save the weights, mark the record complete, and say how it went."""
         weights = self._path.with_suffix(".safetensors")
-        if self._here.is_main:
-            state = {name: value.contiguous() for name, value in self._net.state_dict().items()}
-            write_whole(weights, to_safetensors(state))
-        self._update(status="complete", weights=weights.name)
+        try:
+            if self._here.is_main:
+                state = {name: value.contiguous() for name, value in self._net.state_dict().items()}
+                write_whole(weights, to_safetensors(state))
+            self._update(status="complete", weights=weights.name)
+        except UserError as problem:
+            raise Failure(f"{problem}; all is trained: mend that, and finish with --resume") from problem
         if self._here.is_main:
             process.note("complete")
             shutil.rmtree(self.checkpoints, ignore_errors=True)
@@ -211,12 +215,19 @@ class RunLog:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         if kind is not None:
-            self._update(status="preempted" if kind is Preempted else "failed")
+            self._try_to_update(status="preempted" if kind is Preempted else "failed")
 
     def _update(self, **changes: object) -> None:
         self.record = replace(self.record, **changes)
         if self._here.is_main:
             write_record(self._path, self.record)
+
+    def _try_to_update(self, **changes: object) -> None:
+        """Update; where the disk refuses, warn: the record before stays, and the next may succeed."""
+        try:
+            self._update(**changes)
+        except UserError as problem:
+            print(f"caution: {problem}; training goes on", file=sys.stderr, flush=True)
 
     def _so_far(self, rank: int, name: str) -> list[float]:
         values: list[float] = getattr(self.record.ranks[rank], name) if self.record.ranks else []
@@ -231,20 +242,3 @@ class RunLog:
 def _startup(parts_s: Sequence[float]) -> Startup:
     launcher_s, interpreter_s, imports_s, data_s, rendezvous_s, build_s = parts_s
     return Startup(launcher_s, interpreter_s, imports_s, data_s, rendezvous_s, build_s, first_step_s=None)
-
-
-def _attempts(path: Path) -> int:
-    """Return how often the run of this record has been tried; 1 where the record cannot be read."""
-    try:
-        return read_record(path).attempts
-    except UserError:
-        return 1
-
-
-def _unused(folder: Path, name: str) -> Path:
-    """Return a record's path that no earlier run has taken."""
-    path, again = folder / f"{name}.json", 1
-    while path.exists():
-        again += 1
-        path = folder / f"{name}-{again}.json"
-    return path

@@ -1,0 +1,138 @@
+"""Runs that tests break: how they are started, and what must hold after each, however it ended."""
+
+import os
+import re
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import psutil
+from safetensors.torch import load_file
+
+from ddpbench import checkpoint
+from ddpbench.record import Record, read_record
+from tests.conftest import PROJECT
+
+# 279 steps of a millisecond, on data that needs no download; saved often, so that much can happen between.
+SHORT = ("--dataset", "synthetic", "--device", "cpu", "--model", "mlp", "--epochs", "3", "--global-batch", "64")
+SAVING = ("--checkpoint-every", "10", "--timeout-s", "3")
+MARK = "DDPBENCH_TEST"  # in the environment of every process that a test starts, so that none can hide
+ROOT_CAUSE = re.compile(r"^(launch\.sh|ddp_train\.py|baseline_train\.py): ", re.M)
+
+
+@dataclass(frozen=True)
+class Ended:
+    """How a run ended, and what it left."""
+
+    code: int
+    out: str
+    err: str
+    results: Path
+
+    @property
+    def cause(self) -> str:
+        """The last line on stderr: where a run fails, its root cause."""
+        return self.err.strip().splitlines()[-1] if self.err.strip() else ""
+
+    @property
+    def record(self) -> Record:
+        """The one record there is."""
+        (path,) = self.results.glob("*.json")
+        return read_record(path)
+
+    @property
+    def weights(self) -> dict[str, object]:
+        """The weights of the one complete run, as bytes by name."""
+        (path,) = self.results.glob("*.safetensors")
+        return {name: value.numpy().tobytes() for name, value in load_file(path).items()}
+
+
+def environment(mark: str, **more: str) -> dict[str, str]:
+    """Return the environment of a run: marked, and with nothing of a launcher that may have started the tests."""
+    env = {name: value for name, value in os.environ.items() if name not in {"OMP_NUM_THREADS", "DDPBENCH_PARENT"}}
+    env["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{env['PATH']}"
+    return env | {MARK: mark, "DDPBENCH_INJECT": "yes", **more}
+
+
+def ddp(results: Path, *flags: str, ranks: int = 2, restarts: int = 3) -> list[str]:
+    """Return the command with which launch.sh starts a DDP run."""
+    launcher = [sys.executable, "-m", "ddpbench.launcher", str(ranks), "1", str(restarts)]
+    return [*launcher, *SHORT, *SAVING, "--results", str(results), *flags]
+
+
+def alone(results: Path, *flags: str) -> list[str]:
+    """Return the command of a single process."""
+    return [sys.executable, "baseline_train.py", "--threads", "1", *SHORT, *SAVING, "--results", str(results), *flags]
+
+
+def start(command: list[str], mark: str, **env: str) -> "subprocess.Popen[str]":
+    """Start a run in a session of its own, as on a terminal."""
+    return subprocess.Popen(
+        command, cwd=PROJECT, env=environment(mark, **env), stdout=-1, stderr=-1, text=True, start_new_session=True
+    )
+
+
+def run(command: list[str], results: Path, timeout_s: float = 100, **env: str) -> Ended:
+    """Run a command to its end, and require that nothing is left behind."""
+    with nothing_left(results) as mark:
+        process = start(command, mark, **env)
+        try:
+            out, err = process.communicate(timeout=timeout_s)
+        except BaseException:
+            for left in marked(mark):
+                left.kill()
+            process.communicate()
+            raise
+        return Ended(process.returncode, out, err, results)
+
+
+def marked(mark: str) -> list[psutil.Process]:
+    """Return every living process that has `mark` in its environment."""
+    found = []
+    for process in psutil.process_iter():
+        try:
+            if process.environ().get(MARK) == mark and process.status() != psutil.STATUS_ZOMBIE:
+                found.append(process)
+        except psutil.Error:
+            continue
+    return found
+
+
+def wait_for(what: Callable[[], object], seconds: float = 60) -> None:
+    """Wait until something is so."""
+    deadline = time.monotonic() + seconds
+    while not what():
+        assert time.monotonic() < deadline, "it never came"
+        time.sleep(0.02)
+
+
+@contextmanager
+def nothing_left(results: Path, within_s: float = 5) -> Iterator[str]:
+    """Require that what is started inside, with this mark, leaves no process, segment or half-written file.
+
+    And that every checkpoint it leaves is whole. Sockets end with their processes.
+    """
+    mark = f"{os.getpid()}-{time.monotonic_ns()}"
+    segments, temporary = set(Path("/dev/shm").iterdir()), set(Path("/tmp").glob("torchelastic*"))
+    try:
+        yield mark
+        wait_for(lambda: not marked(mark), within_s)
+    finally:
+        for left in marked(mark):
+            left.kill()
+    assert set(Path("/dev/shm").iterdir()) == segments
+    assert set(Path("/tmp").glob("torchelastic*")) == temporary
+    for folder in results.glob(f"**/*{checkpoint.SUFFIX}"):
+        assert folder.stat().st_mode & 0o777 == 0o700
+        for path in checkpoint.generations(folder):
+            assert path.stat().st_mode & 0o777 == 0o600
+            checkpoint.load(path)
+
+
+def partial_files(results: Path) -> list[Path]:
+    """Return files that a writer left half-written. A killed one may; the next run removes them."""
+    return [path for path in results.glob("**/.*") if path.name.endswith(".partial")]
