@@ -113,9 +113,9 @@ class Checkpointer(Unsaved):
         return [torch.tensor(loss, dtype=torch.float64).to(self._here.device, kind) for loss in mine]
 
     def before_reduction(self, losses: list[Tensor]) -> None:
-        """Post this rank's losses [steps so far] where the step is one to meet after."""
+        """Post this rank's losses [steps so far], and its weights' checksum, where the step is one to meet after."""
         if self._meets and self._board:
-            self._board.post(torch.stack(losses).double().tolist())
+            self._board.post(torch.stack(losses).double().tolist(), models.checksum(self._net))
 
     def step(self, losses: list[Tensor]) -> None:
         """Note a step; save and stop where it is time. Raises Preempted, on every rank, after the same step."""
@@ -123,7 +123,7 @@ class Checkpointer(Unsaved):
         process.at(self._epoch, len(losses))
         self._stay_alive()
         if self._faults:
-            self._faults.after_step(self._step, self._net)
+            self._faults.after_step(self._step, self._net, self._log.checkpoints)
         if self._board is None:
             return
         if self._meets:
@@ -148,6 +148,7 @@ class Checkpointer(Unsaved):
         if not self._here.is_main:
             return
         begin = time.perf_counter()
+        self._log.require_equal(f"before {_where(self._epoch, step)}", self._board.checksums())
         train_s = self._earlier_train_s + begin - self._begin - (self._board.paused_s - self._paused_s)
         self._save(self._epoch, step, train_s, self._board.losses(step))
         self._board.paused_s += time.perf_counter() - begin
@@ -181,8 +182,12 @@ class Checkpointer(Unsaved):
 
     def _leave_if_asked(self) -> None:
         if self._stops:
-            where = f"epoch {self._epoch}, step {self._step - (self._epoch - 1) * self._epoch_steps}"
+            where = _where(self._epoch, self._step - (self._epoch - 1) * self._epoch_steps)
             raise Preempted(f"told to stop: saved after {where}; the same command with --resume goes on from there")
 
     def _stay_alive(self) -> None:
         process.watch(self._cfg.timeout_s + WATCHDOG_LATER_S)
+
+
+def _where(epoch: int, step: int) -> str:
+    return f"epoch {epoch}, step {step}"

@@ -1,6 +1,7 @@
 """Faults on purpose, to prove what happens then: for tests alone, by --inject and DDPBENCH_INJECT=yes (see inject.py).
 
 KIND=RANK@STEP       in the first attempt, after this step of the run on this rank; several, joined by commas
+KIND=RANK@STEP#N     in attempt N, from 0
 KIND=RANK@STEP*      in every attempt
 
 kill, stop, term     a signal: SIGKILL, SIGSTOP, SIGTERM
@@ -8,27 +9,29 @@ raise, abort, exit   an exception; a crash in native code; a quiet end with exit
 hang, hold           an endless loop; one that never gives the interpreter to another thread
 nan                  a gradient that is no number, in the next step
 flip                 one bit of the weights changes
+corrupt              the newest checkpoint is damaged, and then the rank killed
 """
 
 import ctypes
 import os
 import re
 import signal
+import sys
 import time
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import torch
 from torch import nn
 
-from ddpbench import process
-from ddpbench.errors import UserError
+from ddpbench import checkpoint, process
 
 if TYPE_CHECKING:
     from ddpbench.world import World
 
-KINDS = ("kill", "stop", "term", "raise", "abort", "exit", "hang", "hold", "nan", "flip")
-SYNTAX = re.compile(rf"({'|'.join(KINDS)})=(\d+)@(\d+)(\*?)")
+KINDS = ("kill", "stop", "term", "raise", "abort", "exit", "hang", "hold", "nan", "flip", "corrupt")
+SYNTAX = re.compile(rf"({'|'.join(KINDS)})=(\d+)@(\d+)(\*|#\d+)?")
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,12 +49,12 @@ class Faults:
     def __init__(self, planned: list[Fault]) -> None:
         self._planned = {fault.step: fault.kind for fault in planned}
 
-    def after_step(self, step: int, net: nn.Module) -> None:
+    def after_step(self, step: int, net: nn.Module, checkpoints: Path) -> None:
         """Let happen what is planned for this step."""
         kind = self._planned.get(step)
         if kind is not None:
-            process.note("fired", kind=kind, step=step)
-            _happen(kind, net)
+            print(f"fault: {kind} after step {step}", file=sys.stderr, flush=True)
+            _happen(kind, net, checkpoints)
 
 
 def is_fault(text: str) -> bool:
@@ -66,13 +69,13 @@ def read(text: str | None, here: "World") -> Faults | None:
     planned = [match.groups() for match in map(SYNTAX.fullmatch, text.split(",")) if match]
     mine = [
         Fault(kind, int(rank), int(step))
-        for kind, rank, step, always in planned
-        if int(rank) == here.rank and (always or process.attempt() == 0)
+        for kind, rank, step, when in planned
+        if int(rank) == here.rank and (when or "#0") in {"*", f"#{process.attempt()}"}
     ]
     return Faults(mine) if mine else None
 
 
-def _happen(kind: str, net: nn.Module) -> None:
+def _happen(kind: str, net: nn.Module, checkpoints: Path) -> None:
     signals = {"kill": signal.SIGKILL, "stop": signal.SIGSTOP, "term": signal.SIGTERM, "abort": signal.SIGABRT}
     if kind in signals:
         os.kill(os.getpid(), signals[kind])
@@ -92,5 +95,9 @@ def _happen(kind: str, net: nn.Module) -> None:
         with torch.no_grad():
             parameter = next(net.parameters())
             parameter.view(-1)[:1].view(torch.uint8).bitwise_xor_(1)
-    else:
-        raise UserError(f"{kind} is no fault")
+    elif kind == "corrupt":
+        for newest in checkpoint.generations(checkpoints)[:1]:
+            content = bytearray(newest.read_bytes())
+            content[len(content) // 2] ^= 1
+            newest.write_bytes(content)
+        os.kill(os.getpid(), signal.SIGKILL)

@@ -74,8 +74,8 @@ def judge(noted: list[dict[str, Any]], exit_codes: dict[int, int], signalled: in
     """
     if any(line["what"] == "complete" for line in noted):
         return "", 0
-    attempts = [line["attempt"] for line in noted]
-    cause = process.root_cause(noted, max(attempts, default=0))
+    attempt = max((line["attempt"] for line in noted), default=0)
+    cause = process.root_cause(noted, attempt)
     killed = {rank: -code for rank, code in exit_codes.items() if code < 0 and -code != signal.SIGTERM}
     if killed and (cause is None or cause["peer"] is not None):
         rank, number = min(killed.items())
@@ -85,7 +85,8 @@ def judge(noted: list[dict[str, Any]], exit_codes: dict[int, int], signalled: in
         often = " (often: out of memory)" if number == signal.SIGKILL else ""
         return f"rank {rank}{where} was killed by signal {number}{often}", 4
     if cause is not None:
-        return f"rank {cause['rank']}{_where(cause)}: {cause['said']}", int(cause["code"])
+        again = ", twice and without progress" if process.is_repeated(noted, attempt) else ""
+        return f"rank {cause['rank']}{_where(cause)}{again}: {cause['said']}", int(cause["code"])
     if signalled is not None:
         name = signal.Signals(signalled).name
         return f"stopped by {name} before training; the same command with --resume starts it", Preempted.exit_code

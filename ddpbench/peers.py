@@ -105,7 +105,7 @@ class Board:
     def __init__(self, here: "World", losses: int) -> None:
         """Share a board with room for so many losses of each rank. A collective. A world of one keeps it to itself."""
         self._rank, self._size = here.rank, here.size
-        first = 4 * here.size + 1
+        first = 5 * here.size + 1
         num_bytes = 8 * (first + here.size * losses)
         try:
             memory = share(here, num_bytes)[0] if here.size > 1 else bytearray(num_bytes)
@@ -114,6 +114,7 @@ class Board:
         ints, floats = memoryview(memory).cast("q"), memoryview(memory).cast("d")
         self._meetings = [ints[: here.size], ints[here.size : 2 * here.size]]
         self._stops = [ints[2 * here.size : 3 * here.size], ints[3 * here.size : 4 * here.size]]
+        self._checksums = ints[4 * here.size : 5 * here.size]
         self._paused = floats[first - 1 : first]
         self._losses = [floats[first + rank * losses :][:losses] for rank in range(here.size)]
 
@@ -131,9 +132,14 @@ class Board:
         asked = zip(self._meetings[step % 2], self._stops[step % 2], strict=True)
         return any(when == step and stop for when, stop in asked)
 
-    def post(self, losses: Sequence[float]) -> None:
-        """Show this rank's losses of the epoch so far."""
+    def post(self, losses: Sequence[float], checksum: int) -> None:
+        """Show this rank's losses of the epoch so far, and the checksum of the weights it has."""
+        self._checksums[self._rank] = checksum
         self._losses[self._rank][: len(losses)] = memoryview(array("d", losses))
+
+    def checksums(self) -> list[int]:
+        """Return the checksum of every rank, as posted."""
+        return [*self._checksums]
 
     def losses(self, count: int) -> list[list[float]]:
         """Return the first losses of every rank, as posted."""

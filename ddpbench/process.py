@@ -173,6 +173,13 @@ def root_cause(noted: list[dict[str, Any]], attempt: int) -> dict[str, Any] | No
     return min(failed, key=lambda line: (line["peer"] is not None, line["time_ns"]), default=None)
 
 
+def is_repeated(noted: list[dict[str, Any]], attempt: int) -> bool:
+    """Whether an attempt failed as the one before it had, and nothing was saved between."""
+    now, before = root_cause(noted, attempt), root_cause(noted, attempt - 1)
+    saved = any(line["what"] == "saved" and line["attempt"] == attempt for line in noted)
+    return bool(now and before and not saved and all(now[name] == before[name] for name in ("rank", "at", "said")))
+
+
 def last_failure() -> str | None:
     """Return what ended the attempt before this one, where the launcher knows."""
     cause = root_cause(notes(), attempt() - 1)
@@ -184,13 +191,9 @@ def _end_where_another_attempt_is_pointless() -> None:
 
     It was also where the last two ended alike, and nothing was saved between: a third would too.
     """
-    noted, now = notes(), attempt()
-    last, before = root_cause(noted, now - 1), root_cause(noted, now - 2)
-    if last is None:
-        return
-    saved = any(line["what"] == "saved" and line["attempt"] == now - 1 for line in noted)
-    twice = before is not None and not saved and all(last[name] == before[name] for name in ("rank", "at", "said"))
-    if last["final"] or twice:
+    noted, last = notes(), attempt() - 1
+    cause = root_cause(noted, last)
+    if cause is not None and (cause["final"] or is_repeated(noted, last)):
         signal.signal(signal.SIGTERM, signal.SIG_IGN)  # which torchrun will send us in turn
         os.kill(os.getppid(), signal.SIGTERM)
-        os._exit(int(last["code"]))
+        os._exit(int(cause["code"]))

@@ -128,7 +128,7 @@ class RunLog:
         trained, evaluated, means, cpu, rss, device, first_step, rank_batch, torch_reduce, checksums = columns[
             : len(mine)
         ]
-        self._require_equal(epoch, checksums)
+        self.require_equal(f"after epoch {epoch}", checksums)
         if not all(math.isfinite(mean) for mean in means):
             raise NumericalError(f"the loss of epoch {epoch} is not a finite number; use a lower --lr")
         curves, rest = columns[len(mine) :][: len(curve)], columns[len(mine) + len(curve) :]
@@ -180,16 +180,14 @@ class RunLog:
             alive_s = self._earlier_s + startup.alive_s(with_parent=self._here.came_with_torchrun)
             self._try_to_update(target=Target(len(epochs), train_s, train_s + eval_s, alive_s))
 
-    def _require_equal(self, epoch: int, checksums: Sequence[float]) -> None:
+    def require_equal(self, when: str, checksums: Sequence[float]) -> None:
         """Raise Failure where ranks that train one network have come to have different ones."""
         apart = [rank for rank, checksum in enumerate(checksums) if checksum != checksums[0]]
         if apart and self._here.comm != "none":
             if self._here.is_main:
                 checkpoint.discard_unproved(self.checkpoints)
             who = f"{plural(len(apart), 'rank')} ({', '.join(map(str, apart))})"
-            raise Failure(
-                f"after epoch {epoch} the weights of {who} are not those of rank 0: memory or hardware failed"
-            )
+            raise Failure(f"{when} the weights of {who} are not those of rank 0: memory or hardware failed")
 
     def _note_first_step(self, *_: object) -> None:
         synchronize(self._here.device)

@@ -77,5 +77,5 @@ def _unfinished(stem: Path) -> tuple[Path, Record] | None:
 
 def describe(path: Path, found: Checkpoint | None, attempt: int, failure: str | None) -> str:
     """Say from where a run goes on, and why it has to."""
-    where = f"at {found.where}" if found else "from the start: nothing was saved yet"
+    where = f"at {found.where}" if found else "from its start: there is no checkpoint"
     return f"{f'{failure}; ' if failure else ''}attempt {attempt} goes on with {path.stem} {where}"

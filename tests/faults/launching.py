@@ -21,17 +21,27 @@ from tests.conftest import PROJECT
 SHORT = ("--dataset", "synthetic", "--device", "cpu", "--model", "mlp", "--epochs", "3", "--global-batch", "64")
 SAVING = ("--checkpoint-every", "10", "--timeout-s", "3")
 MARK = "DDPBENCH_TEST"  # in the environment of every process that a test starts, so that none can hide
+_started: dict[str, list["subprocess.Popen[str]"]] = {}
 ROOT_CAUSE = re.compile(r"^(launch\.sh|ddp_train\.py|baseline_train\.py): ", re.M)
 
 
 @dataclass(frozen=True)
 class Ended:
-    """How a run ended, and what it left."""
+    """How a run ended, and what it left: its record and weights are read at once, the folder may go."""
 
     code: int
     out: str
     err: str
     results: Path
+    found: tuple[Record | None, dict[str, bytes]]
+
+    @classmethod
+    def of(cls, code: int, out: str, err: str, results: Path) -> "Ended":
+        """Read what the one run in `results` has left."""
+        records = [read_record(path) for path in results.glob("*.json")]
+        weights = [load_file(path) for path in results.glob("*.safetensors")]
+        as_bytes = {name: value.numpy().tobytes() for name, value in weights[0].items()} if weights else {}
+        return cls(code, out, err, results, (records[0] if records else None, as_bytes))
 
     @property
     def cause(self) -> str:
@@ -41,14 +51,20 @@ class Ended:
     @property
     def record(self) -> Record:
         """The one record there is."""
-        (path,) = self.results.glob("*.json")
-        return read_record(path)
+        assert self.found[0] is not None, self.err
+        return self.found[0]
 
     @property
-    def weights(self) -> dict[str, object]:
-        """The weights of the one complete run, as bytes by name."""
-        (path,) = self.results.glob("*.safetensors")
-        return {name: value.numpy().tobytes() for name, value in load_file(path).items()}
+    def weights(self) -> dict[str, bytes]:
+        """The weights of the one complete run, by name."""
+        assert self.found[1], self.err
+        return self.found[1]
+
+    @property
+    def learnt(self) -> list[tuple[float, list[float], float, list[int]]]:
+        """What the run learnt by epoch: losses and accuracy."""
+        epochs = self.record.epochs
+        return [(each.train_loss, each.loss_curve, each.test_accuracy, each.correct_per_class) for each in epochs]
 
 
 def environment(mark: str, **more: str) -> dict[str, str]:
@@ -71,9 +87,11 @@ def alone(results: Path, *flags: str) -> list[str]:
 
 def start(command: list[str], mark: str, **env: str) -> "subprocess.Popen[str]":
     """Start a run in a session of its own, as on a terminal."""
-    return subprocess.Popen(
+    process = subprocess.Popen(
         command, cwd=PROJECT, env=environment(mark, **env), stdout=-1, stderr=-1, text=True, start_new_session=True
     )
+    _started.setdefault(mark, []).append(process)
+    return process
 
 
 def run(command: list[str], results: Path, timeout_s: float = 100, **env: str) -> Ended:
@@ -87,7 +105,7 @@ def run(command: list[str], results: Path, timeout_s: float = 100, **env: str) -
                 left.kill()
             process.communicate()
             raise
-        return Ended(process.returncode, out, err, results)
+        return Ended.of(process.returncode, out, err, results)
 
 
 def marked(mark: str) -> list[psutil.Process]:
@@ -124,6 +142,9 @@ def nothing_left(results: Path, within_s: float = 5) -> Iterator[str]:
     finally:
         for left in marked(mark):
             left.kill()
+        for process in _started.pop(mark, []):
+            if process.returncode is None:
+                print(*process.communicate())  # of a test that has failed: pytest shows it
     assert set(Path("/dev/shm").iterdir()) == segments
     assert set(Path("/tmp").glob("torchelastic*")) == temporary
     for folder in results.glob(f"**/*{checkpoint.SUFFIX}"):

@@ -1,4 +1,4 @@
-"""Ranks that die, hang, or go wrong: the run goes on from its newest checkpoint, and ends with the bits of a clean one."""
+"""Ranks that die, hang or go wrong: the run goes on from its newest checkpoint, to the bits of a clean one."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -26,11 +26,6 @@ def clean(tmp_path_factory: pytest.TempPathFactory) -> Clean:
     return of
 
 
-def learnt(ended: Ended) -> list[tuple[float, list[float], float, list[int]]]:
-    epochs = ended.record.epochs
-    return [(each.train_loss, each.loss_curve, each.test_accuracy, each.correct_per_class) for each in epochs]
-
-
 # Each kind once, with the comm and the rank that has most to lose.
 @pytest.mark.parametrize(
     ("comm", "fault", "said"),
@@ -54,7 +49,7 @@ def test_a_run_survives_its_ranks_and_learns_the_same_to_the_bit(
     assert ended.code == 0, ended.err
     assert said in ended.err
     assert ended.weights == clean(comm).weights
-    assert learnt(ended) == learnt(clean(comm))
+    assert ended.learnt == clean(comm).learnt
     assert ended.record.attempts == 2 + fault.count("*")
     assert any(epoch.resumed for epoch in ended.record.epochs)
     assert not any(tmp_path.glob("*.checkpoint"))

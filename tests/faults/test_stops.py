@@ -1,0 +1,226 @@
+"""Runs that are told to stop, and launchers that die: all is saved or plainly missing, and nothing stays behind."""
+
+import os
+import signal
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+
+import psutil
+import pytest
+
+from ddpbench import checkpoint
+from ddpbench.record import read_record
+from tests.faults.launching import Ended, alone, ddp, marked, nothing_left, partial_files, run, start, wait_for
+
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(240)]
+
+
+def has_checkpoint(results: Path) -> bool:
+    return any(checkpoint.generations(folder) for folder in results.glob("**/*.checkpoint"))
+
+
+def stop(command: list[str], results: Path, how: Callable[["subprocess.Popen[str]", str], None]) -> Ended:
+    """Start a run, wait for its first checkpoint, and do something to it."""
+    with nothing_left(results) as mark:
+        process = start(command, mark)
+        wait_for(lambda: has_checkpoint(results) or process.poll() is not None)
+        how(process, mark)
+        out, err = process.communicate(timeout=60)
+    return Ended.of(process.returncode, out, err, results)
+
+
+def ranks(mark: str) -> list[psutil.Process]:
+    """Return the ranks of a run, in their order."""
+    found = [each for each in marked(mark) if "ddp_train.py" in each.cmdline()]
+    return sorted(found, key=lambda each: int(each.environ()["RANK"]))
+
+
+def slowly(*flags: str) -> list[str]:
+    """Make a run of gloo last: each reduction takes 20 ms longer."""
+    return ["--comm", "gloo", "--inject", "slow-reduction=0.02", *flags]
+
+
+def without_fault(results: Path, comm: str) -> Ended:
+    return run(ddp(results / "clean", "--comm", comm), results / "clean")
+
+
+def test_a_signal_to_one_rank_stops_all_after_the_same_step_and_the_same_command_finishes(tmp_path: Path) -> None:
+    """To torchrun's agent it is the same: it passes the signal on to every rank."""
+    results = tmp_path / "stopped"
+    fault = ("--comm", "shm", "--inject", "term=1@150")
+    stopped = run(ddp(results, *fault), results)
+
+    assert stopped.code == 75, stopped.err
+    assert stopped.record.status == "preempted"
+    assert "rank 1 at epoch 2, step 59: told to stop: saved after epoch 2, step 59" in stopped.cause, "step 150 + 2"
+    (folder,) = results.glob("*.checkpoint")
+    assert checkpoint.generations(folder)[0].name == "000002-00000059"
+    finished = run(ddp(results, "--comm", "shm", "--resume"), results)
+    assert finished.code == 0, finished.err
+    assert (finished.record.status, finished.record.attempts) == ("complete", 2)
+    clean = without_fault(tmp_path, "shm")
+    assert (finished.weights, finished.learnt) == (clean.weights, clean.learnt)
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_single_process_saves_when_it_is_told_to_stop(number: signal.Signals, tmp_path: Path) -> None:
+    stopped = stop(alone(tmp_path, "--epochs", "40"), tmp_path, lambda process, _: process.send_signal(number))
+
+    assert stopped.code == 75, stopped.err
+    assert stopped.record.status == "preempted"
+    assert stopped.cause.startswith("baseline_train.py: told to stop: saved after epoch ")
+    assert has_checkpoint(tmp_path)
+
+
+def kill_agent(process: "subprocess.Popen[str]", mark: str) -> None:
+    process.kill()
+    wait_for(lambda: not marked(mark), 3)
+
+
+def three_signals(process: "subprocess.Popen[str]", mark: str) -> None:
+    for _ in range(3):
+        process.terminate()
+
+
+def stop_a_rank_then_everything(process: "subprocess.Popen[str]", mark: str) -> None:
+    ranks(mark)[1].suspend()
+    process.terminate()
+
+
+@pytest.mark.parametrize(
+    ("how", "codes"),
+    [(kill_agent, {-signal.SIGKILL}), (three_signals, {75}), (stop_a_rank_then_everything, {4, 6, 75})],
+)
+def test_torchrun_that_is_stopped_or_killed_leaves_nothing_but_a_run_to_resume(
+    how: Callable[["subprocess.Popen[str]", str], None], codes: set[int], tmp_path: Path
+) -> None:
+    ended = stop(ddp(tmp_path, *slowly()), tmp_path, how)
+
+    assert ended.code in codes, ended.err
+    assert ended.record.status in {"running", "preempted", "failed"}
+    assert has_checkpoint(tmp_path)
+    assert ended.code < 0 or not partial_files(tmp_path)
+
+
+def study(results: Path) -> list[str]:
+    """A study whose DDP run lasts: its single processes are not slowed."""
+    flags = ["--dataset", "synthetic", "--device", "cpu", "--model", "mlp", "--epochs", "1", "--checkpoint-every", "5"]
+    return ["bash", "launch.sh", *flags, "--inject", "slow-reduction=0.2", "--results", str(results)]
+
+
+def at_its_ddp_run(results: Path) -> bool:
+    return any(checkpoint.generations(folder) for folder in results.glob("*/*gloo*.checkpoint"))
+
+
+def as_on_a_terminal(number: signal.Signals, times: int = 1) -> Callable[["subprocess.Popen[str]"], None]:
+    def send(process: "subprocess.Popen[str]") -> None:
+        for _ in range(times):
+            os.killpg(process.pid, number)
+
+    return send
+
+
+@pytest.mark.parametrize(
+    ("how", "code"),
+    [
+        (as_on_a_terminal(signal.SIGINT, times=3), 130),
+        (as_on_a_terminal(signal.SIGHUP), 129),
+        (lambda process: process.terminate(), 75),
+        (lambda process: process.kill(), -signal.SIGKILL),
+    ],
+    ids=["three Ctrl-C", "terminal closed", "SIGTERM", "SIGKILL"],
+)
+def test_a_study_that_is_stopped_keeps_its_finished_runs_and_saves_the_one_it_is_at(
+    how: Callable[["subprocess.Popen[str]"], None], code: int, tmp_path: Path
+) -> None:
+    with nothing_left(tmp_path, within_s=10) as mark:
+        process = start(study(tmp_path), mark, SEEDS="0", WORLD_SIZES="2")
+        wait_for(lambda: at_its_ddp_run(tmp_path) or process.poll() is not None)
+        how(process)
+        _, err = process.communicate(timeout=60)
+
+    assert process.returncode == code, err
+    records = [read_record(path) for path in sorted(tmp_path.glob("*/*.json"))]
+    assert [record.kind for record in records if record.status == "complete"] == ["baseline"] * (len(records) - 1)
+    assert (records[-1].kind, records[-1].status) == ("ddp", "preempted")
+    assert not partial_files(tmp_path)
+    assert code < 0 or "the same command with --resume goes on" in err.splitlines()[-1]
+
+
+def test_under_nohup_a_closed_terminal_stops_nothing(tmp_path: Path) -> None:
+    def close_terminal(process: "subprocess.Popen[str]", mark: str) -> None:
+        os.killpg(process.pid, signal.SIGHUP)
+        for rank in ranks(mark):
+            rank.send_signal(signal.SIGHUP)
+
+    ended = stop(["nohup", *ddp(tmp_path, "--comm", "gloo")], tmp_path, close_terminal)
+
+    assert ended.code == 0, ended.err
+    assert ended.record.attempts == 1
+
+
+def test_a_study_goes_on_where_it_was_stopped(tmp_path: Path) -> None:
+    """The same command with --resume: finished runs are not run again, and the one that was stopped is resumed."""
+    flags = [
+        "--dataset",
+        "synthetic",
+        "--device",
+        "cpu",
+        "--model",
+        "mlp",
+        "--epochs",
+        "30",
+        "--results",
+        str(tmp_path),
+    ]
+    with nothing_left(tmp_path) as mark:
+        process = start(["bash", "launch.sh", *flags], mark, SEEDS="0", WORLD_SIZES="1")
+        wait_for(lambda: len([*tmp_path.glob("*/*.checkpoint")]) == 1 and len([*tmp_path.glob("*/*.json")]) == 2)
+        process.terminate()
+        _, err = process.communicate(timeout=60)
+    assert process.returncode == 75, err
+    before = {path.name: path.read_bytes() for path in tmp_path.glob("*/*.json")}
+    env = {"SEEDS": "0", "WORLD_SIZES": "1"}
+    ended = run(["bash", "launch.sh", *flags, "--resume"], tmp_path / "none", timeout_s=200, **env)
+
+    assert ended.code == 0, ended.err
+    (folder,) = [path for path in tmp_path.iterdir() if path.is_dir()]
+    records = {path.name: read_record(path) for path in folder.glob("*.json") if path.name != "summary.json"}
+    assert f"going on with {folder}: 1 run of" in ended.err
+    assert {name for name in before if (folder / name).read_bytes() == before[name]} == {
+        name for name in before if records[name].attempts == 1
+    }
+    assert sorted(record.attempts for name, record in records.items() if name in before) == [1, 2]
+    assert all(record.status == "complete" for record in records.values())
+    assert "took 2 attempts; only epochs of one attempt are timed" in ended.out
+
+
+def test_two_runs_do_not_share_a_folder_and_a_dead_one_is_no_obstacle(tmp_path: Path) -> None:
+    with nothing_left(tmp_path) as mark:
+        first = start(alone(tmp_path, "--epochs", "200"), mark)
+        wait_for(lambda: has_checkpoint(tmp_path))
+        second = subprocess.run(alone(tmp_path), capture_output=True, text=True, check=False, timeout=60)
+        first.kill()
+        first.communicate()
+    third = run(alone(tmp_path, "--epochs", "1"), tmp_path / "none")
+
+    assert second.returncode == 2
+    assert second.stderr == (
+        f"baseline_train.py: {tmp_path} is in use by baseline_train.py, process {first.pid}; "
+        "wait for it, or choose another --results\n"
+    )
+    assert third.code == 0, third.err
+
+
+def test_a_command_that_a_shell_put_into_the_background_still_ends_with_it(tmp_path: Path) -> None:
+    """Its parent, not a terminal, is what it must not outlive: launch.sh says who that is."""
+    script = f"DDPBENCH_PARENT=$$ {' '.join(alone(tmp_path, '--epochs', '200'))} & wait"
+    with nothing_left(tmp_path) as mark:
+        shell = start(["bash", "-c", script], mark)
+        wait_for(lambda: has_checkpoint(tmp_path))
+        shell.kill()
+        shell.communicate()
+    (path,) = tmp_path.glob("*.json")
+
+    assert read_record(path).status == "preempted"
