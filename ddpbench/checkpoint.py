@@ -7,6 +7,7 @@ whoever can write the folder can also write a digest, so the folder (0700) and i
 
 import hashlib
 import os
+import re
 import stat
 from dataclasses import dataclass
 from pathlib import Path
@@ -105,7 +106,10 @@ def save(folder: Path, manifest: Manifest, tensors: dict[str, Tensor]) -> Path:
     files.write_whole(path, b"%b %b\n%b" % (FORMAT, hashlib.sha256(body).hexdigest().encode(), body), mode=0o600)
     kept = generations(folder)
     for old in {*kept[GENERATIONS:]} - {next((each for each in kept if _ends_epoch(each)), path)}:
-        old.unlink(missing_ok=True)
+        try:
+            old.unlink(missing_ok=True)
+        except OSError as problem:
+            raise UserError(f"cannot remove {old}: {problem.strerror}") from problem
     return path
 
 
@@ -123,7 +127,7 @@ def _ends_epoch(path: Path) -> bool:
 
 def generations(folder: Path) -> list[Path]:
     """Return the checkpoints of a folder, the newest first."""
-    return sorted((path for path in folder.glob("[0-9]*-[0-9]*") if path.suffix == ""), reverse=True)
+    return sorted((path for path in folder.glob("*-*") if re.fullmatch(r"\d{6}-\d{8}", path.name)), reverse=True)
 
 
 def load(path: Path) -> Checkpoint:
@@ -143,6 +147,15 @@ def load(path: Path) -> Checkpoint:
     if any(not torch.isfinite(value).all() for value in tensors.values()):
         raise DataError(f"{path} holds numbers that are not finite")
     return Checkpoint(manifest, tensors)
+
+
+def is_whole(path: Path) -> bool:
+    """Whether a checkpoint could be gone on with."""
+    try:
+        load(path)
+    except DataError:
+        return False
+    return True
 
 
 def _read_own(path: Path) -> bytes:

@@ -96,7 +96,8 @@ def _happen(kind: str, net: nn.Module, checkpoints: Path) -> None:
             parameter = next(net.parameters())
             parameter.view(-1)[:1].view(torch.uint8).bitwise_xor_(1)
     elif kind == "corrupt":
-        for newest in checkpoint.generations(checkpoints)[:1]:
+        newest, *older = [*checkpoint.generations(checkpoints), checkpoints]
+        if any(checkpoint.is_whole(path) for path in older):  # else nothing would be left to go on with
             content = bytearray(newest.read_bytes())
             content[len(content) // 2] ^= 1
             newest.write_bytes(content)

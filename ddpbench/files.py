@@ -1,5 +1,6 @@
 """The one way a file of ours reaches the disk: whole, or not at all. And one writer at a time."""
 
+import contextlib
 import fcntl
 import os
 import tempfile
@@ -62,7 +63,8 @@ def claim(folder: Path, *, writer: bool) -> None:
     except OSError as problem:  # a file system without locks
         raise UserError(f"{folder} cannot be locked: {problem.strerror}; choose another --results") from problem
     for left in folder.glob("**/.*.partial"):
-        left.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):  # a folder of that name, or one we may not change: none of ours
+            left.unlink()
 
 
 def _holder(folder: os.stat_result) -> str:

@@ -6,7 +6,7 @@ import msgspec
 
 from ddpbench.arm import arm_of
 from ddpbench.checkpoint import SUFFIX, Checkpoint, newest
-from ddpbench.errors import UserError
+from ddpbench.errors import DataError, UserError
 from ddpbench.record import Record, read_record
 
 
@@ -42,7 +42,8 @@ def to_resume(results: Path, ours: Record, *, by_launcher: bool) -> tuple[Path |
     """Find the unfinished run in `results` that `ours` is to go on as: its record's path, and its newest checkpoint.
 
     The checkpoint is None where the run had not come to one. Last, what is to be said about it. Raises UserError where
-    every unfinished run there is of other settings, and DataError where all checkpoints of the right one are damaged.
+    every unfinished run there is of other settings, and DataError where all checkpoints of the right one are damaged or
+    are another run's.
     """
     stems = {path.with_suffix("") for ending in (".json", SUFFIX) for path in results.glob(f"*{ending}")}
     found = [each for each in map(_unfinished, sorted(stems, reverse=True)) if each]
@@ -50,6 +51,10 @@ def to_resume(results: Path, ours: Record, *, by_launcher: bool) -> tuple[Path |
     match = next((path for (path, _), differing in zip(found, apart, strict=True) if not differing), None)
     if match is not None:
         checkpoint, wrong = newest(match.with_suffix(SUFFIX))
+        foreign = differences(ours, checkpoint.manifest.record) if checkpoint else []
+        if foreign:  # somebody has moved folders
+            said = "; ".join(foreign)
+            raise DataError(f"{match.with_suffix(SUFFIX)} holds another run ({said}); to start anew, remove it")
         return match, checkpoint, [f"{said}; using the one before" for said in wrong]
     if found and not by_launcher:
         path = found[0][0]
@@ -66,8 +71,8 @@ def _unfinished(stem: Path) -> tuple[Path, Record] | None:
     """
     path = stem.with_suffix(".json")
     try:
-        record = msgspec.json.decode(path.read_bytes(), type=Record)
-    except (OSError, msgspec.DecodeError, RecursionError):
+        record = msgspec.json.decode(path.read_bytes() if path.is_file() else b"", type=Record)
+    except (OSError, msgspec.DecodeError, RecursionError, UnicodeDecodeError):
         found, _ = newest(stem.with_suffix(SUFFIX))
         if found is None:
             return None

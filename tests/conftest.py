@@ -12,12 +12,14 @@ import torch
 PROJECT = Path(__file__).parent.parent
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    if torch.cuda.is_available():
-        return
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """GPU tests need a GPU. Long ones run when they are asked for: by -m, or by name."""
+    asked = "long" in config.option.markexpr or any("::" in word for word in config.args)
     for item in items:
-        if item.get_closest_marker("gpu"):
+        if item.get_closest_marker("gpu") and not torch.cuda.is_available():
             item.add_marker(pytest.mark.skip(reason="no CUDA GPU"))
+        if item.get_closest_marker("long") and not asked:
+            item.add_marker(pytest.mark.skip(reason="long: bash launch.sh test -m long"))
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:

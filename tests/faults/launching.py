@@ -67,6 +67,9 @@ class Ended:
         return [(each.train_loss, each.loss_curve, each.test_accuracy, each.correct_per_class) for each in epochs]
 
 
+Clean = Callable[[str], Ended]
+
+
 def environment(mark: str, **more: str) -> dict[str, str]:
     """Return the environment of a run: marked, and with nothing of a launcher that may have started the tests."""
     env = {name: value for name, value in os.environ.items() if name not in {"OMP_NUM_THREADS", "DDPBENCH_PARENT"}}
@@ -129,10 +132,10 @@ def wait_for(what: Callable[[], object], seconds: float = 60) -> None:
 
 
 @contextmanager
-def nothing_left(results: Path, within_s: float = 5) -> Iterator[str]:
+def nothing_left(results: Path, within_s: float = 5, *, may_be_damaged: bool = False) -> Iterator[str]:
     """Require that what is started inside, with this mark, leaves no process, segment or half-written file.
 
-    And that every checkpoint it leaves is whole. Sockets end with their processes.
+    And that every checkpoint it leaves is whole; where some were damaged on purpose, that one is. Sockets end with their processes.
     """
     mark = f"{os.getpid()}-{time.monotonic_ns()}"
     segments, temporary = set(Path("/dev/shm").iterdir()), set(Path("/tmp").glob("torchelastic*"))
@@ -151,7 +154,8 @@ def nothing_left(results: Path, within_s: float = 5) -> Iterator[str]:
         assert folder.stat().st_mode & 0o777 == 0o700
         for path in checkpoint.generations(folder):
             assert path.stat().st_mode & 0o777 == 0o600
-            checkpoint.load(path)
+            assert may_be_damaged or checkpoint.is_whole(path)
+        checkpoint.newest(folder)  # raises where there is none to go on with
 
 
 def partial_files(results: Path) -> list[Path]:

@@ -103,7 +103,7 @@ class Running:
 
     def __init__(self, command: list[str], results: Path) -> None:
         self._results, self._watched = results, contextlib.ExitStack()
-        mark = self._watched.enter_context(nothing_left(results))
+        mark = self._watched.enter_context(nothing_left(results, may_be_damaged=True))
         self._mark, self._process = mark, start(command, mark)
 
     def break_from_outside(self, how: str, plan: random.Random) -> Counter[str]:

@@ -1,0 +1,20 @@
+"""What tests of faults share: runs without one, to compare with."""
+
+import pytest
+
+from tests.faults.launching import Clean, Ended, ddp, run
+
+
+@pytest.fixture(scope="session")
+def clean(tmp_path_factory: pytest.TempPathFactory) -> Clean:
+    """The same run without a fault, by comm; each is run once."""
+    known: dict[str, Ended] = {}
+
+    def of(comm: str) -> Ended:
+        if comm not in known:
+            results = tmp_path_factory.mktemp(f"clean-{comm}")
+            known[comm] = run(ddp(results, "--comm", comm), results)
+            assert known[comm].code == 0, known[comm].err
+        return known[comm]
+
+    return of
