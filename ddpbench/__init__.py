@@ -1,21 +1,32 @@
 """What stands behind baseline_train.py, ddp_train.py and compare.py.
 
-errors       one line and exit code 2 for what the user can mend
+errors       one line for what went wrong, and its exit code
+process      this process among others: it ends with its launcher, stops when told, shows where it hangs
+launcher     torchrun's agent as launch.sh wants it: private, restarting, one line and a telling exit code at the end
 config       what a run can be told; the command line is made from it
-files        the one atomic writer
+files        the one atomic writer, and one writer at a time
 fetch        raw files of a data set, found or downloaded, and verified
 data         those files as tensors; batches, the same samples in step k at every world size
 models       networks by name
 optim        optimizers and learning-rate schedules by name
-world        who am I among the ranks; the only user of torch.distributed and of torchrun's environment
+world        who am I among the ranks; with the launcher, the only user of torch.distributed
+peers        what ranks of one machine know of each other without asking: shared memory, and who lives
+shm          gradients reduced in that memory
 clock        timed regions, device-synchronised, monotonic
 startup      how far a process has come on its way to the first step
 engine       train_epoch, evaluate, fit: one loop for both scripts, no rank tests in it
+checkpoint   what a run needs to go on: one file per generation, verified, never unpickled
+checkpointer when a run saves, and when it stops: after the same step on every rank
+runs         the runs of a folder: names, and which of them a new attempt goes on with
+unfinished   a study that was interrupted: what is complete is not run again
+faults       faults on purpose, for tests; inject: losses on purpose
+reduction    how long a rank waits for gradients, timed inside the run
 progress     what a person sees while a run goes on
 runlog       measurements of one run, gathered over ranks into its record
 environment  hardware, versions, threads, load, commit
 record       the JSON schema: the seam between training and judging
 arm          a way of training: what runs have in common but for their seed
+estimate     how long a run will take
 plan         which arms a study has, and how long it will take
 judge/       records to table, sentence and charts: never imports torch
 """

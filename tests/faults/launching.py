@@ -135,7 +135,7 @@ def wait_for(what: Callable[[], object], seconds: float = 60) -> None:
 def nothing_left(results: Path, within_s: float = 5, *, may_be_damaged: bool = False) -> Iterator[str]:
     """Require that what is started inside, with this mark, leaves no process, segment or half-written file.
 
-    And that every checkpoint it leaves is whole; where some were damaged on purpose, that one is. Sockets end with their processes.
+    And that the checkpoints it leaves are whole, or the one to go on with. Sockets end with their processes.
     """
     mark = f"{os.getpid()}-{time.monotonic_ns()}"
     segments, temporary = set(Path("/dev/shm").iterdir()), set(Path("/tmp").glob("torchelastic*"))
