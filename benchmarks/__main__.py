@@ -25,6 +25,7 @@ COMMANDS = {  # in the order of the README: what people ask first comes first
     "textbook": "python -m benchmarks.textbook",
     "accuracy": "python -m benchmarks.accuracy",
     "startup": "python -m benchmarks.startup",
+    "recovery": "python -m benchmarks.recovery",
     "overhead": "python -m benchmarks.overhead",
     "instrumentation": f"{TWO_RANKS} benchmarks.instrumentation",
 }

@@ -143,7 +143,7 @@ def load(path: Path) -> Checkpoint:
         manifest = msgspec.json.decode(told, type=Manifest)
         tensors = safetensors.torch.load(packed)
     except (msgspec.DecodeError, RecursionError, SafetensorError, ValueError) as problem:
-        raise DataError(f"{path} is not a whole checkpoint: {one_line(str(problem))}") from problem
+        raise DataError(f"{path} is not a whole checkpoint: {one_line(str(problem)[:200])}") from problem
     if any(not torch.isfinite(value).all() for value in tensors.values()):
         raise DataError(f"{path} holds numbers that are not finite")
     return Checkpoint(manifest, tensors)

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch.optim.lr_scheduler import LRScheduler
 
-from ddpbench import __version__, checkpoint, faults, models, process, runs, startup
+from ddpbench import __version__, checkpoint, faults, models, process, progress, runs, startup
 from ddpbench.checkpoint import Manifest
 from ddpbench.config import TrainConfig, every
 from ddpbench.data import Batches
@@ -86,7 +86,7 @@ class Checkpointer(Unsaved):
             checkpoint.restore(found, self._net, self._optimizer, schedule, steps)
         if self._here.is_main:
             for line in said:
-                print(line, file=sys.stderr, flush=True)
+                progress.say(line, sys.stderr)
 
     def __enter__(self) -> "Checkpointer":
         process.finish_steps(self._board is not None)
@@ -177,7 +177,7 @@ class Checkpointer(Unsaved):
             checkpoint.save(self._log.checkpoints, manifest, tensors)
             process.note("saved")
         except UserError as problem:
-            print(f"caution: {problem}; training goes on, and the checkpoint before stays", file=sys.stderr, flush=True)
+            progress.say(f"caution: {problem}; training goes on, and the checkpoint before stays", sys.stderr)
         self._due = time.monotonic() + self._every_s
 
     def _leave_if_asked(self) -> None:

@@ -8,6 +8,7 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 from types import TracebackType
+from typing import TextIO
 
 import torch
 from torch import Tensor
@@ -59,7 +60,7 @@ class EpochBar:
         else:
             speed = done / (now - self._begin)
             line = f"{self._title}: {done}/{self._steps} {speed:.1f}batch/s, loss={loss:.3f}"
-            print(line, file=sys.stderr, flush=True)
+            say(line, sys.stderr)
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
@@ -94,11 +95,10 @@ def say_epoch(record: Record) -> None:
         return
     epoch = record.epochs[-1]
     steps = epoch.samples // record.settings.global_batch
-    print(
+    say(
         f"Epoch: {epoch.epoch}/{record.settings.epochs}: 100% {steps}/{steps} [{epoch.train_s:.2f} s, "
         f"{steps / epoch.train_s:.2f}batch/s, loss={epoch.train_loss:.3f}] test accuracy {epoch.test_accuracy:.2%}",
-        file=sys.stderr,
-        flush=True,
+        sys.stderr,
     )
 
 
@@ -136,7 +136,12 @@ def _say_target(record: Record) -> None:
 
 
 def _say(line: str) -> None:
+    say(line, sys.stdout)
+
+
+def say(line: str, stream: TextIO) -> None:
+    """Print a line at once. Where the stream takes no more, a full disk or a reader that has gone, training goes on."""
     try:
-        print(line, flush=True)
-    except BrokenPipeError:  # the reader has gone, as `head` does: no reason to stop training
-        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+        print(line, file=stream, flush=True)
+    except OSError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())

@@ -225,7 +225,7 @@ class RunLog:
         try:
             self._update(**changes)
         except UserError as problem:
-            print(f"caution: {problem}; training goes on", file=sys.stderr, flush=True)
+            progress.say(f"caution: {problem}; training goes on", sys.stderr)
 
     def _so_far(self, rank: int, name: str) -> list[float]:
         values: list[float] = getattr(self.record.ranks[rank], name) if self.record.ranks else []

@@ -3,7 +3,6 @@
 import mmap
 import os
 import signal
-import socket
 import subprocess
 import sys
 import threading
@@ -127,18 +126,17 @@ Start = Callable[..., list["subprocess.Popen[str]"]]
 
 
 @pytest.fixture
-def start() -> Iterator[Start]:
+def start(tmp_path: Path) -> Iterator[Start]:
     """Start ranks without torchrun, which would end the others as soon as one has ended."""
     started: list[subprocess.Popen[str]] = []
 
     def ranks(size: int, seed: int, calls: int, timeout_s: float = 60) -> list["subprocess.Popen[str]"]:
-        with socket.create_server(("127.0.0.1", 0)) as free:
-            port = free.getsockname()[1]
         command = [sys.executable, "-m", "tests.shm_ranks", str(seed), str(calls), "--timeout-s", str(timeout_s)]
         job = []
         for rank in range(size):
             place = {"RANK": rank, "WORLD_SIZE": size, "LOCAL_RANK": rank, "LOCAL_WORLD_SIZE": size}
-            env = os.environ | {name: str(value) for name, value in {**place, "MASTER_PORT": port}.items()}
+            meeting = {"MASTER_PORT": 1, "DDPBENCH_STORE": tmp_path / f"store-{seed}"}  # no port is needed
+            env = os.environ | {name: str(value) for name, value in {**place, **meeting}.items()}
             job.append(subprocess.Popen(command, cwd=PROJECT, env=env, stdout=-1, stderr=-1, text=True))
         started.extend(job)
         return job
@@ -150,7 +148,7 @@ def start() -> Iterator[Start]:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("size", "calls"), [(2, 2_000), (4, 1_000)])
+@pytest.mark.parametrize(("size", "calls"), [(2, 1_000), (4, 500)])
 def test_thousands_of_calls_at_random_moments_are_all_right(size: int, calls: int, start: Start) -> None:
     """Two jobs at once, of two ranks and of four that share the cores."""
     jobs = [start(size, seed, calls) for seed in (1, 2)]
@@ -164,14 +162,14 @@ def test_thousands_of_calls_at_random_moments_are_all_right(size: int, calls: in
 @pytest.mark.slow
 @pytest.mark.parametrize("lost", [0, 2])
 @pytest.mark.parametrize(
-    ("how", "within_s", "said"),
+    ("how", "within_s", "codes", "said"),
     [
-        (signal.SIGKILL, 5, "did not bring its gradients: its process has ended"),
-        (signal.SIGSTOP, 15, "did not bring its gradients within 5 s: its process is stopped (SIGSTOP)"),
+        (signal.SIGKILL, 5, {4}, "did not bring its gradients: its process has ended"),
+        (signal.SIGSTOP, 15, {6, 4}, "did not bring its gradients within 5 s: its process is stopped (SIGSTOP)"),
     ],
 )
 def test_a_lost_rank_is_named_by_one_that_waits_for_it(
-    how: signal.Signals, within_s: float, said: str, lost: int, start: Start
+    how: signal.Signals, within_s: float, codes: set[int], said: str, lost: int, start: Start
 ) -> None:
     """In the middle of endless calls. No rank hangs: who waits for one that has given up says so of that one."""
     before = set(Path("/dev/shm").iterdir())
@@ -187,7 +185,7 @@ def test_a_lost_rank_is_named_by_one_that_waits_for_it(
         process.wait(max(0.1, deadline - time.monotonic()))
     words = [process.communicate()[1] for process in left]
 
-    assert {process.returncode for process in left} == {6}
+    assert {process.returncode for process in left} <= codes
     assert any(f"rank {lost} {said}" in word for word in words), words
     assert all(word.count("\n") == 1 and "did not bring its gradients" in word for word in words), words
     assert set(Path("/dev/shm").iterdir()) == before
