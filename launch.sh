@@ -113,7 +113,7 @@ results=
 carry_out() { # carry_out BATCHES FLAGS...: plan, then run every line of the plan; a further call adds to the study
   local plan runs number=0 kind ranks threads told label flags
   plan=$("$python" -m ddpbench.plan "${SEEDS-0 1 2}" "${WORLD_SIZES-}" "$1" "$results" "${@:2}")
-  { read -r results; mapfile -t runs; } <<<"$plan"
+  { IFS= read -r results; mapfile -t runs; } <<<"$plan"
   [[ -n ${lock-} ]] || exec {lock}<"$results/plan.tsv"
   flock --nonblock "$lock" || { say "$results is in use by another launch.sh; wait for it"; exit 2; }
   for run in "${runs[@]}"; do

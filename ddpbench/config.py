@@ -170,8 +170,8 @@ def _kind(hint: Any, default: Any) -> dict[str, Any]:
 
 
 def _folder(text: str) -> Path:
-    """Read a folder's name. An empty one is an unset variable; one that breaks lines would break what we print."""
-    if not text or not text.isprintable():
+    """Read a folder's name. An empty one is an unset variable, one with a dash a flag; controls break what we print."""
+    if not text or not text.isprintable() or text.startswith("-"):
         raise ArgumentTypeError(f"{text!r} is no name for a folder")
     return Path(text)
 

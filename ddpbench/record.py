@@ -190,7 +190,7 @@ def read_record(path: Path) -> Record:
             raise UserError(f"{path} has schema {version}, this program reads {SCHEMA}; judge it with its own version")
         record = msgspec.json.decode(content, type=Record)
         json.loads(content, object_pairs_hook=_refuse_duplicates)  # of two equal names, msgspec would take the last
-    except (msgspec.DecodeError, RecursionError, _DuplicateError) as problem:
+    except (msgspec.DecodeError, RecursionError, ValueError) as problem:
         said = re.sub(r"`str` matching regex '.*'", "text without control characters, < and >", one_line(str(problem)))
         raise UserError(f"{path} is not a whole record: {said}; leave it out, or run again") from problem
     _require_consistent(path, record)
@@ -209,8 +209,10 @@ def _require_consistent(path: Path, record: Record) -> None:
         "test_set.samples_per_class": len(counts) == len(record.test_set.classes) and min(counts, default=0) > 0,
         "epochs": record.status != "complete" or record.target or len(record.epochs) == record.settings.epochs,
         "target": record.target is None or record.target.epoch == len(record.epochs) <= record.settings.epochs,
-        "ranks.train_s": all(len(rank.train_s) == len(record.epochs) for rank in record.ranks),
     }
+    for name in ("train_s", "wait_s", "cpu_s", "reduce_s", "late_s"):
+        of_ranks = [getattr(rank, name) for rank in record.ranks]
+        right[f"ranks.{name}"] = all(values is None or len(values) == len(record.epochs) for values in of_ranks)
     for index, epoch in enumerate(record.epochs):
         correct = zip(epoch.correct_per_class, counts, strict=False)
         right |= {

@@ -110,6 +110,7 @@ def run(main: Callable[[], object]) -> NoReturn:
 def solo(cfg: TrainConfig) -> World:
     """Be a world of one. Raises UserError for a device that is not there."""
     device = torch.device("cuda", 0) if resolve_device(cfg) == "cuda" else torch.device("cpu")
+    _require_asked_twice(cfg)
     if cfg.data_parallel and device.type == "cpu" and torch.cuda.is_available():
         raise UserError("--data-parallel takes every GPU and cannot train with --device cpu beside them; leave one out")
     torch.set_num_threads(cfg.threads or environment.usable_cores())
@@ -173,11 +174,15 @@ def check(cfg: TrainConfig, size: int, local_size: int) -> None:
     """Raise UserError when this configuration cannot run at this world size on this machine."""
     rank_batch(cfg.global_batch, size)
     resolve_comm(cfg, one_machine=size == local_size)
-    if cfg.inject is not None and os.environ.get("DDPBENCH_INJECT") != "yes":
-        raise UserError("--inject spoils a run on purpose, for tests; it needs DDPBENCH_INJECT=yes in the environment")
+    _require_asked_twice(cfg)
     gpus = torch.cuda.device_count()
     if resolve_device(cfg) == "cuda" and local_size > gpus:
         raise UserError(f"{local_size} ranks need {local_size} GPUs and this machine has {gpus}; use {gpus} ranks")
+
+
+def _require_asked_twice(cfg: TrainConfig) -> None:
+    if cfg.inject is not None and os.environ.get("DDPBENCH_INJECT") != "yes":
+        raise UserError("--inject spoils a run on purpose, for tests; it needs DDPBENCH_INJECT=yes in the environment")
 
 
 def _private_store(here: World) -> "dist.Store | None":  # type: ignore[name-defined]  # torch does not say so
