@@ -38,7 +38,11 @@ def test_runs_that_reached_a_target_at_different_times_are_judged_whole(tmp_path
     for record in two_arms():
         epochs = record.epochs[: 2 if record.kind == "ddp" else 3]
         target = Target(epoch=len(epochs), train_s=9.0, train_eval_s=9.5, process_s=12.0)
-        ranks = [replace(rank, train_s=rank.train_s[: len(epochs)]) for rank in record.ranks]
+        names = ("train_s", "wait_s", "cpu_s", "reduce_s", "late_s")
+        ranks = [
+            replace(rank, **{name: (getattr(rank, name) or [])[: len(epochs)] or None for name in names})
+            for rank in record.ranks
+        ]
         made.append(replace(record, settings=settings, epochs=epochs, ranks=ranks, target=target))
     judged = judge(tmp_path, *made)
 
