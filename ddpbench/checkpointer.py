@@ -101,6 +101,8 @@ class Checkpointer(Unsaved):
 
     def epochs(self) -> range:
         """Return the epochs that are left to train."""
+        if self._log.target_is_reached:  # by an attempt that died before it could say so
+            return range(0)
         return range(self._epoch, self._cfg.epochs + 1)
 
     def begin_epoch(self, epoch: int) -> list[Tensor]:

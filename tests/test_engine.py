@@ -17,6 +17,7 @@ from ddpbench.config import TrainConfig
 from ddpbench.data import Batches, DataSet, Split
 from ddpbench.errors import NumericalError
 from ddpbench.record import Record, read_record
+from ddpbench.runlog import RunLog
 from ddpbench.world import World
 from tests.conftest import PROJECT
 
@@ -63,6 +64,20 @@ def test_a_target_ends_training_after_the_epoch_that_reaches_it(
     assert f"Target {first:.2%} reached after 1 epoch: training {reached.target.train_s:.2f} s, with eval" in said
     assert (missed.target, len(missed.epochs)) == (None, 2)
     assert f"Target {second + 0.001:.2%} not reached in 2 epochs" in said
+
+
+@pytest.mark.usefixtures("one_thread")
+def test_a_run_that_died_after_it_had_reached_its_target_trains_no_more(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cfg = replace(SMALL, target_accuracy=0.1, results=tmp_path)
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(RunLog, "complete", lambda _: (_ for _ in ()).throw(KeyboardInterrupt))
+        train(cfg)
+    record, _ = train(replace(cfg, resume=True))
+
+    assert record.target is not None
+    assert (record.status, len(record.epochs), record.target.epoch, record.attempts) == ("complete", 1, 1, 2)
 
 
 @pytest.mark.usefixtures("one_thread")
