@@ -12,11 +12,11 @@ from safetensors.torch import load_file
 from torch import nn
 from torch.nn import functional as F  # noqa: N812 - the field's name for it
 
-from ddpbench import data, engine, models, optim, world
+from ddpbench import data, engine, models, optim, runlog, world
 from ddpbench.config import TrainConfig
 from ddpbench.data import Batches, DataSet, Split
-from ddpbench.errors import NumericalError
-from ddpbench.record import Record, read_record
+from ddpbench.errors import NumericalError, UserError
+from ddpbench.record import Record, read_record, write_record
 from ddpbench.runlog import RunLog
 from ddpbench.world import World
 from tests.conftest import PROJECT
@@ -71,13 +71,41 @@ def test_a_run_that_died_after_it_had_reached_its_target_trains_no_more(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     cfg = replace(SMALL, target_accuracy=0.1, results=tmp_path)
-    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
-        patch.setattr(RunLog, "complete", lambda _: (_ for _ in ()).throw(KeyboardInterrupt))
+    monkeypatch.setattr(RunLog, "complete", lambda _: (_ for _ in ()).throw(KeyboardInterrupt))
+    with pytest.raises(KeyboardInterrupt):
         train(cfg)
+    monkeypatch.undo()
     record, _ = train(replace(cfg, resume=True))
 
     assert record.target is not None
     assert (record.status, len(record.epochs), record.target.epoch, record.attempts) == ("complete", 1, 1, 2)
+
+
+@pytest.mark.usefixtures("one_thread")
+def test_a_full_disk_stops_a_run_that_has_no_record_and_no_other(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The soak found it: an attempt that began while the disk was full ended the run for good."""
+    cfg = replace(SMALL, results=tmp_path, resume=True)
+    monkeypatch.setattr(RunLog, "complete", lambda _: (_ for _ in ()).throw(KeyboardInterrupt))
+    with pytest.raises(KeyboardInterrupt):
+        train(cfg)
+    monkeypatch.undo()
+    refusals = iter([UserError("cannot write it: No space left on device")])
+
+    def write(path: Path, record: Record) -> None:
+        for refusal in refusals:
+            raise refusal
+        write_record(path, record)
+
+    monkeypatch.setattr(runlog, "write_record", write)
+    record, _ = train(cfg)
+    assert (record.status, record.attempts) == ("complete", 2)
+    assert "caution: cannot write it: No space left on device; training goes on" in capsys.readouterr().err
+
+    refusals = iter([UserError("cannot write it: No space left on device")])
+    with pytest.raises(UserError, match="No space left on device"):
+        train(replace(cfg, results=tmp_path / "new"))
 
 
 @pytest.mark.usefixtures("one_thread")

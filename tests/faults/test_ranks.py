@@ -24,6 +24,7 @@ long = pytest.mark.long
         pytest.param("shm", "kill=1@37,kill=1@120*", 3, f"rank 0: rank 1 {ENDED}", marks=long),
         pytest.param("shm", "stop=0@7", 2, f"rank 1: rank 0 {LATE} is stopped (SIGSTOP)", marks=long),
         pytest.param("gloo", "hang=1@100", 2, f"rank 0: rank 1 {LATE} still runs", marks=long),
+        pytest.param("gloo", "hang=0@100,hang=1@100", 2, "in _happen", marks=long),
         pytest.param("shm", "hold=1@150", 2, f"rank 0: rank 1 {LATE} still runs", marks=long),
         pytest.param("gloo", "raise=1@200", 2, "rank 1: RuntimeError: a fault that was asked for (fau", marks=long),
         pytest.param("gloo", "raise=0@93,raise=1@93", 2, "RuntimeError: a fault that was asked for (fau", marks=long),
