@@ -86,7 +86,7 @@ stop() { # stop CODE: let the run save and end; a further signal changes nothing
 
 # What would make torchrun, or a library below it, do something else than we say.
 ranks='(LOCAL_|GROUP_|ROLE_)?(RANK|WORLD_SIZE)'
-mapfile -t dropped < <(compgen -e | grep -E "^(PET_.*|TORCH_?ELASTIC_.*|GLOO_.*|MASTER_(ADDR|PORT)|PYTHON_EXEC|$ranks)\$")
+mapfile -t dropped < <(compgen -e | grep -E "^(PET_.*|TORCH_?ELASTIC_.*|GLOO_.*|MASTER_(ADDR|PORT)|PYTHON_EXEC|DDPBENCH_(NOTES|STORE)|$ranks)\$")
 unset "${dropped[@]}"
 
 if [[ ${1-} == test ]]; then

@@ -76,6 +76,10 @@ def judge(noted: list[dict[str, Any]], exit_codes: dict[int, int], signalled: in
         return "", 0
     attempt = max((line["attempt"] for line in noted), default=0)
     cause = process.root_cause(noted, attempt)
+    again = process.is_repeated(noted, attempt)
+    if signalled is not None and (cause is None or not (cause["final"] or again)):  # else a rank has sent it
+        name = signal.Signals(signalled).name
+        return f"stopped by {name} before it trained again; the same command with --resume goes on", Preempted.exit_code
     killed = {rank: -code for rank, code in exit_codes.items() if code < 0 and -code != signal.SIGTERM}
     if killed and (cause is None or cause["peer"] is not None):
         rank, number = min(killed.items())
@@ -85,11 +89,8 @@ def judge(noted: list[dict[str, Any]], exit_codes: dict[int, int], signalled: in
         often = " (often: out of memory)" if number == signal.SIGKILL else ""
         return f"rank {rank}{where} was killed by signal {number}{often}", 4
     if cause is not None:
-        again = ", twice and without progress" if process.is_repeated(noted, attempt) else ""
-        return f"rank {cause['rank']}{_where(cause)}{again}: {cause['said']}", int(cause["code"])
-    if signalled is not None:
-        name = signal.Signals(signalled).name
-        return f"stopped by {name} before training; the same command with --resume starts it", Preempted.exit_code
+        twice = ", twice and without progress" if again else ""
+        return f"rank {cause['rank']}{_where(cause)}{twice}: {cause['said']}", int(cause["code"])
     return "ranks ended without a word and without having completed the run", Failure.exit_code
 
 

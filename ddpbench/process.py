@@ -150,7 +150,7 @@ def note(what: str, **facts: object) -> bool:
     if not path:
         return False
     rank = int(os.environ.get("RANK", "0"))
-    line = {"what": what, "attempt": attempt(), "rank": rank, "at": _position, "time_ns": time.time_ns(), **facts}
+    line = {"what": what, "attempt": attempt(), "rank": rank, "at": _position, "time_ns": time.monotonic_ns(), **facts}
     try:
         with Path(path).open("ab", buffering=0) as file:  # one write, appended: lines of ranks do not mix
             file.write(json.dumps(line).encode() + b"\n")

@@ -18,7 +18,7 @@ long = pytest.mark.long
     [
         ("shm", "kill=0@37,corrupt=0@121#1", 3, f"rank 1: rank 0 {ENDED}"),
         ("gloo", "stop=1@100", 2, f"rank 0: rank 1 {LATE} is stopped (SIGSTOP)"),
-        ("shm", "hang=0@100", 2, f"rank 1: rank 0 {LATE} still runs"),
+        pytest.param("shm", "hang=0@100", 2, f"rank 1: rank 0 {LATE} still runs", marks=long),
         ("shm", "flip=1@137", 2, "rank 0: before epoch 2, step 47 the weights of 1 rank (1) are not those of rank 0"),
         pytest.param("gloo", "kill=0@37", 2, f"rank 1: rank 0 {ENDED}", marks=long),
         pytest.param("shm", "kill=1@37,kill=1@120*", 3, f"rank 0: rank 1 {ENDED}", marks=long),
@@ -68,6 +68,7 @@ def test_a_gradient_that_is_no_number_never_reaches_the_weights_of_any_rank(tmp_
     assert [path.name for path in sorted(folder.iterdir())] == ["000002-00000000", "000002-00000007"]
 
 
+@long
 def test_a_rank_that_is_killed_for_good_is_named_with_its_signal(tmp_path: Path) -> None:
     ended = run(ddp(tmp_path, "--inject", "kill=1@37", restarts=0), tmp_path)
 

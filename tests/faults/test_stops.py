@@ -1,5 +1,6 @@
 """Runs that are told to stop, and launchers that die: all is saved or plainly missing, and nothing stays behind."""
 
+import contextlib
 import os
 import signal
 import subprocess
@@ -32,8 +33,12 @@ def stop(command: list[str], results: Path, how: Callable[["subprocess.Popen[str
 
 def ranks(mark: str) -> list[psutil.Process]:
     """Return the ranks of a run, in their order."""
-    found = [each for each in marked(mark) if "ddp_train.py" in each.cmdline()]
-    return sorted(found, key=lambda each: int(each.environ()["RANK"]))
+    found = {}
+    for each in marked(mark):
+        with contextlib.suppress(psutil.Error):  # it may just have ended
+            if "ddp_train.py" in each.cmdline():
+                found[int(each.environ()["RANK"])] = each
+    return [each for _, each in sorted(found.items())]
 
 
 def slowly(*flags: str) -> list[str]:
@@ -90,7 +95,11 @@ def stop_a_rank_then_everything(process: "subprocess.Popen[str]", mark: str) -> 
 
 @pytest.mark.parametrize(
     ("how", "codes"),
-    [(kill_agent, {-signal.SIGKILL}), (three_signals, {75}), (stop_a_rank_then_everything, {4, 6, 75})],
+    [
+        (kill_agent, {-signal.SIGKILL}),
+        (three_signals, {75}),
+        pytest.param(stop_a_rank_then_everything, {4, 6, 75}, marks=pytest.mark.long),
+    ],
 )
 def test_torchrun_that_is_stopped_or_killed_leaves_nothing_but_a_run_to_resume(
     how: Callable[["subprocess.Popen[str]", str], None], codes: set[int], tmp_path: Path
@@ -124,8 +133,8 @@ def as_on_a_terminal(number: signal.Signals, times: int = 1) -> Callable[["subpr
 @pytest.mark.parametrize(
     ("how", "code"),
     [
-        (as_on_a_terminal(signal.SIGINT, times=3), 130),
-        (as_on_a_terminal(signal.SIGHUP), 129),
+        pytest.param(as_on_a_terminal(signal.SIGINT, times=3), 130, marks=pytest.mark.long),
+        pytest.param(as_on_a_terminal(signal.SIGHUP), 129, marks=pytest.mark.long),
         (lambda process: process.terminate(), 75),
         (lambda process: process.kill(), -signal.SIGKILL),
     ],
@@ -148,6 +157,7 @@ def test_a_study_that_is_stopped_keeps_its_finished_runs_and_saves_the_one_it_is
     assert code < 0 or "the same command with --resume goes on" in err.splitlines()[-1]
 
 
+@pytest.mark.long
 def test_under_nohup_a_closed_terminal_stops_nothing(tmp_path: Path) -> None:
     def close_terminal(process: "subprocess.Popen[str]", mark: str) -> None:
         os.killpg(process.pid, signal.SIGHUP)
@@ -160,6 +170,7 @@ def test_under_nohup_a_closed_terminal_stops_nothing(tmp_path: Path) -> None:
     assert ended.record.attempts == 1
 
 
+@pytest.mark.long
 def test_a_study_goes_on_where_it_was_stopped(tmp_path: Path) -> None:
     """The same command with --resume: finished runs are not run again, and the one that was stopped is resumed."""
     flags = [
