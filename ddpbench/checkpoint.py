@@ -26,6 +26,7 @@ from ddpbench.record import Count, Part, Record, Seconds, Text
 FORMAT = b"ddpbench checkpoint 1"
 GENERATIONS = 2
 MAX_BYTES = 2**34
+DTYPES = (torch.float32, torch.float64)
 SUFFIX = ".checkpoint"  # of the folder beside the record
 
 
@@ -68,27 +69,44 @@ def restore(
     found: Checkpoint, net: nn.Module, optimizer: torch.optim.Optimizer, schedule: LRScheduler | None, steps: int
 ) -> None:
     """Put everything back as it was after `steps` steps of the run. Raises DataError for tensors of another network."""
-    parts: dict[str, dict[str, Tensor]] = {"model": {}, "optimizer": {}}
+    weights: dict[str, Tensor] = {}
+    states: dict[str, dict[str, Tensor]] = {}  # of the optimizer, by parameter
     for name, value in found.tensors.items():
         kind, _, rest = name.partition(".")
-        if kind in parts:
-            parts[kind][rest] = value
-    wanted = {name: (value.shape, value.dtype) for name, value in net.state_dict().items()}
-    if wanted != {name: (value.shape, value.dtype) for name, value in parts["model"].items()}:
+        if kind == "model":
+            weights[rest] = value
+        elif kind == "optimizer":
+            owner, _, key = rest.rpartition(".")
+            states.setdefault(owner, {})[key] = value
+    if not _fits(weights, states, net):
         raise DataError("the checkpoint's tensors are not those of this network; start anew, without --resume")
-    net.load_state_dict(parts["model"])
+    net.load_state_dict(weights)
     for name, parameter in net.named_parameters():
         state = optimizer.state[parameter]
         state.clear()
-        for key, value in parts["optimizer"].items():
-            owner, _, kind = key.rpartition(".")
-            if owner == name:  # in the layout of its parameter, as the optimizer would have made it
-                like = parameter if value.dim() else value
-                state[kind] = torch.empty_like(like, dtype=value.dtype, device=parameter.device).copy_(value)
+        for key, value in states.get(name, {}).items():  # in the layout of its parameter, as the optimizer makes it
+            like = parameter if value.dim() else value
+            state[key] = torch.empty_like(like, dtype=value.dtype, device=parameter.device).copy_(value)
     if schedule is not None and steps:
         # Every rate and momentum is a function of the step, so the step is all there is to restore.
         schedule.load_state_dict(schedule.state_dict() | {"last_epoch": steps - 1, "_step_count": steps})
         schedule.step()
+
+
+def _fits(weights: dict[str, Tensor], states: dict[str, dict[str, Tensor]], net: nn.Module) -> bool:
+    """Whether tensors are those of `net` and of an optimizer, which keeps equal things of every parameter."""
+    wanted = {name: (value.shape, value.dtype) for name, value in net.state_dict().items()}
+    parameters = dict(net.named_parameters())
+    return (
+        wanted == {name: (value.shape, value.dtype) for name, value in weights.items()}
+        and states.keys() in (set(), parameters.keys())
+        and len({frozenset(state) for state in states.values()}) <= 1
+        and all(
+            value.dim() == 0 or (value.shape, value.dtype) == (parameters[name].shape, parameters[name].dtype)
+            for name, state in states.items()
+            for value in state.values()
+        )
+    )
 
 
 def save(folder: Path, manifest: Manifest, tensors: dict[str, Tensor]) -> Path:
@@ -144,8 +162,10 @@ def load(path: Path) -> Checkpoint:
         tensors = safetensors.torch.load(packed)
     except (msgspec.DecodeError, RecursionError, SafetensorError, ValueError) as problem:
         raise DataError(f"{path} is not a whole checkpoint: {one_line(str(problem)[:200])}") from problem
-    if any(not torch.isfinite(value).all() for value in tensors.values()):
-        raise DataError(f"{path} holds numbers that are not finite")
+    if any(value.dtype not in DTYPES or not torch.isfinite(value).all() for value in tensors.values()):
+        raise DataError(f"{path} holds numbers that are not finite, or of another type than is trained in")
+    if "losses" not in tensors or tensors["losses"].shape != (manifest.record.world_size, manifest.step):
+        raise DataError(f"{path} does not hold the losses of {manifest.record.world_size} x {manifest.step} steps")
     return Checkpoint(manifest, tensors)
 
 

@@ -12,7 +12,9 @@ import os
 import secrets
 import signal
 import sys
-from typing import Any
+from pathlib import Path
+from types import FrameType
+from typing import Any, NoReturn
 
 from torch.distributed.elastic.multiprocessing import DefaultLogsSpecs
 from torch.distributed.elastic.multiprocessing.api import SignalException
@@ -22,6 +24,7 @@ from torch.distributed.launcher.api import LaunchConfig, elastic_launch
 from ddpbench import process
 from ddpbench.errors import Failure, Preempted, one_line
 
+HEARD = (signal.SIGTERM, signal.SIGHUP)
 SHUTDOWN_S = 30  # torchrun's own limit before it kills; when it restarts, no other can be set
 
 
@@ -32,12 +35,15 @@ def main() -> int:
         process.end_with_parent(signal.SIGTERM)
     os.environ |= {
         "OMP_NUM_THREADS": threads,
+        "TORCHINDUCTOR_CACHE_DIR": str(Path.cwd()),  # torch makes it, by default in /tmp, though nothing is compiled
         "TORCH_DISABLE_SHARE_RDZV_TCP_STORE": "1",
         "DDPBENCH_NOTES": _private_file("notes"),
         "DDPBENCH_STORE": _private_file("store"),
     }
     logging.disable(logging.CRITICAL)  # what goes wrong is said by the rank that knows, or by us
-    heard = [number for number in (signal.SIGTERM, signal.SIGHUP) if signal.getsignal(number) != signal.SIG_IGN]
+    for number in HEARD:
+        if signal.getsignal(number) != signal.SIG_IGN:  # nohup stays as it is
+            signal.signal(number, _stop_once)
     launch = LaunchConfig(
         min_nodes=1,
         max_nodes=1,
@@ -49,7 +55,7 @@ def main() -> int:
         local_addr="127.0.0.1",
         max_restarts=int(restarts),
         logs_specs=DefaultLogsSpecs(log_dir=os.devnull),
-        signals_to_handle=",".join(number.name for number in heard),
+        signals_to_handle="",  # ours stay: torchrun's would break off its own shutdown at the second signal
         shutdown_timeout=SHUTDOWN_S,
     )
     exit_codes: dict[int, int] = {}
@@ -94,6 +100,13 @@ def judge(noted: list[dict[str, Any]], exit_codes: dict[int, int], signalled: in
     return "ranks ended without a word and without having completed the run", Failure.exit_code
 
 
+def _stop_once(number: int, _: FrameType | None) -> NoReturn:
+    """Let torchrun's agent stop its ranks, and wait until they have saved; further signals change nothing."""
+    for each in HEARD:
+        signal.signal(each, signal.SIG_IGN)
+    raise SignalException(f"told to stop by signal {number}", sigval=signal.Signals(number))
+
+
 def _where(line: dict[str, Any] | None) -> str:
     if line is None or line["at"] is None:
         return ""
@@ -109,4 +122,7 @@ def _private_file(name: str) -> str:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    code = main()
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(code)  # every rank has ended; threads of the agent that have not would be waited for

@@ -22,6 +22,7 @@ from ddpbench.errors import Failure, Preempted, UserError, one_line
 TOLD_TO_STOP = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 HANGS = signal.SIGALRM  # ends a process whose watchdog has run out; its exit status says so to the launcher
 PR_SET_PDEATHSIG = 1
+FIRST_SPEAKS_S = 3.0
 
 _position: tuple[int, int] | None = None  # epoch, and steps done in it
 _stop: signal.Signals | None = None
@@ -137,7 +138,9 @@ def _report(name: str, problem: UserError) -> int:
     said = one_line(str(problem))
     told = note("failed", said=said, code=problem.exit_code, peer=problem.peer, final=problem.is_final)
     if not told and (problem.any_rank or os.environ.get("LOCAL_RANK", "0") == "0"):
-        print(f"{name}: {said}", file=sys.stderr)
+        print(f"{name}: {said}", file=sys.stderr, flush=True)
+    elif not told:
+        time.sleep(FIRST_SPEAKS_S)  # else torchrun ends the rank that speaks for all, before it has
     return problem.exit_code
 
 

@@ -148,6 +148,7 @@ def test_a_disk_that_is_bad_from_the_start_is_refused_before_training(how: str, 
 
 
 @needs_root
+@pytest.mark.long
 def test_a_disk_with_room_for_one_checkpoint_and_a_half_loses_nothing_but_the_saving(disk: Disk, clean: Ended) -> None:
     disk.be(f"size={CHECKPOINT * 3 // 2}")
     ended = run(alone(disk.place), disk.place)
