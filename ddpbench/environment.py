@@ -4,6 +4,7 @@ import os
 import platform
 import re
 import subprocess
+from functools import partial
 from pathlib import Path
 
 import psutil
@@ -100,8 +101,11 @@ def _cpu_model() -> str:
 def _commit() -> str | None:
     """Return the commit of this checkout, "-dirty" added where files differ from it; None outside git."""
     here = Path(__file__).parent
-    command = ["git", "-C", str(here), "describe", "--always", "--dirty", "--abbrev=12", "--exclude=*"]
+    git = ["git", "-C", str(here), "--no-optional-locks"]  # `describe --dirty` would lock the index for a moment
+    run = partial(subprocess.run, capture_output=True, text=True, timeout=10)
     try:
-        return subprocess.run(command, capture_output=True, text=True, check=True, timeout=10).stdout.strip()
+        commit = run([*git, "describe", "--always", "--abbrev=12", "--exclude=*"], check=True).stdout.strip()
+        differs = run([*git, "diff-index", "--quiet", "HEAD"], check=False).returncode
+        return f"{commit}-dirty" if differs else commit
     except (OSError, subprocess.SubprocessError):
         return None

@@ -79,6 +79,12 @@ def run(main: Callable[[], object], *, name: str | None = None) -> None:
     except BrokenPipeError:  # the reader has gone, as `head` does: nobody is left to tell
         os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
         sys.exit(128 + 13)
+    except OSError as problem:
+        if problem.filename is not None:  # of a file, not of our own output
+            raise
+        print(f"{name}: {problem.strerror or problem}: what was to be said could not be", file=sys.stderr)
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+        sys.exit(2)
     except KeyboardInterrupt:
         print(f"{name}: interrupted", file=sys.stderr)
         sys.exit(130)

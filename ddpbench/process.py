@@ -135,6 +135,9 @@ def exit_code(main: Callable[[], object]) -> int:
 
 def _report(name: str, problem: UserError) -> int:
     """Say how this process ended: to the launcher where there is one, which says it last, else on stderr."""
+    for number in TOLD_TO_STOP:
+        if signal.getsignal(number) == _told_to_stop:
+            signal.signal(number, signal.SIG_DFL)  # nothing is left to save: whoever ends us now just does
     said = one_line(str(problem))
     told = note("failed", said=said, code=problem.exit_code, peer=problem.peer, final=problem.is_final)
     if not told and (problem.any_rank or os.environ.get("LOCAL_RANK", "0") == "0"):

@@ -177,6 +177,8 @@ def write_record(path: Path, record: Record) -> None:
 def read_record(path: Path) -> Record:
     """Read and validate a record. Raises UserError naming the file and the field."""
     try:
+        if path.exists() and not path.is_file():
+            raise UserError(f"{path} is no ordinary file: not a record; leave it out")
         if path.stat().st_size > MAX_BYTES:
             raise UserError(f"{path} is larger than {MAX_BYTES:,} bytes: not a record of ours; leave it out")
         content = path.read_bytes()
