@@ -16,11 +16,6 @@ from pathlib import Path
 from types import FrameType
 from typing import Any, NoReturn
 
-from torch.distributed.elastic.multiprocessing import DefaultLogsSpecs
-from torch.distributed.elastic.multiprocessing.api import SignalException
-from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
-from torch.distributed.launcher.api import LaunchConfig, elastic_launch
-
 from ddpbench import process
 from ddpbench.errors import Failure, Preempted, one_line
 
@@ -28,11 +23,32 @@ HEARD = (signal.SIGTERM, signal.SIGHUP)
 SHUTDOWN_S = 30  # torchrun's own limit before it kills; when it restarts, no other can be set
 
 
+def _hear(handler: Any) -> None:
+    for number in HEARD:
+        if signal.getsignal(number) != signal.SIG_IGN:  # nohup stays as it is
+            signal.signal(number, handler)
+
+
+def _stop_at_once(number: int, _: FrameType | None) -> NoReturn:
+    """Leave while there is no rank yet: torch's import takes seconds, and a signal may come in any of them."""
+    name = signal.Signals(number).name
+    print(f"launch.sh: stopped by {name} before it trained; the same command with --resume goes on", file=sys.stderr)
+    os._exit(Preempted.exit_code)
+
+
+if __name__ == "__main__":
+    _hear(_stop_at_once)
+    process.end_with_launch_sh()
+
+from torch.distributed.elastic.multiprocessing import DefaultLogsSpecs
+from torch.distributed.elastic.multiprocessing.api import SignalException
+from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
+from torch.distributed.launcher.api import LaunchConfig, elastic_launch
+
+
 def main() -> int:
     """Launch, wait, and return the exit code of the run."""
     ranks, threads, restarts, *flags = sys.argv[1:]
-    if os.environ.get("DDPBENCH_PARENT") == str(os.getppid()):
-        process.end_with_parent(signal.SIGTERM)
     os.environ |= {
         "OMP_NUM_THREADS": threads,
         "TORCHINDUCTOR_CACHE_DIR": str(Path.cwd()),  # torch makes it, by default in /tmp, though nothing is compiled
@@ -41,9 +57,7 @@ def main() -> int:
         "DDPBENCH_STORE": _private_file("store"),
     }
     logging.disable(logging.CRITICAL)  # what goes wrong is said by the rank that knows, or by us
-    for number in HEARD:
-        if signal.getsignal(number) != signal.SIG_IGN:  # nohup stays as it is
-            signal.signal(number, _stop_once)
+    _hear(_stop_once)
     launch = LaunchConfig(
         min_nodes=1,
         max_nodes=1,

@@ -46,8 +46,17 @@ def begin() -> None:
     if is_rank():
         end_with_parent(signal.SIGKILL)
         _end_where_another_attempt_is_pointless()
-    elif os.environ.get("DDPBENCH_PARENT") == str(os.getppid()):
+    else:
+        end_with_launch_sh()
+
+
+def end_with_launch_sh() -> None:
+    """Be told to stop when launch.sh ends, if it has started us: it says so, and who it is, in DDPBENCH_PARENT."""
+    parent = os.environ.get("DDPBENCH_PARENT")
+    if parent is not None:
         end_with_parent(signal.SIGTERM)
+        if parent != str(os.getppid()):  # it has ended already
+            os.kill(os.getpid(), signal.SIGTERM)
 
 
 def end_with_parent(how: signal.Signals) -> None:

@@ -4,6 +4,7 @@ import contextlib
 import os
 import signal
 import subprocess
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -222,6 +223,31 @@ def test_two_runs_do_not_share_a_folder_and_a_dead_one_is_no_obstacle(tmp_path: 
         "wait for it, or choose another --results\n"
     )
     assert third.code == 0, third.err
+
+
+@pytest.mark.parametrize("wait_s", [0.3, 1.0])
+def test_a_launcher_that_is_told_to_stop_while_it_imports_torch_says_so(wait_s: float, tmp_path: Path) -> None:
+    """The soak found it: for two seconds the signal itself ended the launcher, and 75 was not said."""
+    with nothing_left(tmp_path) as mark:
+        process = start(ddp(tmp_path), mark)
+        wait_for(lambda: Path(f"/proc/{process.pid}/status").read_text().split("SigCgt:")[1].split()[0][-4:] != "0000")
+        time.sleep(wait_s)
+        process.terminate()
+        _, err = process.communicate(timeout=60)
+
+    assert (process.returncode, err.count("\n")) == (75, 1), err
+    assert "the same command with --resume goes on" in err
+    assert not [*tmp_path.iterdir()]
+
+
+def test_a_launcher_whose_launch_sh_has_gone_does_not_begin(tmp_path: Path) -> None:
+    """It may be killed in the moment before its child has asked to be told of it."""
+    with nothing_left(tmp_path) as mark:
+        ended = [start(command, mark, DDPBENCH_PARENT="1") for command in (ddp(tmp_path), alone(tmp_path))]
+        codes = [(each.communicate(timeout=60), each.returncode)[1] for each in ended]
+
+    assert codes == [75, -signal.SIGTERM]
+    assert not [*tmp_path.iterdir()]
 
 
 def test_a_command_that_a_shell_put_into_the_background_still_ends_with_it(tmp_path: Path) -> None:
