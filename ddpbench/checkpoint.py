@@ -27,7 +27,7 @@ FORMAT = b"ddpbench checkpoint 1"
 GENERATIONS = 2
 MAX_BYTES = 2**34
 DTYPES = (torch.float32, torch.float64)
-SUFFIX = ".checkpoint"  # of the folder beside the record
+SUFFIX = files.CHECKPOINTS
 
 
 class Manifest(Part, frozen=True):

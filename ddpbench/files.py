@@ -10,6 +10,8 @@ import psutil
 
 from ddpbench.errors import UserError
 
+CHECKPOINTS = ".checkpoint"  # how the folder of a run's checkpoints ends, beside its record
+
 
 def write_whole(path: Path, content: bytes, *, mode: int = 0o666) -> None:
     """Replace `path` in one step: a reader sees the old file or the new one, never half.
@@ -62,9 +64,10 @@ def claim(folder: Path, *, writer: bool) -> None:
         raise UserError(f"{folder} is in use by {who}; wait for it, or choose another --results") from None
     except OSError as problem:  # a file system without locks
         raise UserError(f"{folder} cannot be locked: {problem.strerror}; choose another --results") from problem
-    for left in folder.glob("**/.*.partial"):
-        with contextlib.suppress(OSError):  # a folder of that name, or one we may not change: none of ours
-            left.unlink()
+    for place in (folder, *folder.glob(f"*{CHECKPOINTS}")):  # no deeper: studies in it may have writers of their own
+        for left in place.glob(".*.partial"):
+            with contextlib.suppress(OSError):  # a folder of that name, or one we may not change: none of ours
+                left.unlink()
 
 
 def _holder(folder: os.stat_result) -> str:

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from ddpbench.errors import UserError
-from ddpbench.files import require_writable, write_whole
+from ddpbench.files import claim, require_writable, write_whole
 
 
 def test_a_file_is_replaced_and_nothing_else_is_left(tmp_path: Path) -> None:
@@ -46,3 +46,15 @@ def test_a_missing_folder_is_made(tmp_path: Path) -> None:
     require_writable(tmp_path / "a" / "b")
 
     assert list((tmp_path / "a" / "b").iterdir()) == []
+
+
+def test_who_claims_a_folder_leaves_the_files_of_the_studies_in_it_alone(tmp_path: Path) -> None:
+    """A study in results/ has a lock of its own, and its writer may be in the middle of a file."""
+    ours, checkpoints = tmp_path / ".run.json.1.partial", tmp_path / "run.checkpoint" / ".1.partial"
+    theirs = tmp_path / "study" / ".run.json.2.partial"
+    for path in (ours, checkpoints, theirs):
+        path.parent.mkdir(exist_ok=True)
+        path.write_bytes(b"half")
+    claim(tmp_path, writer=True)
+
+    assert [path.exists() for path in (ours, checkpoints, theirs)] == [False, False, True]
