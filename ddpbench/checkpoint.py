@@ -48,12 +48,6 @@ class Checkpoint:
     manifest: Manifest
     tensors: dict[str, Tensor]
 
-    @property
-    def where(self) -> str:
-        """The position in words."""
-        done = self.manifest
-        return f"epoch {done.epoch}, step {done.step}"
-
 
 def state_of(net: nn.Module, optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
     """Return every tensor that a step changes, by name."""

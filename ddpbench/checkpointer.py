@@ -150,7 +150,7 @@ class Checkpointer(Unsaved):
         if not self._here.is_main:
             return
         begin = time.perf_counter()
-        self._log.require_equal(f"before {_where(self._epoch, step)}", self._board.checksums())
+        self._log.require_equal(f"before {process.where(self._epoch, step)}", self._board.checksums())
         train_s = self._earlier_train_s + begin - self._begin - (self._board.paused_s - self._paused_s)
         self._save(self._epoch, step, train_s, self._board.losses(step))
         self._board.paused_s += time.perf_counter() - begin
@@ -184,12 +184,8 @@ class Checkpointer(Unsaved):
 
     def _leave_if_asked(self) -> None:
         if self._stops:
-            where = _where(self._epoch, self._step - (self._epoch - 1) * self._epoch_steps)
+            where = process.where(self._epoch, self._step - (self._epoch - 1) * self._epoch_steps)
             raise Preempted(f"told to stop: saved after {where}; the same command with --resume goes on from there")
 
     def _stay_alive(self) -> None:
         process.watch(self._cfg.timeout_s + WATCHDOG_LATER_S)
-
-
-def _where(epoch: int, step: int) -> str:
-    return f"epoch {epoch}, step {step}"

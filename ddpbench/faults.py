@@ -18,7 +18,6 @@ import re
 import signal
 import sys
 import time
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -34,20 +33,12 @@ KINDS = ("kill", "stop", "term", "raise", "abort", "exit", "hang", "hold", "nan"
 SYNTAX = re.compile(rf"({'|'.join(KINDS)})=(\d+)@(\d+)(\*|#\d+)?")
 
 
-@dataclass(frozen=True, slots=True)
-class Fault:
-    """What happens, to which rank, after which step of the run."""
-
-    kind: str
-    rank: int
-    step: int
-
-
 class Faults:
     """The faults of one rank in one attempt."""
 
-    def __init__(self, planned: list[Fault]) -> None:
-        self._planned = {fault.step: fault.kind for fault in planned}
+    def __init__(self, planned: dict[int, str]) -> None:
+        """`planned` names what happens after which step of the run."""
+        self._planned = planned
 
     def after_step(self, step: int, net: nn.Module, checkpoints: Path) -> None:
         """Let happen what is planned for this step."""
@@ -67,11 +58,11 @@ def read(text: str | None, here: "World") -> Faults | None:
     if text is None or not is_fault(text):
         return None
     planned = [match.groups() for match in map(SYNTAX.fullmatch, text.split(",")) if match]
-    mine = [
-        Fault(kind, int(rank), int(step))
+    mine = {
+        int(step): kind
         for kind, rank, step, when in planned
         if int(rank) == here.rank and (when or "#0") in {"*", f"#{process.attempt()}"}
-    ]
+    }
     return Faults(mine) if mine else None
 
 

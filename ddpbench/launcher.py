@@ -124,8 +124,7 @@ def _stop_once(number: int, _: FrameType | None) -> NoReturn:
 def _where(line: dict[str, Any] | None) -> str:
     if line is None or line["at"] is None:
         return ""
-    epoch, step = line["at"]
-    return f" at epoch {epoch}, step {step}"
+    return f" at {process.where(*line['at'])}"
 
 
 def _private_file(name: str) -> str:

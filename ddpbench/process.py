@@ -105,6 +105,11 @@ def at(epoch: int, step: int) -> None:
     _position = epoch, step
 
 
+def where(epoch: int, step: int) -> str:
+    """Return a position in words."""
+    return f"epoch {epoch}, step {step}"
+
+
 def watch(seconds: float) -> None:
     """Within so many seconds, call this again; else this process shows its stacks and ends. 0: no more.
 
