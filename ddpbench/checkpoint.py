@@ -19,7 +19,7 @@ from safetensors import SafetensorError
 from torch import Tensor, nn
 from torch.optim.lr_scheduler import LRScheduler
 
-from ddpbench import files
+from ddpbench import files, process
 from ddpbench.errors import DataError, UserError, one_line
 from ddpbench.record import Count, Part, Record, Seconds, Text
 
@@ -47,6 +47,11 @@ class Checkpoint:
 
     manifest: Manifest
     tensors: dict[str, Tensor]
+
+    @property
+    def where(self) -> str:
+        """The position in words."""
+        return process.where(self.manifest.epoch, self.manifest.step)
 
 
 def state_of(net: nn.Module, optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:

@@ -4,7 +4,6 @@ from pathlib import Path
 
 import msgspec
 
-from ddpbench import process
 from ddpbench.arm import arm_of
 from ddpbench.checkpoint import SUFFIX, Checkpoint, newest
 from ddpbench.errors import DataError, UserError
@@ -83,9 +82,5 @@ def _unfinished(stem: Path) -> tuple[Path, Record] | None:
 
 def describe(path: Path, found: Checkpoint | None, attempt: int, failure: str | None) -> str:
     """Say from where a run goes on, and why it has to."""
-    where = (
-        f"at {process.where(found.manifest.epoch, found.manifest.step)}"
-        if found
-        else "from its start: there is no checkpoint"
-    )
+    where = f"at {found.where}" if found else "from its start: there is no checkpoint"
     return f"{f'{failure}; ' if failure else ''}attempt {attempt} goes on with {path.stem} {where}"

@@ -682,8 +682,10 @@ def test_a_second_writer_is_told_who_has_the_folder_and_a_dead_one_is_no_obstacl
 
 
 def test_what_a_killed_writer_left_is_removed_and_nothing_else(tmp_path: Path) -> None:
-    ours = [tmp_path / ".a.json.1.partial", tmp_path / "study" / "run.checkpoint" / ".000001-00000000.7.partial"]
-    others = [tmp_path / "a.partial", tmp_path / ".hidden", tmp_path / "study" / ".partial.txt"]
+    ours = [tmp_path / ".a.json.1.partial", tmp_path / "run.checkpoint" / ".000001-00000000.7.partial"]
+    others = [tmp_path / "a.partial", tmp_path / ".hidden", tmp_path / "run.checkpoint" / ".partial.txt"]
+    # A study in the folder has a lock of its own: its writer may be alive, and its next run claims it.
+    others.append(tmp_path / "study" / "run.checkpoint" / ".000001-00000000.7.partial")
     for path in (*ours, *others):
         path.parent.mkdir(parents=True, exist_ok=True)
         path.touch()
