@@ -187,6 +187,13 @@ def notes() -> list[dict[str, Any]]:
         return []
 
 
+def runs_begun() -> set[str] | None:
+    """Return the names of the runs that this launch has begun; None without a launcher that would know."""
+    if "DDPBENCH_NOTES" not in os.environ:
+        return None
+    return {line["run"] for line in notes() if line["what"] == "begun"}
+
+
 def root_cause(noted: list[dict[str, Any]], attempt: int) -> dict[str, Any] | None:
     """Return the failure that the others of an attempt followed from: the first that does not blame another rank."""
     failed = [line for line in noted if line["what"] == "failed" and line["attempt"] == attempt]

@@ -193,7 +193,9 @@ def read_record(path: Path) -> Record:
         record = msgspec.json.decode(content, type=Record)
         json.loads(content, object_pairs_hook=_refuse_duplicates)  # of two equal names, msgspec would take the last
     except (msgspec.DecodeError, RecursionError, ValueError) as problem:
-        said = re.sub(r"`str` matching regex '.*'", "text without control characters, < and >", one_line(str(problem)))
+        said = re.sub(
+            r"`str` matching regex '.*'", "text without control characters, < and >", one_line(str(problem)[:300])
+        )
         raise UserError(f"{path} is not a whole record: {said}; leave it out, or run again") from problem
     _require_consistent(path, record)
     return record

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import msgspec
 
+from ddpbench import process
 from ddpbench.arm import arm_of
 from ddpbench.checkpoint import SUFFIX, Checkpoint, newest
 from ddpbench.errors import DataError, UserError
@@ -41,12 +42,21 @@ def differences(ours: Record, theirs: Record) -> list[str]:
 def to_resume(results: Path, ours: Record, *, by_launcher: bool) -> tuple[Path | None, Checkpoint | None, list[str]]:
     """Find the unfinished run in `results` that `ours` is to go on as: its record's path, and its newest checkpoint.
 
-    The checkpoint is None where the run had not come to one. Last, what is to be said about it. Raises UserError where
+    The checkpoint is None where the run had not come to one. Last, what is to be said about it. `by_launcher`: torchrun
+    tries again, and nobody has asked for --resume; then only a run of this launch is meant. Raises UserError where
     every unfinished run there is of other settings, and DataError where all checkpoints of the right one are damaged or
-    are another run's.
+    are another run's, or where it cannot be told whose the damaged ones are.
     """
     stems = {path.with_suffix("") for ending in (".json", SUFFIX) for path in results.glob(f"*{ending}")}
-    found = [each for each in map(_unfinished, sorted(stems, reverse=True)) if each]
+    if by_launcher and (begun := process.runs_begun()) is not None:
+        stems = {stem for stem in stems if stem.name in begun}
+    found: list[tuple[Path, Record]] = []
+    damaged: list[DataError] = []
+    for stem in sorted(stems, reverse=True):
+        try:
+            found += _unfinished(stem)
+        except DataError as problem:
+            damaged.append(problem)
     apart = [differences(ours, record) for _, record in found]
     match = next((path for (path, _), differing in zip(found, apart, strict=True) if not differing), None)
     if match is not None:
@@ -56,6 +66,8 @@ def to_resume(results: Path, ours: Record, *, by_launcher: bool) -> tuple[Path |
             said = "; ".join(foreign)
             raise DataError(f"{match.with_suffix(SUFFIX)} holds another run ({said}); to start anew, remove it")
         return match, checkpoint, [f"{said}; using the one before" for said in wrong]
+    if damaged:
+        raise damaged[0]
     if found and not by_launcher:
         path = found[0][0]
         raise UserError(
@@ -64,10 +76,10 @@ def to_resume(results: Path, ours: Record, *, by_launcher: bool) -> tuple[Path |
     return None, None, [] if by_launcher else [f"no unfinished run in {results}: starting anew"]
 
 
-def _unfinished(stem: Path) -> tuple[Path, Record] | None:
-    """Return the path of a run's record and the record, where it is not complete; None for any other file.
+def _unfinished(stem: Path) -> list[tuple[Path, Record]]:
+    """Return the path of a run's record and the record, where it is not complete; nothing for any other file.
 
-    Where the record is damaged, the newest checkpoint has one.
+    Where the record is damaged, the newest checkpoint has one. Raises DataError where that is damaged too.
     """
     path = stem.with_suffix(".json")
     try:
@@ -75,9 +87,9 @@ def _unfinished(stem: Path) -> tuple[Path, Record] | None:
     except (OSError, msgspec.DecodeError, RecursionError, UnicodeDecodeError):
         found, _ = newest(stem.with_suffix(SUFFIX))
         if found is None:
-            return None
+            return []
         record = found.manifest.record
-    return None if record.status == "complete" else (path, record)
+    return [] if record.status == "complete" else [(path, record)]
 
 
 def describe(path: Path, found: Checkpoint | None, attempt: int, failure: str | None) -> str:

@@ -1,5 +1,6 @@
 """Checkpoints: what is restored is what was saved, to the bit; what is damaged or not ours is never used."""
 
+import errno
 import hashlib
 import itertools
 import os
@@ -18,12 +19,12 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from ddpbench import __version__, checkpoint, data, engine, files, models, optim, world
+from ddpbench import __version__, checkpoint, data, engine, files, models, optim, process, runs, world
 from ddpbench.checkpoint import Manifest
 from ddpbench.checkpointer import Checkpointer
 from ddpbench.config import TrainConfig
 from ddpbench.data import Batches, DataSet, Split
-from ddpbench.errors import DataError, UserError
+from ddpbench.errors import DataError, Failure, UserError
 from ddpbench.record import Record, read_record, write_record
 from ddpbench.runlog import RunLog
 from tests.conftest import PROJECT
@@ -404,6 +405,42 @@ def test_of_several_unfinished_runs_the_newest_of_these_settings_is_resumed_and_
     assert [read_record(path).attempts for path in (older, ours, foreign)] == [1, 2, 1]
 
 
+def test_a_restart_goes_on_with_a_run_of_its_own_launch_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its first attempt may have died before it had a record; then an older run of these settings is not meant."""
+    path, notes = killed(replace(SHORT, results=tmp_path), STEPS + 3), tmp_path / "notes"
+    ours = read_record(path)
+    assert runs.to_resume(tmp_path, ours, by_launcher=True)[0] == path, "plain torchrun: nobody knows better"
+    notes.touch()
+    monkeypatch.setenv("DDPBENCH_NOTES", str(notes))
+    assert runs.to_resume(tmp_path, ours, by_launcher=True) == (None, None, [])
+    assert runs.to_resume(tmp_path, ours, by_launcher=False)[0] == path
+    process.note("begun", run=path.stem)
+    assert runs.to_resume(tmp_path, ours, by_launcher=True)[0] == path
+
+
+def test_a_run_tells_the_launcher_its_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "notes").touch()
+    monkeypatch.setenv("DDPBENCH_NOTES", str(tmp_path / "notes"))
+    path = killed(replace(SHORT, results=tmp_path), STEPS + 3)
+
+    assert process.runs_begun() == {path.stem}
+
+
+def test_a_damaged_run_is_no_obstacle_for_another_but_nobody_starts_anew_beside_it(
+    clean: Callable[[str], Learnt], tmp_path: Path
+) -> None:
+    cfg = replace(SHORT, results=tmp_path)
+    damaged = killed(replace(cfg, seed=1), STEPS + 3)
+    damaged.write_bytes(b"")
+    for each in checkpoint.generations(folder_of(damaged)):
+        each.write_bytes(flip(each.read_bytes()))
+    with pytest.raises(DataError, match="no checkpoint is whole: "):
+        resumed(cfg)
+    killed(cfg, STEPS + 3)
+
+    assert resumed(cfg) == clean("mlp, adamw")
+
+
 def contents(folder: Path) -> dict[Path, bytes]:
     return {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
 
@@ -556,6 +593,27 @@ def test_what_ranks_were_never_compared_on_is_discarded(tmp_path: Path) -> None:
     assert checkpoint.generations(folder) == [last]
 
 
+def test_what_cannot_be_discarded_is_named_and_no_attempt_goes_on_from_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(path: Path, **_: object) -> None:
+        raise OSError(errno.EROFS, os.strerror(errno.EROFS), str(path))
+
+    cfg = replace(SHORT, results=tmp_path)
+    here, net = world.solo(cfg), models.build(cfg)
+    log = RunLog(net, optim.build_optimizer(net, cfg), Batches(samples("fp32"), cfg, here), cfg, here, kind="baseline")
+    path = save(log.checkpoints, 1, 3)
+    monkeypatch.setattr(Path, "unlink", refuse)
+    with pytest.raises(Failure) as problem:
+        log.require_equal("after epoch 1", [1, 2])
+
+    assert (problem.value.exit_code, problem.value.is_final) == (4, True)
+    assert str(problem.value) == (
+        "after epoch 1 the weights of 1 rank (1) are not those of rank 0: memory or hardware failed; "
+        f"cannot remove {path} (Read-only file system): remove it before you --resume"
+    )
+
+
 @pytest.mark.parametrize("at", range(1, 9))
 def test_a_writer_killed_at_any_call_leaves_whole_generations_the_newest_or_the_one_before(
     at: int, tmp_path: Path
@@ -644,9 +702,9 @@ def claim(tmp_path: Path) -> Iterator[Callable[..., "subprocess.Popen[str]"]]:
         return started[-1]
 
     yield start
-    for process in started:
-        process.kill()
-        process.communicate()
+    for writer in started:
+        writer.kill()
+        writer.communicate()
 
 
 def test_a_second_writer_is_told_who_has_the_folder_and_a_dead_one_is_no_obstacle(

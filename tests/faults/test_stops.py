@@ -4,6 +4,7 @@ import contextlib
 import os
 import signal
 import subprocess
+import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -13,7 +14,19 @@ import pytest
 
 from ddpbench import checkpoint
 from ddpbench.record import read_record
-from tests.faults.launching import Ended, alone, ddp, marked, nothing_left, partial_files, run, start, wait_for
+from tests.faults.launching import (
+    SAVING,
+    SHORT,
+    Ended,
+    alone,
+    ddp,
+    marked,
+    nothing_left,
+    partial_files,
+    run,
+    start,
+    wait_for,
+)
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(240)]
 
@@ -77,6 +90,46 @@ def test_a_single_process_saves_when_it_is_told_to_stop(number: signal.Signals, 
     assert stopped.record.status == "preempted"
     assert stopped.cause.startswith("baseline_train.py: told to stop: saved after epoch ")
     assert has_checkpoint(tmp_path)
+
+
+def test_a_signal_in_the_middle_of_a_checkpoint_waits_for_its_end(tmp_path: Path) -> None:
+    """It comes while the kernel brings the file to the disk."""
+    script = """if True:
+        import os, runpy, signal
+        fsync = os.fsync
+        def interrupted(handle):
+            if ".checkpoint/" in os.readlink(f"/proc/self/fd/{handle}") and not os.path.exists("/proc/self/fd/99"):
+                os.dup2(handle, 99)
+                os.kill(os.getpid(), signal.SIGTERM)
+            fsync(handle)
+        os.fsync = interrupted
+        runpy.run_path("baseline_train.py", run_name="__main__")
+    """
+    command = alone(tmp_path)
+    command[1:2] = ["-c", script]
+    ended = run(command, tmp_path)
+    (folder,) = tmp_path.glob("*.checkpoint")
+
+    assert ended.code == 75, ended.err
+    assert [path.name for path in checkpoint.generations(folder)] == ["000001-00000012", "000001-00000010"]
+    assert "saved after epoch 1, step 12" in ended.cause, "asked for in step 10"
+
+
+def test_ranks_that_see_different_folders_end_before_they_write_there(tmp_path: Path) -> None:
+    """As on machines without a common file system."""
+    (tmp_path / "1").mkdir()
+    left = run(ddp(tmp_path / "0", "--comm", "gloo", "--inject", "term=1@150"), tmp_path / "0")
+    before = {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
+    script = f'exec "$0" ddp_train.py "$@" --results {tmp_path}/$RANK'
+    torchrun = ["torchrun", "--nproc_per_node=2", f"--log-dir={tmp_path}/logs", "--no-python", "bash", "-c", script]
+    flags = [*SHORT, *SAVING, "--comm", "gloo", "--resume"]
+    ended = run([*torchrun, sys.executable, *flags], tmp_path / "none")
+
+    assert left.code == 75, left.err
+    assert f"ddp_train.py: ranks found different checkpoints in {tmp_path}/0; is the folder the same" in ended.err
+    assert "exitcode  : 3 " in ended.err
+    assert {path: path.read_bytes() for path in before} == before
+    assert not [*(tmp_path / "1").iterdir()]
 
 
 def kill_agent(process: "subprocess.Popen[str]", mark: str) -> None:
