@@ -115,6 +115,7 @@ def test_a_signal_in_the_middle_of_a_checkpoint_waits_for_its_end(tmp_path: Path
     assert "saved after epoch 1, step 12" in ended.cause, "asked for in step 10"
 
 
+@pytest.mark.long
 def test_ranks_that_see_different_folders_end_before_they_write_there(tmp_path: Path) -> None:
     """As on machines without a common file system."""
     (tmp_path / "1").mkdir()
