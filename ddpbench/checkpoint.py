@@ -123,19 +123,26 @@ def save(folder: Path, manifest: Manifest, tensors: dict[str, Tensor]) -> Path:
     files.write_whole(path, b"%b %b\n%b" % (FORMAT, hashlib.sha256(body).hexdigest().encode(), body), mode=0o600)
     kept = generations(folder)
     for old in {*kept[GENERATIONS:]} - {next((each for each in kept if _ends_epoch(each)), path)}:
-        try:
-            old.unlink(missing_ok=True)
-        except OSError as problem:
-            raise UserError(f"cannot remove {old}: {problem.strerror}") from problem
+        _remove(old)
     return path
 
 
 def discard_unproved(folder: Path) -> None:
-    """Remove the checkpoints since the end of the last epoch, where all ranks were found to have equal weights."""
+    """Remove the checkpoints since the end of the last epoch, where all ranks were found to have equal weights.
+
+    Raises UserError where one stays.
+    """
     for path in generations(folder):
         if _ends_epoch(path):
             return
+        _remove(path)
+
+
+def _remove(path: Path) -> None:
+    try:
         path.unlink(missing_ok=True)
+    except OSError as problem:
+        raise UserError(f"cannot remove {path}: {problem.strerror}") from problem
 
 
 def _ends_epoch(path: Path) -> bool:

@@ -99,9 +99,9 @@ class RunLog:
         parts_s = [*startup.parts_s(with_parent=self._here.came_with_torchrun).values()]
         total_s, *of_slowest = max(self._here.gather([sum(parts_s), *parts_s]))
         # Nothing is trained that cannot be recorded; but a run that has a record already may wait for room.
-        update = self._update if self.record.attempts == 1 else self._try_to_update
         if self._here.is_main:
             process.note("begun", run=self._path.stem)
+        update = self._update if self.record.attempts == 1 else self._try_to_update
         update(startup_s=total_s, startup=_startup(of_slowest))
         if self._here.is_main:
             progress.say_start(self.record)
@@ -188,14 +188,13 @@ class RunLog:
         """Raise Failure where ranks that train one network have come to have different ones."""
         apart = [rank for rank, checksum in enumerate(checksums) if checksum != checksums[0]]
         if apart and self._here.comm != "none":
-            who = f"{plural(len(apart), 'rank')} ({', '.join(map(str, apart))})"
-            said = f"{when} the weights of {who} are not those of rank 0: memory or hardware failed"
+            who = f"the weights of {plural(len(apart), 'rank')} ({', '.join(map(str, apart))})"
+            said = f"{when} {who} are not those of rank 0: memory or hardware failed"
             try:
                 if self._here.is_main:
                     checkpoint.discard_unproved(self.checkpoints)
-            except OSError as problem:  # then nothing may go on from there by itself
-                said += f"; cannot remove {problem.filename} ({problem.strerror}): remove it before you --resume"
-                raise Failure(said, is_final=True) from problem
+            except UserError as problem:  # then nothing may go on from there by itself
+                raise Failure(f"{said}; {problem}; remove it before you --resume", is_final=True) from problem
             raise Failure(said)
 
     def _note_first_step(self, *_: object) -> None:

@@ -610,7 +610,7 @@ def test_what_cannot_be_discarded_is_named_and_no_attempt_goes_on_from_it(
     assert (problem.value.exit_code, problem.value.is_final) == (4, True)
     assert str(problem.value) == (
         "after epoch 1 the weights of 1 rank (1) are not those of rank 0: memory or hardware failed; "
-        f"cannot remove {path} (Read-only file system): remove it before you --resume"
+        f"cannot remove {path}: Read-only file system; remove it before you --resume"
     )
 
 

@@ -256,14 +256,15 @@ def test_the_flag_of_faults_alone_is_refused(
 
 
 # A machine that offers next to nothing, in namespaces of its own: loopback without IPv6, a name that nobody resolves,
-# no room in /tmp and /dev/shm, few files open at once, a log that takes no more; and an environment that tells gloo to
+# a /tmp that takes nothing, no room in /dev/shm, few files open at once, a log that takes no more; and an environment that tells gloo to
 # use what is not there.
 BARE = """
     ip link set lo up
     [ ! -e /proc/sys/net/ipv6 ] || sysctl -qw net.ipv6.conf.all.disable_ipv6=1
     hostname nosuchhost.invalid
     mount --bind "$1" /mnt
-    mount -t tmpfs -o size=4k,nr_inodes=1 none /tmp
+    mount --bind /tmp /tmp
+    mount -o remount,bind,ro /tmp
     mount -t tmpfs -o size=4k,nr_inodes=1 none /dev/shm
     ! touch /tmp/file 2>/dev/null
     shift

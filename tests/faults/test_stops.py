@@ -191,7 +191,7 @@ def as_on_a_terminal(number: signal.Signals, times: int = 1) -> Callable[["subpr
         pytest.param(as_on_a_terminal(signal.SIGINT, times=3), 130, marks=pytest.mark.long),
         pytest.param(as_on_a_terminal(signal.SIGHUP), 129, marks=pytest.mark.long),
         (lambda process: process.terminate(), 75),
-        (lambda process: process.kill(), -signal.SIGKILL),
+        pytest.param(lambda process: process.kill(), -signal.SIGKILL, marks=pytest.mark.long),
     ],
     ids=["three Ctrl-C", "terminal closed", "SIGTERM", "SIGKILL"],
 )
