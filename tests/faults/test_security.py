@@ -256,8 +256,8 @@ def test_the_flag_of_faults_alone_is_refused(
 
 
 # A machine that offers next to nothing, in namespaces of its own: loopback without IPv6, a name that nobody resolves,
-# a /tmp that takes nothing, no room in /dev/shm, few files open at once, a log that takes no more; and an environment that tells gloo to
-# use what is not there.
+# a /tmp that takes nothing, no room in /dev/shm, few files open at once, a log that takes no more; and an environment
+# that tells gloo to use what is not there.
 BARE = """
     ip link set lo up
     [ ! -e /proc/sys/net/ipv6 ] || sysctl -qw net.ipv6.conf.all.disable_ipv6=1
