@@ -98,9 +98,9 @@ class RunLog:
         startup.reached("build")
         parts_s = [*startup.parts_s(with_parent=self._here.came_with_torchrun).values()]
         total_s, *of_slowest = max(self._here.gather([sum(parts_s), *parts_s]))
-        # Nothing is trained that cannot be recorded; but a run that has a record already may wait for room.
         if self._here.is_main:
             process.note("begun", run=self._path.stem)
+        # Nothing is trained that cannot be recorded; but a run that has a record already may wait for room.
         update = self._update if self.record.attempts == 1 else self._try_to_update
         update(startup_s=total_s, startup=_startup(of_slowest))
         if self._here.is_main:

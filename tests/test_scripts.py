@@ -194,20 +194,24 @@ def test_a_batch_that_the_ranks_cannot_share_is_refused_once(run_script: Run) ->
     assert done.stderr.count("--global-batch 256 does not divide over 3 ranks; use 255 or 258") == 1
 
 
-def test_launch_runs_every_arm_and_ends_in_the_comparison(tmp_path: Path, run_script: Run) -> None:
-    done = run_script("bash", "launch.sh", *SYNTHETIC, "--results", tmp_path, env={"SEEDS": "3", "WORLD_SIZES": "2"})
+@pytest.mark.parametrize("seeds", [(3,), pytest.param((3, 4), marks=pytest.mark.long)])
+def test_launch_runs_every_arm_and_ends_in_the_comparison(
+    seeds: tuple[int, ...], tmp_path: Path, run_script: Run
+) -> None:
+    env = {"SEEDS": " ".join(map(str, seeds)), "WORLD_SIZES": "2"}
+    done = run_script("bash", "launch.sh", *SYNTHETIC, "--results", tmp_path, env=env)
 
     assert done.returncode == 0, done.stderr
     (folder,) = tmp_path.iterdir()
     records = [read_record(path) for path in sorted(folder.glob("*.json")) if path.name != "summary.json"]
     whole = [r for r in records if r.settings.steps is None]
-    assert len(whole) == len({(r.kind, r.threads_per_rank, r.comm) for r in whole}) >= 3
+    assert len(whole) == len(seeds) * len({(r.kind, r.threads_per_rank, r.comm) for r in whole}) >= 3 * len(seeds)
     assert {(r.kind, r.settings.global_batch) for r in records if r.settings.steps} == {
         ("baseline", 128),
         ("baseline", 512),
         ("ddp", 512),
     }
-    assert {r.seed for r in records} == {3}
+    assert {r.seed for r in records} == {*seeds}
     assert {r.study for r in records} == {folder.name}
     assert re.search(rf"^{len(records)} runs, about \d+ s$", done.stderr, re.M)
     assert f"[{len(records)}/{len(records)}]" in done.stdout

@@ -148,7 +148,7 @@ def start(tmp_path: Path) -> Iterator[Start]:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("size", "calls"), [(2, 1_000), (4, 200)])
+@pytest.mark.parametrize(("size", "calls"), [(2, 1_000), (4, 200), pytest.param(4, 500, marks=pytest.mark.long)])
 def test_thousands_of_calls_at_random_moments_are_all_right(size: int, calls: int, start: Start) -> None:
     """Two jobs at once, of two ranks and of four that share the cores."""
     jobs = [start(size, seed, calls) for seed in (1, 2)]

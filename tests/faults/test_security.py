@@ -256,17 +256,20 @@ def test_the_flag_of_faults_alone_is_refused(
 
 
 # A machine that offers next to nothing, in namespaces of its own: loopback without IPv6, a name that nobody resolves,
-# a /tmp that takes nothing, no room in /dev/shm, few files open at once, a log that takes no more; and an environment
-# that tells gloo to use what is not there.
+# no room in /tmp and /dev/shm, few files open at once, a log that takes no more; and an environment that tells gloo to
+# use what is not there. Where the project lies in /tmp, it is all that is there.
 BARE = """
     ip link set lo up
     [ ! -e /proc/sys/net/ipv6 ] || sysctl -qw net.ipv6.conf.all.disable_ipv6=1
     hostname nosuchhost.invalid
     mount --bind "$1" /mnt
-    mount --bind /tmp /tmp
-    mount -o remount,bind,ro /tmp
+    mount --bind "$PWD" /srv
+    mount -t tmpfs none /tmp
+    mkdir -p "$PWD"
+    mount --bind /srv "$PWD"
+    mount -o remount,size=4k,nr_inodes="$(df --output=iused /tmp | tail -1 | tr -d ' ')" /tmp
     mount -t tmpfs -o size=4k,nr_inodes=1 none /dev/shm
-    ! touch /tmp/file 2>/dev/null
+    ! touch /tmp/file 2>/dev/null || exit 9
     shift
     exec prlimit --nofile=32 "$@" >/dev/full
 """
