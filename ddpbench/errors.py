@@ -2,8 +2,14 @@
 
 import os
 import sys
+import traceback
 from collections.abc import Callable
 from pathlib import Path
+from typing import NoReturn
+
+from ddpbench.words import readable_output as readable_output  # process.run calls it too
+
+FAULT = 70  # EX_SOFTWARE of sysexits.h: a fault of ours
 
 
 class UserError(Exception):
@@ -66,28 +72,47 @@ class GateFailedError(UserError):
 
 
 def run(main: Callable[[], object], *, name: str | None = None) -> None:
-    """Run a tool's `main`; turn a UserError into one line on stderr and its exit code. Training has `process.run`.
+    """Run a tool's `main`; turn every way it can fail into lines on stderr and an exit code. Training: `process.run`.
 
     `name` is what the user typed, where that is not the script.
     """
     name = name or Path(sys.argv[0]).name
+    readable_output()
     try:
         main()
+        if sys.stdout is not None:
+            sys.stdout.flush()  # a full disk is noticed here, and not when Python ends
     except UserError as problem:
-        print(f"{name}: {one_line(str(problem))}", file=sys.stderr)
-        sys.exit(problem.exit_code)
+        _end(name, str(problem), problem.exit_code)
     except BrokenPipeError:  # the reader has gone, as `head` does: nobody is left to tell
-        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+        _drop_output()
         sys.exit(128 + 13)
-    except OSError as problem:
-        if problem.filename is not None:  # of a file, not of our own output
-            raise
-        print(f"{name}: {problem.strerror or problem}: what was to be said could not be", file=sys.stderr)
-        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
-        sys.exit(2)
     except KeyboardInterrupt:
-        print(f"{name}: interrupted", file=sys.stderr)
-        sys.exit(130)
+        _end(name, "interrupted", 130)
+    except OSError as problem:
+        if problem.filename is not None:  # of a file that nobody expected to fail, not of our own output
+            _end_of_fault(name, problem)
+        _drop_output()
+        _end(name, f"cannot write to standard output: {problem.strerror or problem}", 2)
+    except Exception as problem:
+        _end_of_fault(name, problem)
+
+
+def _end(name: str, said: str, exit_code: int) -> NoReturn:
+    print(f"{name}: {one_line(said)}", file=sys.stderr)
+    sys.exit(exit_code)
+
+
+def _end_of_fault(name: str, problem: Exception) -> NoReturn:
+    """End with the traceback, and the exit code that no gate and no bad input has."""
+    traceback.print_exception(problem)
+    what = f"{type(problem).__name__}: {problem}"[:300]
+    _end(name, f"a fault of ddpbench, not of your input ({what}); please report it with the lines above", FAULT)
+
+
+def _drop_output() -> None:
+    """Send what is still to be written nowhere, so that Python does not fail again when it ends."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
 
 
 def one_line(text: str) -> str:
