@@ -1,7 +1,7 @@
 """What the ranks of one machine know of each other without a collective: shared memory, and whether a process lives.
 
-The memory is a memfd: no name in /dev/shm, no size of /dev/shm to be too small, and gone with its last process however
-that ends. Ranks find it through rank 0's /proc entry, which only the same user may open; its mode is 0600 all the same.
+The memory has no name and ends with the last process that has it, however that ends (see `memory`). Ranks find it
+through rank 0's /proc entry, which only the same user may open.
 """
 
 import contextlib
@@ -14,7 +14,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ddpbench import process
+from ddpbench import memory, process
 from ddpbench.errors import PeerError, UserError
 
 if TYPE_CHECKING:
@@ -26,24 +26,27 @@ ENDS_WITHIN_S = 2.0  # a process whose connections have closed
 def share(here: "World", size: int) -> tuple[mmap.mmap, list[int]]:
     """Map `size` bytes, zeros at first, that all ranks of one machine share. Returns them and the ranks' processes.
 
-    A collective. Raises OSError where the memory cannot be had.
+    A collective. Raises OSError where there is no room for it, UserError where it cannot be made or found.
     """
-    memfd = -1
+    descriptor = -1
     if here.is_main:
-        memfd = os.memfd_create("ddpbench", os.MFD_CLOEXEC)
-        os.fchmod(memfd, 0o600)
-        os.posix_fallocate(memfd, 0, size)  # refused here, and not by a bus error in the first step
-    inode = os.fstat(memfd).st_ino if here.is_main else 0
-    told = here.gather([os.getpid(), memfd, inode])
+        descriptor = memory.private("ddpbench")
+        memory.reserve(descriptor, size)
+    told = here.gather([os.getpid(), descriptor, _inode(descriptor) if here.is_main else 0])
     owner, place, inode = (int(value) for value in told[0])
-    with Path(f"/proc/{owner}/fd/{place}").open("r+b") as file:
-        if os.fstat(file.fileno()).st_ino != inode:
+    with Path(memory.path(place, owner)).open("r+b") as file:
+        if _inode(file.fileno()) != inode:
             raise UserError("rank 0's shared memory is another file: ranks do not see each other's processes")
-        memory = mmap.mmap(file.fileno(), size)
+        shared = mmap.mmap(file.fileno(), size)
     here.barrier()
     if here.is_main:
-        os.close(memfd)  # all have it open: from here on it ends with the last of them
-    return memory, [int(row[0]) for row in told]
+        os.close(descriptor)  # all have it open: from here on it ends with the last of them
+    return shared, [int(row[0]) for row in told]
+
+
+def _inode(descriptor: int) -> int:
+    """Return the number of a file, as far as a double holds it: ranks gather doubles, and some numbers have 64 bits."""
+    return os.fstat(descriptor).st_ino % 2**53
 
 
 def process_state(pid: int) -> str:
@@ -108,10 +111,10 @@ class Board:
         first = 5 * here.size + 1
         num_bytes = 8 * (first + here.size * losses)
         try:
-            memory = share(here, num_bytes)[0] if here.size > 1 else bytearray(num_bytes)
+            board = share(here, num_bytes)[0] if here.size > 1 else bytearray(num_bytes)
         except OSError as problem:
             raise UserError(f"ranks cannot share {num_bytes:,} bytes of memory: {problem.strerror}") from problem
-        ints, floats = memoryview(memory).cast("q"), memoryview(memory).cast("d")
+        ints, floats = memoryview(board).cast("q"), memoryview(board).cast("d")
         self._meetings = [ints[: here.size], ints[here.size : 2 * here.size]]
         self._stops = [ints[2 * here.size : 3 * here.size], ints[3 * here.size : 4 * here.size]]
         self._checksums = ints[4 * here.size : 5 * here.size]
