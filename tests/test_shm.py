@@ -15,7 +15,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ddpbench import shm, world
+from ddpbench import peers, shm, world
 from ddpbench.config import TrainConfig
 from ddpbench.errors import PeerError, UserError
 from ddpbench.world import World
@@ -99,6 +99,16 @@ def test_the_memory_is_for_its_owner_alone_and_has_no_name(monkeypatch: pytest.M
     with pytest.raises(OSError, match="Bad file descriptor"):
         os.fstat(made[0])
     os.close(made[1])
+
+
+@pytest.mark.parametrize("inode", [2**53 - 1, 2**53 + 1, 2**64 - 1])
+def test_the_memory_is_found_again_whatever_number_its_file_has(inode: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Ranks gather doubles, and some file systems number their files with 64 bits."""
+    of = os.fstat
+    monkeypatch.setattr(os, "fstat", lambda file: os.stat_result((*of(file)[:1], inode, *of(file)[2:])))
+    memory, _ = peers.share(World(rank=0, size=1, local_size=1, device=torch.device("cpu"), comm=None), 100)
+
+    assert memory[:] == bytes(100)
 
 
 def test_memory_that_cannot_be_had_is_said_before_training(monkeypatch: pytest.MonkeyPatch) -> None:
