@@ -18,10 +18,8 @@ from collections.abc import Callable
 from http.client import HTTPException
 from pathlib import Path
 
-from filelock import FileLock
-
 from ddpbench.errors import DataError, UserError
-from ddpbench.files import require_writable, write_whole
+from ddpbench.files import lock, require_writable, write_whole
 
 # SHA-256 and size of the uncompressed IDX files.
 FILES: dict[str, dict[str, tuple[str, int]]] = {
@@ -58,7 +56,7 @@ def ensure(dataset: str, data_dir: Path) -> dict[str, bytes]:
     paths = {name: folder / name for name in FILES[dataset]}
     if not all(path.exists() for path in paths.values()):
         require_writable(data_dir)
-        with FileLock(data_dir / ".lock"):
+        with lock(data_dir / ".lock", wait=True):
             if not all(path.exists() for path in paths.values()):  # another process may have fetched meanwhile
                 _fetch(dataset, data_dir, paths)
     return {name: verify(path, *FILES[dataset][name]) for name, path in paths.items()}

@@ -1,16 +1,31 @@
-"""The one way a file of ours reaches the disk: whole, or not at all. And one writer at a time."""
+"""The one way a file of ours reaches the disk: whole, or not at all. And one writer at a time.
+
+Some file systems lack what this needs: Lustre and NFS may come without locks. Training goes on there, and one caution
+says what is not certain.
+"""
 
 import contextlib
+import errno
 import fcntl
 import os
+import sys
 import tempfile
+from dataclasses import dataclass
 from pathlib import Path
 
 import psutil
 
-from ddpbench.errors import UserError
+from ddpbench.errors import UserError, one_line
 
 CHECKPOINTS = ".checkpoint"  # how the folder of a run's checkpoints ends, beside its record
+# How file systems say that they do not offer a call. A failing disk says EIO, a full one ENOSPC.
+NOT_OFFERED = frozenset(
+    {
+        *(errno.EINVAL, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.ENOLCK),
+        *(errno.EBADF, errno.EACCES, errno.EPERM),
+    }
+)
+_cautioned: set[str] = set()  # about what this process has said a caution
 
 
 def write_whole(path: Path, content: bytes, *, mode: int = 0o666) -> None:
@@ -47,39 +62,103 @@ def require_writable(folder: Path) -> None:
         raise UserError(f"{folder} is not a folder we can write to: {problem.strerror}; choose another") from problem
 
 
-def claim(folder: Path, *, writer: bool) -> None:
-    """Require a writable folder; its `writer` has it alone until this process ends, however it ends.
+@dataclass(frozen=True, slots=True)
+class Lock:
+    """A lock on a file or a folder: until it is closed, or else until this process ends, however it ends."""
 
-    A lock on the folder itself: the kernel lets go of it, and there is no file to leave behind. What a writer that was
-    killed has left half-written is removed. Raises UserError naming who has it.
+    descriptor: int
+    is_held: bool  # False on a file system without locks
+
+    def close(self) -> None:
+        """Let go of it."""
+        os.close(self.descriptor)
+
+    def __enter__(self) -> "Lock":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+
+def lock(path: Path, *, wait: bool) -> Lock:
+    """Lock a folder, or a file, which is made where it is missing. The kernel keeps the lock: a dead process has none.
+
+    Without `wait`, raises UserError naming who has it. A file system without locks is a caution and no error: the lock
+    keeps two runs from being started by mistake, and whoever has no other file system could not train at all.
+    """
+    descriptor = _open_to_lock(path)
+    try:
+        return Lock(descriptor, is_held=_is_locked(descriptor, path, wait=wait))
+    except BaseException:
+        os.close(descriptor)
+        raise
+
+
+def claim(folder: Path, *, writer: bool) -> None:
+    """Require a writable folder; its `writer` has it alone until this process ends.
+
+    What a writer that was killed has left half-written is removed, except where there are no locks: it may be what a
+    living writer is writing. Raises UserError naming who has the folder.
     """
     require_writable(folder)
-    if not writer:
+    if not writer or not lock(folder, wait=False).is_held:
         return
-    handle = os.open(folder, os.O_RDONLY | os.O_CLOEXEC)  # stays open, and with it the lock
-    try:
-        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        who = _holder(os.fstat(handle))
-        raise UserError(f"{folder} is in use by {who}; wait for it, or choose another --results") from None
-    except OSError as problem:  # a file system without locks
-        raise UserError(f"{folder} cannot be locked: {problem.strerror}; choose another --results") from problem
     for place in (folder, *folder.glob(f"*{CHECKPOINTS}")):  # no deeper: studies in it may have writers of their own
         for left in place.glob(".*.partial"):
             with contextlib.suppress(OSError):  # a folder of that name, or one we may not change: none of ours
                 left.unlink()
 
 
-def _holder(folder: os.stat_result) -> str:
-    """Return who has locked a folder, by the kernel's table of locks (proc(5))."""
-    place = f"{os.major(folder.st_dev):02x}:{os.minor(folder.st_dev):02x}:{folder.st_ino}"
+def _open_to_lock(path: Path) -> int:
+    try:
+        if path.is_dir():
+            return os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+        with contextlib.suppress(PermissionError):
+            # For writing, because NFS locks no other file exclusively.
+            return os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o666)
+        return os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)  # another user's, in a folder of several
+    except OSError as problem:
+        raise UserError(f"{path} cannot be locked: {problem.strerror}; choose another folder") from problem
+
+
+def _is_locked(descriptor: int, path: Path, *, wait: bool) -> bool:
+    """Lock an open file. Returns False where its file system has no locks."""
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
+    except BlockingIOError:
+        who = _holder(os.fstat(descriptor))
+        raise UserError(f"{path} is in use by {who}; wait for it, or choose another --results") from None
+    except OSError as problem:
+        if problem.errno not in NOT_OFFERED:
+            raise UserError(f"{path} cannot be locked: {problem.strerror}; choose another folder") from problem
+        _caution(
+            "locks",
+            f"the file system of {path} has no locks ({problem.strerror}): nothing keeps a second writer out; "
+            "let one run at a time write there",
+        )
+        return False
+    return True
+
+
+def _holder(locked: os.stat_result) -> str:
+    """Return who has locked a file or folder, by the kernel's table of locks (proc(5))."""
+    place = f"{os.major(locked.st_dev):02x}:{os.minor(locked.st_dev):02x}:{locked.st_ino}"
     try:
         locks = [line.split() for line in Path("/proc/locks").read_text().splitlines()]
         pid = next(int(lock[4]) for lock in locks if lock[1] == "FLOCK" and lock[5] == place)
-        command = next((Path(word).name for word in psutil.Process(pid).cmdline() if word.endswith(".py")), "a program")
-        return f"{command}, process {pid}"
+        return f"{_program(psutil.Process(pid).cmdline())}, process {pid}"
     except (OSError, StopIteration, ValueError, psutil.Error):
         return "another process"
+
+
+def _program(command: list[str]) -> str:
+    """Return the name by which a person knows a command: its script's or its module's."""
+    for word, following in zip(command, [*command[1:], ""], strict=False):
+        if word == "-m" and following:
+            return following
+        if word.endswith(".py"):
+            return Path(word).name
+    return "a program"
 
 
 def _sync_folder(folder: Path) -> None:
@@ -88,3 +167,12 @@ def _sync_folder(folder: Path) -> None:
         os.fsync(handle)
     finally:
         os.close(handle)
+
+
+def _caution(about: str, text: str) -> None:
+    """Say a caution on stderr, once in this process for each thing that it is about."""
+    if about in _cautioned or sys.stderr is None:
+        return
+    _cautioned.add(about)
+    with contextlib.suppress(OSError):  # stderr takes no more: training goes on
+        print(f"caution: {one_line(text)}", file=sys.stderr, flush=True)

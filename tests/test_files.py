@@ -1,12 +1,40 @@
-"""A file of ours reaches the disk whole, or not at all."""
+"""A file of ours reaches the disk whole, or not at all, on any file system; one writer at a time where it can lock."""
 
+import errno
+import fcntl
 import os
+import subprocess
+import sys
+import threading
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from ddpbench import files
 from ddpbench.errors import UserError
-from ddpbench.files import claim, require_writable, write_whole
+from ddpbench.files import claim, lock, require_writable, write_whole
+from tests.conftest import PROJECT
+
+NOT_OFFERED = ["EINVAL", "ENOTSUP", "EOPNOTSUPP", "ENOSYS", "EBADF", "EACCES", "EPERM"]
+
+
+@pytest.fixture(autouse=True)
+def _no_caution_yet(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(files, "_cautioned", set())
+
+
+def refuse(monkeypatch: pytest.MonkeyPatch, module: Any, name: str, code: str, when: Callable[..., bool]) -> None:
+    """Make a call fail with an errno, where `when` says so of its arguments."""
+    original = getattr(module, name)
+
+    def call(*args: Any, **kwargs: Any) -> Any:
+        if when(*args):
+            raise OSError(getattr(errno, code), os.strerror(getattr(errno, code)))
+        return original(*args, **kwargs)
+
+    monkeypatch.setattr(module, name, call)
 
 
 def test_a_file_is_replaced_and_nothing_else_is_left(tmp_path: Path) -> None:
@@ -58,3 +86,130 @@ def test_who_claims_a_folder_leaves_the_files_of_the_studies_in_it_alone(tmp_pat
     claim(tmp_path, writer=True)
 
     assert [path.exists() for path in (ours, checkpoints, theirs)] == [False, False, True]
+
+
+# Locks.
+
+HOLDER = """
+import sys
+from pathlib import Path
+from ddpbench import errors, files
+def main():
+    with files.lock(Path(sys.argv[1]), wait=len(sys.argv) > 2):
+        print("mine", flush=True)
+        sys.stdin.read()
+errors.run(main)
+"""
+
+
+def holding(script: Path, *args: str | Path) -> "subprocess.Popen[str]":
+    """Start a program that holds a lock until its standard input ends."""
+    script.write_text(HOLDER)
+    command = [sys.executable, script, *args]
+    env = os.environ | {"PYTHONPATH": str(PROJECT)}
+    return subprocess.Popen(command, env=env, stdin=-1, stdout=-1, stderr=-1, text=True)
+
+
+@pytest.mark.parametrize("kind", ["a folder", "a file", "a file that is not there yet"])
+def test_a_lock_names_its_holder_and_ends_with_its_handle(kind: str, tmp_path: Path) -> None:
+    place = tmp_path / "place"
+    if kind == "a folder":
+        place.mkdir()
+    elif kind == "a file":
+        place.touch()
+    with holding(tmp_path / "holder.py", place) as holder:
+        assert holder.stdout is not None
+        assert holder.stdout.readline() == "mine\n"
+        with pytest.raises(UserError) as problem:
+            lock(place, wait=False)
+        holder.communicate(timeout=30)
+
+    said = f"{place} is in use by holder.py, process {holder.pid}; wait for it, or choose another --results"
+    assert str(problem.value) == said
+    with lock(place, wait=False) as ours, pytest.raises(UserError, match="is in use by"):
+        lock(place, wait=False)
+    assert ours.is_held
+    lock(place, wait=False).close()
+
+
+def test_who_waits_for_a_lock_gets_it_when_its_holder_is_killed(tmp_path: Path) -> None:
+    with holding(tmp_path / "holder.py", tmp_path / "file") as holder:
+        assert holder.stdout is not None
+        assert holder.stdout.readline() == "mine\n"
+        waiting = threading.Thread(target=lambda: lock(tmp_path / "file", wait=True).close())
+        waiting.start()
+        waiting.join(0.2)
+        assert waiting.is_alive()
+        holder.kill()
+        waiting.join(30)
+        assert not waiting.is_alive()
+
+
+@pytest.mark.parametrize("code", ["ENOLCK", *NOT_OFFERED])
+@pytest.mark.parametrize("wait", [True, False])
+def test_a_file_system_without_locks_is_said_once_and_gone_on_with(
+    wait: bool, code: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """As NFS and Lustre are where they are mounted without locks."""
+    refuse(monkeypatch, fcntl, "flock", code, lambda *_: True)
+    with lock(tmp_path / "file", wait=wait) as first, lock(tmp_path, wait=wait) as second:
+        assert not first.is_held
+        assert not second.is_held
+
+    assert capsys.readouterr().err == (
+        f"caution: the file system of {tmp_path}/file has no locks ({os.strerror(getattr(errno, code))}): "
+        "nothing keeps a second writer out; let one run at a time write there\n"
+    )
+
+
+def test_who_cannot_lock_a_folder_leaves_half_written_files_to_whoever_may_be_writing_them(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    refuse(monkeypatch, fcntl, "flock", "ENOLCK", lambda *_: True)
+    (tmp_path / ".run.json.1.partial").touch()
+    claim(tmp_path, writer=True)
+
+    assert (tmp_path / ".run.json.1.partial").exists()
+
+
+@pytest.mark.parametrize(("module", "call"), [(fcntl, "flock"), (os, "open")], ids=["flock", "open"])
+def test_a_lock_on_a_failing_disk_is_one_line_and_leaves_nothing_open(
+    module: Any, call: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    refuse(monkeypatch, module, call, "EIO", lambda *_: True)
+    before = len([*Path("/proc/self/fd").iterdir()])
+    with pytest.raises(UserError, match="file cannot be locked: Input/output error; choose another folder"):
+        lock(tmp_path / "file", wait=True)
+
+    assert len([*Path("/proc/self/fd").iterdir()]) == before
+
+
+def test_another_users_lock_file_is_locked_as_it_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A data folder of several users: only who made the file may write it."""
+    (tmp_path / "file").touch()
+    refuse(monkeypatch, os, "open", "EACCES", lambda _, flags, *__: bool(flags & os.O_RDWR))
+    with lock(tmp_path / "file", wait=False) as ours:
+        assert ours.is_held
+
+
+def test_a_lock_file_that_is_a_link_is_not_followed(tmp_path: Path) -> None:
+    (tmp_path / "link").symlink_to(tmp_path / "elsewhere")
+    with pytest.raises(UserError, match="link cannot be locked: Too many levels of symbolic links"):
+        lock(tmp_path / "link", wait=False)
+
+    assert not (tmp_path / "elsewhere").exists()
+
+
+@pytest.mark.parametrize(
+    ("command", "name"),
+    [
+        (["python", "-u", "/a/ddp_train.py", "--model", "mlp"], "ddp_train.py"),
+        (["python", "-m", "ddpbench", "study", "x.py"], "ddpbench"),
+        (["python", "train.py", "-m", "mlp"], "train.py"),
+        (["vim", "results"], "a program"),
+        (["python", "-m"], "a program"),
+        ([], "a program"),
+    ],
+)
+def test_a_holder_is_named_by_its_script_or_its_module(command: list[str], name: str) -> None:
+    assert files._program(command) == name

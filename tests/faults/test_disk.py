@@ -342,6 +342,41 @@ def test_a_run_that_is_killed_while_it_writes_is_finished_to_the_same_bits(
     assert not partial_files(results)
 
 
+# File systems that lack a call. Python reads sitecustomize.py first of all.
+
+LACKING = {
+    "flock": """
+import fcntl, os
+def flock(*_):
+    raise OSError(37, os.strerror(37))
+fcntl.flock = flock
+""",
+}
+
+
+@pytest.mark.parametrize(
+    ("call", "said"),
+    [
+        pytest.param(
+            "flock", "has no locks (No locks available): nothing keeps a second writer", marks=pytest.mark.long
+        ),
+    ],
+)
+def test_a_file_system_that_lacks_a_call_is_one_caution_and_the_same_run(
+    call: str, said: str, clean: Ended, tmp_path: Path
+) -> None:
+    results, site = tmp_path / "results", tmp_path / "site"
+    site.mkdir()
+    (site / "sitecustomize.py").write_text(LACKING[call])
+    ended = run(alone(results), results, PYTHONPATH=str(site))
+
+    assert ended.code == 0, ended.err
+    (line,) = cautions(ended)
+    assert line.startswith(f"caution: the file system of {results} {said}")
+    assert (ended.weights, ended.learnt) == (clean.weights, clean.learnt)
+    assert not partial_files(results)
+
+
 # Files that may not grow: a write is cut short.
 
 
