@@ -1,7 +1,7 @@
 """The one way a file of ours reaches the disk: whole, or not at all. And one writer at a time.
 
-Some file systems lack what this needs: Lustre and NFS may come without locks. Training goes on there, and one caution
-says what is not certain.
+Some file systems lack what this needs: SMB, FUSE and shared folders of virtual machines cannot flush a folder, Lustre
+and NFS may come without locks. Training goes on there, and one caution says what is not certain.
 """
 
 import contextlib
@@ -31,7 +31,8 @@ _cautioned: set[str] = set()  # about what this process has said a caution
 def write_whole(path: Path, content: bytes, *, mode: int = 0o666) -> None:
     """Replace `path` in one step: a reader sees the old file or the new one, never half.
 
-    Temporary file in the same folder, fsync, rename, fsync of the folder. `mode` is that of open(2), less the umask.
+    Temporary file in the same folder, fsync, rename, fsync of the folder where the file system can do that: it decides
+    only whether the new file survives a power cut. `mode` is that of open(2), less the umask.
     Raises UserError naming the path when the disk refuses; the old file is then untouched.
     """
     partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
@@ -162,11 +163,20 @@ def _program(command: list[str]) -> str:
 
 
 def _sync_folder(folder: Path) -> None:
-    handle = os.open(folder, os.O_RDONLY)
     try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
+        descriptor = os.open(folder, os.O_RDONLY | os.O_CLOEXEC)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+    except OSError as problem:
+        if problem.errno not in NOT_OFFERED:
+            raise
+        _caution(
+            "folders",
+            f"the file system of {folder} cannot flush a folder ({problem.strerror}): "
+            "after a power cut, a file written last may be missing or the one before",
+        )
 
 
 def _caution(about: str, text: str) -> None:

@@ -3,6 +3,8 @@
 import errno
 import fcntl
 import os
+import re
+import stat
 import subprocess
 import sys
 import threading
@@ -37,6 +39,11 @@ def refuse(monkeypatch: pytest.MonkeyPatch, module: Any, name: str, code: str, w
     monkeypatch.setattr(module, name, call)
 
 
+def is_folder(place: int | Path, *_: object) -> bool:
+    """Whether a descriptor or a path is of a folder."""
+    return stat.S_ISDIR(os.fstat(place).st_mode) if isinstance(place, int) else place.is_dir()
+
+
 def test_a_file_is_replaced_and_nothing_else_is_left(tmp_path: Path) -> None:
     target = tmp_path / "new" / "file"
     write_whole(target, b"old")
@@ -59,6 +66,76 @@ def test_a_full_disk_leaves_the_old_file_and_says_so(tmp_path: Path, monkeypatch
 
     assert target.read_bytes() == b"old"
     assert list(tmp_path.iterdir()) == [target]
+
+
+@pytest.mark.parametrize("code", NOT_OFFERED)
+@pytest.mark.parametrize("call", ["fsync", "open"])
+def test_a_file_system_that_cannot_flush_a_folder_is_said_once_and_the_file_is_written(
+    call: str, code: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """As SMB, FUSE and VirtualBox's shared folders do; some cannot even open one."""
+    refuse(monkeypatch, os, call, code, is_folder)
+    for name in ("a/file", "b/file", "a/file"):
+        write_whole(tmp_path / name, b"new")
+
+    assert (tmp_path / "b" / "file").read_bytes() == b"new"
+    assert capsys.readouterr().err == (
+        f"caution: the file system of {tmp_path}/a cannot flush a folder ({os.strerror(getattr(errno, code))}): "
+        "after a power cut, a file written last may be missing or the one before\n"
+    )
+
+
+@pytest.mark.parametrize("code", ["EIO", "ENOSPC", "EDQUOT", "EROFS"])
+@pytest.mark.parametrize("call", ["fsync", "open"])
+def test_a_disk_that_fails_under_a_folder_is_an_error(
+    call: str, code: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    refuse(monkeypatch, os, call, code, is_folder)
+    with pytest.raises(UserError, match=rf"cannot write .*file: {os.strerror(getattr(errno, code))}"):
+        write_whole(tmp_path / "file", b"new")
+
+    assert capsys.readouterr().err == ""
+
+
+@pytest.mark.parametrize("code", [*NOT_OFFERED, "EIO", "EXDEV", "EBUSY"])
+@pytest.mark.parametrize(("module", "call"), [(os, "fsync"), (Path, "replace")], ids=["fsync", "rename"])
+def test_a_file_that_cannot_be_flushed_or_renamed_is_an_error_and_leaves_the_old_one(
+    module: Any, call: str, code: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What is certain about a folder cannot make up for the file itself."""
+    write_whole(tmp_path / "file", b"old")
+    refuse(monkeypatch, module, call, code, lambda *args: not is_folder(args[0]))
+    with pytest.raises(UserError, match=rf"cannot write .*file: {re.escape(os.strerror(getattr(errno, code)))}"):
+        write_whole(tmp_path / "file", b"new")
+
+    assert [path.read_bytes() for path in tmp_path.iterdir()] == [b"old"]
+
+
+@pytest.mark.parametrize("path", ["n" * 300, "/".join(["n" * 200] * 30)], ids=["a name", "a path"])
+def test_a_path_longer_than_the_file_system_allows_is_one_line(path: str, tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"cannot write .*: File name too long"):
+        write_whole(tmp_path / path, b"new")
+    with pytest.raises(UserError, match="is not a folder we can write to: File name too long"):
+        claim(tmp_path / path, writer=True)
+
+    assert not [*tmp_path.rglob("*.partial")]
+
+
+def test_a_name_that_has_no_room_for_the_temporary_name_is_one_line_and_leaves_nothing(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"cannot write .*: File name too long"):
+        write_whole(tmp_path / ("n" * 250), b"new")
+
+    assert not [*tmp_path.iterdir()]
+
+
+def test_a_link_in_place_of_the_temporary_file_is_not_followed(tmp_path: Path) -> None:
+    victim = tmp_path / "victim"
+    victim.write_bytes(b"theirs")
+    (tmp_path / f".file.{os.getpid()}.partial").symlink_to(victim)
+    with pytest.raises(UserError, match=r"cannot write .*file: Too many levels of symbolic links"):
+        write_whole(tmp_path / "file", b"new")
+
+    assert victim.read_bytes() == b"theirs"
 
 
 def test_a_folder_that_is_a_file_is_refused_by_name(tmp_path: Path) -> None:

@@ -345,6 +345,15 @@ def test_a_run_that_is_killed_while_it_writes_is_finished_to_the_same_bits(
 # File systems that lack a call. Python reads sitecustomize.py first of all.
 
 LACKING = {
+    "fsync": """
+import os, stat
+of = os.fsync
+def fsync(file):
+    if stat.S_ISDIR(os.fstat(file).st_mode):
+        raise OSError(22, os.strerror(22))
+    return of(file)
+os.fsync = fsync
+""",
     "flock": """
 import fcntl, os
 def flock(*_):
@@ -357,6 +366,7 @@ fcntl.flock = flock
 @pytest.mark.parametrize(
     ("call", "said"),
     [
+        ("fsync", "cannot flush a folder (Invalid argument): after a power cut, a file written last may be missing"),
         pytest.param(
             "flock", "has no locks (No locks available): nothing keeps a second writer", marks=pytest.mark.long
         ),
