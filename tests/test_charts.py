@@ -3,6 +3,7 @@
 import io
 from pathlib import Path
 
+import matplotlib as mpl
 import msgspec
 import pytest
 from matplotlib.backends.backend_agg import FigureCanvasAgg
@@ -131,6 +132,16 @@ def test_pictures_of_equal_studies_are_equal(tmp_path: Path) -> None:
     for chart in charts.of(judge(tmp_path, *known())):
         assert chart.svg == chart.svg
         assert chart.png == chart.png
+
+
+def test_settings_that_were_changed_before_us_change_no_pixel(tmp_path: Path) -> None:
+    """As in a notebook, or where another library set its style."""
+    judged = judge(tmp_path, *known())
+    plain = charts.of(judged)[0]
+    drawn = plain.svg, plain.png
+    with mpl.rc_context({"font.size": 30, "font.family": "serif", "savefig.dpi": 20, "axes.facecolor": "black"}):
+        changed = charts.of(judged)[0]
+        assert (changed.svg, changed.png) == drawn
 
 
 def test_charts_are_narrow_enough_for_a_phone() -> None:

@@ -2,6 +2,7 @@
 
 from typing import Literal
 
+from ddpbench.arm import plural
 from ddpbench.judge.breakdown import (
     COMMUNICATION,
     CONTENTION,
@@ -13,6 +14,7 @@ from ddpbench.judge.breakdown import (
     WAITING,
 )
 from ddpbench.judge.stats import Equivalence, Estimate
+from ddpbench.record import Settings
 
 Outcome = Literal["pays", "does_not_pay", "cannot_tell"]
 WORTH_SAYING = 0.02  # of the observed epoch
@@ -48,6 +50,13 @@ def interval(estimate: Estimate, unit: str = "") -> str:
 def times(speedup: Estimate) -> str:
     """Return a speedup with its interval."""
     return f"{speedup.value:.2f} times as fast ({interval(speedup)})"
+
+
+def length(settings: Settings) -> str:
+    """Return how long a run trains: `3 epochs`, or until it reaches its target."""
+    if settings.target_accuracy is None:
+        return plural(settings.epochs, "epoch")
+    return f"until {100 * settings.target_accuracy:g}% or {plural(settings.epochs, 'epoch')}"
 
 
 def share_text(share: float) -> str:

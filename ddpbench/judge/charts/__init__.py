@@ -1,5 +1,6 @@
 """The pictures: a finding in the title, the conditions in a small second line, one colour an arm.
 
+isolation the user's set-up of matplotlib, kept out
 style     colours, fonts, and the pieces that charts share
 arms      time and accuracy of every arm; speedup and efficiency
 learning  loss and accuracy
@@ -8,9 +9,12 @@ sweep     speedup against global batch
 """
 
 from ddpbench.judge.arms import is_result
-from ddpbench.judge.charts import arms, learning, sweep, time
-from ddpbench.judge.charts.style import Chart
+from ddpbench.judge.charts import isolation
 from ddpbench.judge.judgement import Judgement
+
+with isolation.defaults():
+    from ddpbench.judge.charts import arms, learning, sweep, time
+    from ddpbench.judge.charts.style import Chart
 
 
 def of(judged: Judgement) -> list[Chart]:

@@ -20,6 +20,7 @@ from matplotlib.transforms import Bbox
 from ddpbench.arm import Arm, plural
 from ddpbench.errors import one_line
 from ddpbench.judge.arms import ArmResult
+from ddpbench.judge.outcome import length
 from ddpbench.judge.stats import Estimate
 from ddpbench.record import Record
 
@@ -37,6 +38,8 @@ ORANGE, SKY, GREEN, YELLOW, BLUE, RED, PURPLE = (
 BROWN = "#A6761D"  # from ColorBrewer's Dark2, for a term more
 COLOURS = {"gloo": ORANGE, "nccl": BLUE, "shm": GREEN}
 STYLE: Any = {  # a mapping; matplotlib lists every legal key in its type
+    # Its defaults first: what imported matplotlib before us may have changed them.
+    **{name: value for name, value in mpl.rcParamsDefault.items() if not name.startswith("backend")},
     "font.family": "DejaVu Sans",  # comes with matplotlib
     "font.size": 11,
     "axes.spines.top": False,
@@ -117,7 +120,7 @@ def conditions(record: Record, *more: str) -> str:
     machine, settings = record.environment, record.settings
     hardware = machine.gpu_models[0] if settings.device == "cuda" and machine.gpu_models else machine.cpu_model
     where = f"{hardware}, {plural(machine.cores, 'core')}; {settings.model} on {settings.dataset}"
-    how = f"global batch {settings.global_batch}, {plural(settings.epochs, 'epoch')}"
+    how = f"global batch {settings.global_batch}, {length(settings)}"
     return "\n".join([f"{where}; {how}", *more])
 
 
