@@ -49,6 +49,7 @@ class Environment(Part, frozen=True):
     system: Text
     load_1m: Number  # average number of runnable processes in the minute before the run
     commit: Text | None
+    variables: list[Text] = []  # NAME=VALUE of those that bind, limit or trace threads and collectives
 
 
 class Settings(Part, frozen=True):
@@ -81,6 +82,7 @@ class Epoch(Part, frozen=True):
     test_accuracy: Fraction  # whole test set
     correct_per_class: list[Count]
     resumed: bool = False  # a restart fell into it: its time is of two attempts, or of a cold start, and is not counted
+    suspended: bool = False  # stopped for a while by a signal or a freezer in it: its time is not counted
 
 
 class Startup(Part, frozen=True):

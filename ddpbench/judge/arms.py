@@ -7,7 +7,7 @@ from typing import TypeVar
 
 from ddpbench.arm import Arm, arm_of
 from ddpbench.judge.stats import Estimate, deviation, mean, ratio
-from ddpbench.record import Record
+from ddpbench.record import Epoch, Record
 
 T = TypeVar("T")
 
@@ -29,14 +29,21 @@ class ArmResult:
     accuracy_sd: float | None
 
 
-def counted(record: Record, per_epoch: Sequence[T]) -> list[T]:
-    """Return the values of the epochs whose time counts.
+def is_timed(epoch: Epoch) -> bool:
+    """Whether an epoch's time is that of training: it was neither interrupted by a restart nor stood still."""
+    return not (epoch.resumed or epoch.suspended)
 
-    The first is warm-up where there are more, and one in which a run was resumed has the time of two attempts.
-    """
-    whole = [not epoch.resumed for epoch in record.epochs]
+
+def counted(record: Record, per_epoch: Sequence[T]) -> list[T]:
+    """Return the values of the epochs whose time counts. The first is warm-up where there are more."""
+    whole = list(map(is_timed, record.epochs))
     later = [value for value, counts in list(zip(per_epoch, whole, strict=True))[1:] if counts]
     return later or [value for value, counts in zip(per_epoch, whole, strict=True) if counts]
+
+
+def counts_warm_up(record: Record) -> bool:
+    """Whether the first epoch had to count, as no later one can."""
+    return counted(record, range(len(record.epochs)))[0] == 0
 
 
 def mean_counted(record: Record, per_epoch: Sequence[float] | None) -> float:

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from statistics import median
 
 from ddpbench.arm import arm_of, plural
-from ddpbench.judge.arms import ArmResult, run_epoch_s
+from ddpbench.judge.arms import ArmResult, counts_warm_up, run_epoch_s
 from ddpbench.judge.breakdown import Breakdown
 from ddpbench.judge.study import Study
 from ddpbench.judge.sweep import Sweep
@@ -27,6 +27,9 @@ def find(
         *(said for result in results for said in _unsteady(result)),
         *_unsteady_points(at_points),
         *_machine(study),
+        *_stood_still(study.all_runs),
+        *_cold(study.records),
+        *_target(study.records),
         *(said for each in breakdowns for said in _disagreement(each)),
     ]
 
@@ -89,6 +92,45 @@ def _machine(study: Study) -> list[str]:
     elif commits and commits[0].endswith("-dirty"):
         said.append(f"the code differed from commit {commits[0].removesuffix('-dirty')}; commit, then run again")
     return said
+
+
+def _stood_still(runs: Sequence[Record]) -> list[str]:
+    """Name the epochs in which a run was stopped for a while."""
+    said = []
+    for run in runs:
+        epochs = [str(epoch.epoch) for epoch in run.epochs if epoch.suspended]
+        if epochs:
+            which = (
+                f"epoch {epochs[0]}; that epoch is" if len(epochs) == 1 else f"epochs {', '.join(epochs)}; those are"
+            )
+            said.append(f"{arm_of(run).label}, seed {run.seed}: stood still for a while in {which} not timed")
+    return said
+
+
+def _cold(runs: Sequence[Record]) -> list[str]:
+    """Name the runs whose first epoch had to count, where other runs leave theirs out as warm-up."""
+    cold = [run for run in runs if counts_warm_up(run)]
+    if len(cold) == len(runs):
+        return []
+    return [
+        f"{arm_of(run).label}, seed {run.seed}: only its first epoch is timed, warm-up and all, and other runs leave "
+        "theirs out; give it more epochs, or run it again"
+        for run in cold
+    ]
+
+
+def _target(runs: Sequence[Record]) -> list[str]:
+    """Say what an accuracy means where training ends as soon as one is reached, and which runs did not reach it."""
+    if not runs or runs[0].settings.target_accuracy is None:
+        return []
+    target = f"{100 * runs[0].settings.target_accuracy:g}%"
+    missed = [
+        f"{arm_of(run).label}, seed {run.seed}: did not reach {target} in {plural(len(run.epochs), 'epoch')}; "
+        "train longer, or ask for less"
+        for run in runs
+        if run.target is None and not arm_of(run).is_control
+    ]
+    return [f"runs end once they reach {target}: their accuracy is that of the moment, and no limit", *missed]
 
 
 def _threads(run: Record) -> tuple[str, int]:

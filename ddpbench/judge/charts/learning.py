@@ -1,4 +1,4 @@
-"""What was learnt: loss and accuracy."""
+"""What was learnt: loss and accuracy. Runs may be of unlike length: some reach their target before others."""
 
 from collections.abc import Sequence
 from itertools import accumulate
@@ -7,7 +7,8 @@ from statistics import fmean
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator, NullFormatter
 
-from ddpbench.judge.arms import ArmResult, num_steps
+from ddpbench.arm import plural
+from ddpbench.judge.arms import ArmResult, is_timed, num_steps, run_epoch_s
 from ddpbench.judge.charts.style import (
     INK,
     PALE,
@@ -32,20 +33,22 @@ LOSS = "training loss (log scale)"
 def loss(result: ArmResult, slug: str) -> Chart:
     """Training loss of one arm over its epochs: a thin line a run, the mean thick."""
     final = fmean(run.epochs[-1].train_loss for run in result.runs)
+    lengths = [len(run.epochs) for run in result.runs]
+    count = len(result.runs)
+    small = ["1 run" if count == 1 else f"{count} runs: thin; their mean: thick", *_mean_ends([result])]
 
     def draw(figure: Figure) -> None:
         axes = figure.subplots()
-        _curves(axes, result, lambda run: _epochs_at(run))
-        axes.set_xlim(0, len(result.runs[0].epochs))
+        _curves(axes, result, _epochs_at)
+        axes.set_xlim(0, max(lengths))
         axes.xaxis.set_major_locator(MaxNLocator(nbins=10, integer=True))
         axes.set_xlabel("epoch")
         axes.set_ylabel(LOSS)
 
-    count = len(result.runs)
     return Chart(
         slug=slug,
         finding=f"{result.arm.label}: mean loss of the last epoch {final:.3f}",
-        conditions=conditions(result.runs[0], "1 run" if count == 1 else f"{count} runs: thin; their mean: thick"),
+        conditions=conditions(result.runs[0], "; ".join(small)),
         alt=f"Training loss of {result.arm.label} over its epochs, falling to {final:.3f}.",
         height=3.4,
         draw=draw,
@@ -58,7 +61,10 @@ def curves(judged: Judgement) -> Chart:
     assert judged.parallel is not None
     both = [judged.reference, judged.parallel]
     last = [fmean(run.epochs[-1].train_loss for run in result.runs) for result in both]
-    took_s = [fmean(sum(epoch.train_s for epoch in run.epochs) for run in result.runs) for result in both]
+    took_s = [fmean(sum(_epochs_s(run)) for run in result.runs) for result in both]
+    lengths = {len(run.epochs) for result in both for run in result.runs}
+    when = f"After {plural(max(lengths), 'epoch')}" if len(lengths) == 1 else "At the end of every run"
+    small = [f"{runs(both)}; thick: mean, thin: runs; log scale", *_mean_ends(both), *_not_timed(both)]
 
     def draw(figure: Figure) -> None:
         steps, seconds = figure.subplots(2, 1)
@@ -74,8 +80,8 @@ def curves(judged: Judgement) -> Chart:
 
     return Chart(
         slug="learning",
-        finding=f"After {both[0].runs[0].settings.epochs} epochs the loss is {last[1]:.3f} against {last[0]:.3f}",
-        conditions=conditions(judged.study.records[-1], f"{runs(both)}; thick: mean, thin: runs; log scale"),
+        finding=f"{when} the loss is {last[1]:.3f} against {last[0]:.3f}",
+        conditions=conditions(judged.study.records[-1], "; ".join(small)),
         alt=(
             f"Training loss against steps and against seconds. {both[0].arm.label} reaches {last[0]:.3f} in "
             f"{took_s[0]:.1f} s, {both[1].arm.label} {last[1]:.3f} in {took_s[1]:.1f} s."
@@ -174,13 +180,16 @@ def _accuracy_axis(axes, estimates: Sequence[Estimate]) -> None:  # type: ignore
 
 
 def _curves(axes, result: ArmResult, at, dashes="-") -> None:  # type: ignore[no-untyped-def]
-    """Draw the loss of every run, and thick their mean."""
+    """Draw the loss of every run, and thick their mean, as far as all runs go.
+
+    Beyond that a mean would be of the runs that learn slowly, and would jump where another run ends.
+    """
     colour = _colour(result)
     losses = [[loss for epoch in run.epochs for loss in epoch.loss_curve] for run in result.runs]
     for run, curve in zip(result.runs, losses, strict=True):
         axes.plot(at(run), curve, color=colour, linewidth=0.7, alpha=0.5)
-    place = [fmean(column) for column in zip(*map(at, result.runs), strict=True)]
-    middle = [fmean(column) for column in zip(*losses, strict=True)]
+    place = [fmean(column) for column in zip(*map(at, result.runs), strict=False)]
+    middle = [fmean(column) for column in zip(*losses, strict=False)]
     axes.plot(place, middle, color=colour, linewidth=2.2, linestyle=dashes, label=result.arm.label)
     axes.set_yscale("log")
     axes.yaxis.set_major_formatter("{x:g}")
@@ -201,9 +210,27 @@ def _steps_at(run: Record) -> list[float]:
 def _seconds_at(run: Record) -> list[float]:
     """Return when each point of the loss curve was reached, in seconds of training; even speed within an epoch."""
     points = len(run.epochs[0].loss_curve)
-    begins = [0.0, *accumulate(epoch.train_s for epoch in run.epochs)]
+    took_s = _epochs_s(run)
+    begins = [0.0, *accumulate(took_s)]
     return [
-        begin + (index + 0.5) / points * epoch.train_s
-        for begin, epoch in zip(begins, run.epochs, strict=False)
+        begin + (index + 0.5) / points * epoch_s
+        for begin, epoch_s in zip(begins, took_s, strict=False)
         for index in range(points)
     ]
+
+
+def _epochs_s(run: Record) -> list[float]:
+    """Return the seconds of every epoch; one that is not timed is as long as those that count."""
+    return [epoch.train_s if is_timed(epoch) else run_epoch_s(run) for epoch in run.epochs]
+
+
+def _mean_ends(results: Sequence[ArmResult]) -> list[str]:
+    """Say where the mean ends, where runs of an arm are of unlike length."""
+    unlike = any(len({len(run.epochs) for run in result.runs}) > 1 for result in results)
+    return ["runs differ in length: the mean ends with the shortest"] if unlike else []
+
+
+def _not_timed(results: Sequence[ArmResult]) -> list[str]:
+    """Say how an epoch is drawn whose time is not that of training."""
+    every = all(is_timed(epoch) for result in results for run in result.runs for epoch in run.epochs)
+    return [] if every else ["interrupted epochs are drawn as long as the others"]
