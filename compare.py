@@ -1,40 +1,42 @@
-"""Judge the records of a study: does data-parallel training pay here, where does the rest go, does it learn the same?
+"""Judge the records of a study: does data-parallel training pay, where does the rest go, does it learn the same?
 
 python compare.py                     the newest study in results/
-python compare.py results/STUDY       one study; its charts, report.html and summary go into its folder
+python compare.py results/STUDY       one study; report.html, summary and charts go there
 python compare.py results/*/          several studies side by side
 python compare.py A.json B.json ...   these records
 """
 
 import gc
-import sys
-from argparse import Namespace, RawDescriptionHelpFormatter
+from argparse import SUPPRESS, Namespace, RawDescriptionHelpFormatter
 from pathlib import Path
 
 from ddpbench import errors
 from ddpbench.config import Parser
-from ddpbench.judge import explain, judgement, report, study, summary, sweep, verdict
+from ddpbench.judge import explain, judgement, layout, report, study, summary, sweep, verdict
 
 
 def main() -> None:
-    """Read, judge, print, draw."""
-    told = parse()
-    margin = judgement.margin(told.margin)
-    studies = study.load_each(told.paths, allow_injected=told.allow_injected)
-    judged = [judgement.of(each, margin=margin) for each in studies]
-    if told.predict:
-        print(*sweep.next_batches(judged[0].sweep))
-    elif told.explain:
-        print(explain.explain(judged[0]), end="")
-    else:
-        reached = [verdict.of(each) for each in judged]
-        print(report.format_all(judged, reached))
-        if not told.no_charts:
-            sys.stdout.flush()
-            from ddpbench.judge import outputs  # here, because matplotlib takes longer to start than all the rest
+    """Read and judge; then print and draw, or give the one answer that was asked for."""
+    asked = parse()
+    studies = study.load_each(asked.paths, allow_injected=asked.allow_injected)
+    judged = [judgement.of(each, margin=judgement.margin(asked.margin)) for each in studies]
+    with summary.required(judged, asked):
+        if asked.next_batches_to is not None:
+            sweep.answer(judged[0].sweep, asked.next_batches_to)
+        elif asked.explain:
+            print(explain.explain(judged[0], layout.of_output()), end="")
+        else:
+            show(judged, draws=not asked.no_charts)
 
-            print("\n" + "\n".join(map(outputs.write_all, judged, reached)))
-        summary.require(judged, told)
+
+def show(judged: list[judgement.Judgement], *, draws: bool) -> None:
+    """Print everything before any file is written."""
+    reached, page = [verdict.of(each) for each in judged], layout.of_output()
+    print(report.format_all(judged, reached, page), flush=True)
+    if draws:
+        from ddpbench.judge import outputs  # not sooner: matplotlib takes longer to start than all the rest
+
+        print("\n" + "\n".join(outputs.write_all(*each, page) for each in zip(judged, reached, strict=True)))
 
 
 def parse() -> Namespace:
@@ -44,7 +46,7 @@ def parse() -> Namespace:
     add("paths", nargs="*", type=Path, default=[Path("results")], help="records, or folders of them")
     add("--no-charts", action="store_true", help="print only; write nothing")
     add("--explain", action="store_true", help="print only why it is slower, term by term")
-    add("--predict", action="store_true", help="print only the batch that a sweep should check next")
+    add("--next-batches-to", type=int, metavar="FD", help=SUPPRESS)  # for the program that runs a sweep
     add("--margin", type=float, default=0.3, metavar="POINTS", help="of accuracy that matter (default: 0.3)")
     add("--fail-below-speedup", type=float, metavar="X", help="exit with 1 if the speedup is below X")
     add("--fail-below-efficiency", type=float, metavar="X", help="exit with 1 if the efficiency, 0 to 1, is below X")

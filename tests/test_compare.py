@@ -1,21 +1,36 @@
 """compare.py as a process: odd shells, odd folders, and the exit code of every way to end."""
 
+import fcntl
 import io
+import json
 import os
+import pty
+import struct
 import subprocess
 import sys
+import termios
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 
+import compare
 from ddpbench import errors, words
 from ddpbench.errors import GateFailedError, UserError
+from ddpbench.judge import charts, explain, judgement, layout, outputs, report, study, verdict
+from ddpbench.record import Record
+from tests.conftest import PROJECT
+from tests.records import MACHINE, ddp, make_record, put
+from tests.test_breakdown import known
+from tests.test_sweep import swept
+from tests.test_verdict import paired
 
-Run = Callable[..., subprocess.CompletedProcess[str]]
+COMPARE = str(PROJECT / "compare.py")
+MATPLOTLIBRC = b"font.size: 30\nsavefig.dpi: 20\ntext.usetex: True\nno such key: 1\nbackend: none\n# not UTF-8: \xff\n"
 
 
-def fail(problem: BaseException) -> Callable[[], None]:
-    def main() -> None:
+def fail(problem: BaseException) -> Callable[..., None]:
+    def main(*_: object) -> None:
         raise problem
 
     return main
@@ -49,7 +64,14 @@ def test_each_way_to_fail_has_its_exit_code(
 def test_output_that_cannot_be_written_is_no_fault_of_ours() -> None:
     code = "from ddpbench import errors; errors.run(lambda: print('a table'), name='tool')"
     with open(os.devnull.replace("null", "full"), "w") as full:  # noqa: PTH123 - a device
-        done = subprocess.run([sys.executable, "-c", code], stdout=full, stderr=subprocess.PIPE, text=True, check=False)
+        done = subprocess.run(
+            [sys.executable, "-c", code],
+            env={name: value for name, value in os.environ.items() if name != "PYTHONUNBUFFERED"},
+            stdout=full,
+            stderr=subprocess.PIPE,
+            text=True,
+            check=False,
+        )
 
     assert (done.returncode, done.stderr) == (2, "tool: cannot write to standard output: No space left on device\n")
 
@@ -77,3 +99,235 @@ def test_output_of_every_encoding_is_written_so(monkeypatch: pytest.MonkeyPatch)
     print("±", flush=True)
 
     assert raw.getvalue() == b"+-\n"
+
+
+def judge(folder: Path, *records: Record) -> judgement.Judgement:
+    folder.mkdir(exist_ok=True)
+    put(folder, *records)
+    return judgement.of(study.load([folder]))
+
+
+def test_odd_shells_and_folders_change_no_word_and_no_pixel(tmp_path: Path) -> None:
+    """Everything at once: ASCII, a user's plotting set-up, no home, a folder that is no text, a stray in it."""
+    folder, here = tmp_path / "st\udcff\nudy", tmp_path / "here"
+    judged = judge(folder, *paired([2.0, 2.1, 2.05]))
+    (folder / "notes.json").write_bytes(b"{}")
+    here.mkdir()
+    (here / "matplotlibrc").write_bytes(MATPLOTLIBRC)
+    odd = {"PYTHONIOENCODING": "ascii", "MPLBACKEND": "module://matplotlib_inline.backend_inline", "HOME": "/proc"}
+    odd |= {"MATPLOTLIBRC": str(here), "MPLCONFIGDIR": "/proc/none", "LC_ALL": "POSIX", "PYTHONUTF8": "0"}
+    command = [sys.executable, COMPARE, os.fsencode(folder)]
+    done = subprocess.run(command, cwd=here, env=os.environ | odd, capture_output=True, timeout=100, check=False)
+    said = done.stdout.decode("ascii")
+
+    assert (done.returncode, done.stderr) == (0, b"")
+    assert "+- 0.05" in said
+    assert said.count("left out: notes.json: no records") == 1
+    assert "st\\udcff\\nudy: report.html" in said
+    for picture in charts.of(judged):
+        assert (folder / f"{picture.slug}.png").read_bytes() == picture.png, picture.slug
+        assert picture.alt in (folder / "report.html").read_text()
+
+
+def ended(monkeypatch: pytest.MonkeyPatch, *words: object) -> int:
+    """Run compare.py's main within this process. Returns its exit code."""
+    monkeypatch.setattr(sys, "argv", ["compare.py", *map(str, words)])
+    try:
+        errors.run(compare.main)
+    except SystemExit as problem:
+        return int(problem.code or 0)
+    return 0
+
+
+@pytest.mark.parametrize(
+    ("least", "code", "said"),
+    [
+        (1.0, 2, "compare.py: cannot write "),
+        (2.5, 1, "compare.py: gate failed: speedup is 1.952, required at least 2.5; also: cannot write "),
+    ],
+)
+def test_a_gate_holds_where_nothing_can_be_written(
+    least: float,
+    code: int,
+    said: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    put(tmp_path, *paired([2.0, 2.1]))
+    (tmp_path / "report.html").mkdir()
+
+    assert ended(monkeypatch, tmp_path, "--fail-below-speedup", least) == code
+    out, err = capfd.readouterr()
+    assert "Verdict  " in out
+    assert "95 % CI: Student's t" in out
+    assert err.startswith(said)
+    assert err.count("\n") == 1
+
+
+def test_a_fault_of_ours_is_never_a_failed_gate_and_hides_none(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    put(tmp_path, *paired([2.0, 2.1]))
+    monkeypatch.setattr(outputs, "write_all", fail(KeyError("slug")))
+
+    assert ended(monkeypatch, tmp_path, "--fail-below-speedup", 2.5) == 70
+    lines = capfd.readouterr().err.splitlines()
+    assert lines[0] == "compare.py: gate failed: speedup is 1.952, required at least 2.5"
+    assert lines[-1].startswith("compare.py: a fault of ddpbench")
+
+
+@pytest.mark.parametrize(("batches", "answer"), [((64, 256, 1024), [320]), ((64, 1024), [])])
+def test_the_next_batches_go_to_a_file_descriptor_and_nothing_is_printed(
+    batches: tuple[int, ...],
+    answer: list[int],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    put(tmp_path, *swept(batches))
+    reader, writer = os.pipe()
+
+    assert ended(monkeypatch, "--next-batches-to", writer, tmp_path) == 0
+    os.close(writer)
+    with open(reader, "rb") as file:  # noqa: PTH123 - a pipe
+        assert json.load(file) == answer
+    assert capfd.readouterr() == ("", "")
+
+
+@pytest.mark.parametrize("descriptor", [-1, 999, 2**40])
+def test_a_descriptor_that_cannot_take_the_answer_is_bad_input(
+    descriptor: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    put(tmp_path, *swept((64, 256)))
+
+    assert ended(monkeypatch, f"--next-batches-to={descriptor}", tmp_path) == 2
+    assert capfd.readouterr().err.startswith(f"compare.py: cannot answer to file descriptor {descriptor}: ")
+
+
+def test_a_terminal_is_filled_and_not_passed() -> None:
+    """A pseudoterminal of 70 columns. Elsewhere, as in a pipe, COLUMNS counts for nothing: a log has one width."""
+    ours, theirs = pty.openpty()
+    fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 40, 70, 0, 0))
+    env = {name: value for name, value in os.environ.items() if name != "COLUMNS"}
+    command = [sys.executable, COMPARE, "--no-charts", str(PROJECT / "docs/example")]
+    process = subprocess.Popen(command, stdout=theirs, stderr=theirs, env=env)
+    os.close(theirs)
+    shown = b""
+    try:
+        while chunk := os.read(ours, 65_536):
+            shown += chunk
+    except OSError:  # how Linux says that the other end is closed
+        pass
+    os.close(ours)
+    lines = shown.decode().split("\r\n")
+
+    assert process.wait() == 0
+    assert 66 <= max(map(len, lines)) <= 70
+    assert "\n".join(lines).rstrip() == in_full(study_of_the_example(), 70)
+
+
+@pytest.mark.parametrize(("columns", "width"), [("70", 96), ("200", 96), (None, 96)])
+def test_a_pipe_has_one_width(columns: str | None, width: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    if columns is not None:
+        monkeypatch.setenv("COLUMNS", columns)
+
+    assert layout.of_output().width == width
+
+
+@pytest.mark.parametrize(("columns", "width"), [("70", 70), ("200", 200), ("20", 60)])
+def test_a_terminal_has_its_own_width_or_that_of_columns(
+    columns: str, width: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", columns)
+    monkeypatch.setattr(sys.stdout, "isatty", lambda: True)
+
+    assert layout.of_output().width == width
+
+
+def study_of_the_example() -> judgement.Judgement:
+    return judgement.of(study.load([PROJECT / "docs/example"]))
+
+
+def in_full(judged: judgement.Judgement, width: int, encoding: str = "utf-8") -> str:
+    return report.format_all([judged], [verdict.of(judged)], layout.Page(width, encoding))
+
+
+@pytest.fixture(scope="module")
+def many(tmp_path_factory: pytest.TempPathFactory) -> list[judgement.Judgement]:
+    """Return the example, a sweep, half a study, and one whose names are as long as they may be."""
+    folder = tmp_path_factory.mktemp("many")
+    long = make_record().environment
+    long = type(long)(**{name: getattr(MACHINE, name) for name in MACHINE.__struct_fields__} | {"cpu_model": "X" * 300})
+    return [
+        study_of_the_example(),
+        judge(folder / "sweep", *swept((64, 256, 1024)), *swept((320,), minute=30)),
+        judge(folder / "half", *known(alone=None), ddp(seed=7, status="failed")),
+        judge(folder / ("y" * 200), make_record(environment=long), ddp(environment=long)),
+    ]
+
+
+@pytest.mark.parametrize("width", range(60, 161))
+def test_nothing_is_wider_than_the_terminal_and_nothing_is_cut(width: int, many: list[judgement.Judgement]) -> None:
+    page = layout.Page(width, "utf-8" if width % 2 else "ascii")
+    reached = list(map(verdict.of, many))
+    shown = [report.format_all(many, reached, page), *(explain.explain(each, page) for each in many)]
+    said = "".join("\n".join(shown).split())
+
+    assert [line for text in shown for line in text.split("\n") if len(line) > width] == []
+    assert [line for text in shown for line in text.split("\n") if line != line.rstrip()] == []
+    for judged in many:
+        tables = [report.arms_table(judged.results)] if judged.results else []
+        tables += [report.scaling_table(judged.scaling)] if len(judged.scaling) > 1 else []
+        tables += [report.breakdown_table(each) for each in judged.breakdowns]
+        cells = {part for table in tables for row in table for cell in row for part in cell.replace("/", "/ ").split()}
+        assert [cell for cell in cells if words.showable(cell, page.encoding) not in said] == []
+
+
+TABLE = [
+    ("", "seconds (95 % CI)", "measured by"),
+    ("smaller batches", "0.24 (0.14 - 0.62)", "one worker alone"),
+    ("sum", "-", ""),
+]
+
+
+@pytest.mark.parametrize(
+    ("width", "shown"),
+    [
+        (
+            60,
+            """\
+                   seconds (95 % CI)   measured by
+smaller batches   0.24 (0.14 - 0.62)   one worker alone
+sum                                -""",
+        ),
+        (
+            48,
+            """\
+                  seconds (95 % CI)  measured by
+smaller batches  0.24 (0.14 - 0.62)  one worker
+                                     alone
+sum                               -""",
+        ),
+        (
+            42,
+            """\
+                       seconds  measured
+                     (95 % CI)  by
+smaller batches           0.24  one worker
+                 (0.14 - 0.62)  alone
+sum                          -""",
+        ),
+        (
+            38,
+            """\
+smaller batches
+  seconds (95 % CI): 0.24
+                     (0.14 - 0.62)
+  measured by:       one worker alone
+sum""",
+        ),
+    ],
+)
+def test_a_table_wraps_and_then_stands_row_by_row(width: int, shown: str) -> None:
+    assert layout.Page(width).table(TABLE) == shown

@@ -15,6 +15,7 @@ from ddpbench.judge import arms, charts, fairness, judgement, report, study, ver
 from ddpbench.record import Record, Target
 from tests.conftest import PROJECT
 from tests.records import MACHINE, SETTINGS, ddp, make_record, put
+from tests.test_breakdown import known
 
 
 def two_arms(seeds: int = 3) -> list[Record]:
@@ -31,25 +32,75 @@ def two_arms(seeds: int = 3) -> list[Record]:
     return records
 
 
+def ended_after(record: Record, epochs: int, *, reached: bool = True) -> Record:
+    """Return a run that was to reach 98 %, and ended after so many epochs."""
+    target = Target(epoch=epochs, train_s=9.0, train_eval_s=9.5, process_s=12.0) if reached else None
+    names = ("train_s", "wait_s", "cpu_s", "reduce_s", "late_s")
+    ranks = [
+        replace(rank, **{name: (getattr(rank, name) or [])[:epochs] or None for name in names}) for rank in record.ranks
+    ]
+    settings = replace(record.settings, target_accuracy=0.98)
+    return replace(record, settings=settings, epochs=record.epochs[:epochs], ranks=ranks, target=target)
+
+
 def test_runs_that_reached_a_target_at_different_times_are_judged_whole(tmp_path: Path) -> None:
     """One arm may need an epoch more: what is compared is an epoch, and nothing is left out for it."""
-    settings = replace(SETTINGS, target_accuracy=0.98)
-    made = []
-    for record in two_arms():
-        epochs = record.epochs[: 2 if record.kind == "ddp" else 3]
-        target = Target(epoch=len(epochs), train_s=9.0, train_eval_s=9.5, process_s=12.0)
-        names = ("train_s", "wait_s", "cpu_s", "reduce_s", "late_s")
-        ranks = [
-            replace(rank, **{name: (getattr(rank, name) or [])[: len(epochs)] or None for name in names})
-            for rank in record.ranks
-        ]
-        made.append(replace(record, settings=settings, epochs=epochs, ranks=ranks, target=target))
-    judged = judge(tmp_path, *made)
+    judged = judge(tmp_path, *(ended_after(record, 2 if record.kind == "ddp" else 3) for record in two_arms()))
 
     assert judged.study.left_out == []
     assert judged.parallel is not None
     assert judged.parallel.speedup is not None
     assert [chart.slug for chart in charts.of(judged) if chart.png]
+
+
+def test_timed_controls_belong_to_runs_with_a_target(tmp_path: Path) -> None:
+    """A timed run has no accuracy, and so no target: it is still the control of runs that have one."""
+    made = [ended_after(record, 3) for seed in range(2) for record in known(seed) if record.settings.steps is None]
+    judged = judge(tmp_path, *made, *(record for seed in range(2) for record in known(seed) if record.settings.steps))
+
+    assert judged.study.left_out == []
+    assert len(judged.study.timed) == 2
+    assert "smaller batches" in said_of(judged)
+    assert "Not measured" not in said_of(judged)
+    assert "until 98% or 3 epochs" in said_of(judged)
+
+
+def test_runs_of_one_arm_that_differ_in_length_are_drawn_and_judged(tmp_path: Path) -> None:
+    made = [ended_after(record, 3 if record.seed else 2) for record in two_arms()]
+    judged = judge(tmp_path, *made[:-1], replace(made[-1], seed=7))
+    pictures = {chart.slug: chart for chart in [*charts.of(judged), *charts.of_each_arm(judged)] if chart.png}
+    axes = pictures["Loss-parallel-True"].figure.axes[0]
+
+    assert "the mean ends with the shortest" in pictures["learning"].conditions
+    assert "the mean ends with the shortest" in pictures["Loss-parallel-False"].conditions
+    assert "At the end of every run the loss is" in pictures["learning"].finding
+    assert sorted(len(line.get_xdata()) for line in axes.lines) == [4, 4, 6, 6]  # two short ones: a run, and the mean
+    assert axes.get_xlim() == (0, 3)
+    assert any("runs end once they reach 98%" in caution for caution in judged.cautions)
+
+
+def test_a_run_that_missed_its_target_or_was_too_quick_to_warm_up_is_named(tmp_path: Path) -> None:
+    quick = ended_after(make_record(), 1)
+    judged = judge(tmp_path, quick, ended_after(ddp(), 3, reached=False))
+    said = " ".join(judged.cautions)
+
+    assert "baseline, 2 threads, seed 0: only its first epoch is timed, warm-up and all" in said
+    assert "ddp 2 x 1, gloo, seed 0: did not reach 98% in 3 epochs" in said
+    assert "the first epoch of a run is warm-up, unless no other counts" in " ".join(said_of(judged).split())
+
+
+@pytest.mark.parametrize("name", ["resumed", "suspended"])
+def test_an_epoch_that_was_interrupted_is_not_timed(name: str, tmp_path: Path) -> None:
+    run = ddp(train_s=(9, 60, 3))
+    epochs = [replace(each, **{name: each.epoch == 2}) for each in run.epochs]
+    judged = judge(tmp_path, make_record(), replace(run, epochs=epochs))
+    drawn = next(chart for chart in charts.of(judged) if chart.slug == "learning")
+
+    assert parallel_of(judged).epoch_s.value == 3
+    assert "interrupted epochs are drawn as long as the others" in drawn.conditions
+    assert max(x for line in drawn.figure.axes[1].lines for x in line.get_xdata()) < 17
+    said = "ddp 2 x 1, gloo, seed 0: stood still for a while in epoch 2; that epoch is not timed"
+    assert (said in judged.cautions) == (name == "suspended")
 
 
 def judge(folder: Path, *records: Record) -> judgement.Judgement:
@@ -122,7 +173,7 @@ def test_a_control_is_never_the_result(tmp_path: Path) -> None:
     control = next(result for result in judged.results if result.arm.is_control)
 
     assert control.epoch_s.value < parallel_of(judged).epoch_s.value
-    assert "90.00" not in report.format_table(report.arms_table(judged.results))
+    assert "90.00" not in report.PAGE.table(report.arms_table(judged.results))
 
 
 def test_runs_are_paired_by_seed(tmp_path: Path) -> None:
@@ -156,6 +207,11 @@ def test_no_common_seed_is_said(tmp_path: Path) -> None:
             "environment.torch differs (2.14.1, 2.10.0)",
         ),
         ({"environment": msgspec.structs.replace(MACHINE, cpu_model="Other")}, "environment.cpu_model differs"),
+        (
+            {"environment": msgspec.structs.replace(MACHINE, variables=["OMP_PROC_BIND=close", "OMP_PLACES=cores"])},
+            "environment.variables differs (none, [OMP_PROC_BIND=close, OMP_PLACES=cores])",
+        ),
+        ({"settings": msgspec.structs.replace(SETTINGS, target_accuracy=0.98)}, "target_accuracy differs (none, 0.98)"),
         ({"parameters": 7}, "parameters differs (56826, 7)"),
     ],
 )
@@ -202,10 +258,84 @@ def test_unfinished_runs_are_left_out_by_name(status: str, tmp_path: Path) -> No
 def test_the_newest_study_is_judged(tmp_path: Path) -> None:
     for name, minute in (("b-old", 10), ("a-new", 20)):
         (tmp_path / name).mkdir()
-        put(tmp_path / name, make_record(study=name), ddp(study=name), start=minute)
+        put(tmp_path / name, make_record(study=name, minute=minute), ddp(study=name, minute=minute), start=40 - minute)
 
     assert study.load([tmp_path]).name == "a-new"
     assert study.load([tmp_path / "b-old"]).name == "b-old"
+
+
+def test_a_renamed_record_is_a_record_and_a_copy_is_no_second_run(tmp_path: Path) -> None:
+    put(tmp_path, make_record(), ddp(minute=1))
+    (tmp_path / "20261124-000000-run.json").rename(tmp_path / "my best run.json")
+    (tmp_path / "copy.json").write_bytes((tmp_path / "my best run.json").read_bytes())
+    found = study.load([tmp_path])
+
+    assert [record.kind for record in found.records] == ["baseline", "ddp"]
+    assert found.left_out == ["my best run.json: the same run as copy.json"]
+
+
+STRAYS = {
+    "notes.json": b'{"todo": ["more seeds"]}',
+    "list.json": b"[1, 2]",
+    "seed.json": b'{"seed": 3}',
+    "empty.json": b"",
+    "torn.json": b'{"todo": [',
+    "old-summary.json": b'{"schema": 1, "study": "x", "verdict": "pays", "why": "", "next": ""}',
+    "other plan.json": b'{"request": {"settings": {"epochs": 3}}, "jobs": [{"seed": 0, "epochs": 3}], "schema": 1}',
+    "._a.json": b"\0\5\x16\7Mac OS X",
+    "\udcff.json": b"{}",
+}
+
+
+def test_what_is_no_record_is_passed_over_and_named_once(tmp_path: Path) -> None:
+    put(tmp_path, make_record(), ddp())
+    (tmp_path / "summary.json").write_bytes(b"{}")
+    (tmp_path / "plan.json").write_bytes(b'{"schema": 1, "jobs": []}')
+    (tmp_path / "folder.json").mkdir()
+    (tmp_path / ".ipynb_checkpoints").mkdir()
+    put(tmp_path / ".ipynb_checkpoints", make_record(minute=59))
+    for name, content in STRAYS.items():
+        (tmp_path / name).write_bytes(content)
+    by_folder, by_hand = (
+        study.load([tmp_path]),
+        study.load([path for path in tmp_path.glob("*.json") if path.is_file()]),
+    )
+
+    assert by_folder.records == by_hand.records
+    assert len(by_folder.records) == 2
+    (said,) = by_folder.left_out
+    assert said.startswith("._a.json, empty.json, folder.json, list.json, ")
+    assert r", \udcff.json: no records" in said
+    assert "plan.json, " not in said.replace("other plan.json, ", "")
+    assert by_hand.left_out[0].count(".json") == len(STRAYS)
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("a.json", b'{"schema": 3}'),
+        ("a.json", b'{"schema": 3, "study": "x"'),
+        ("a.json", b'{"kind": "ddp", "comm": "shm", "world_size": 2, "threads_per_rank": 1, "seed": 0, "sett'),
+        ("20261124-130249-baseline-1x1-seed0.json", b""),
+        ("20261124-130249-baseline-1x1-seed0.json", bytes(500)),
+    ],
+)
+def test_a_damaged_record_is_refused_and_not_passed_over(name: str, content: bytes, tmp_path: Path) -> None:
+    put(tmp_path, make_record(), ddp())
+    (tmp_path / name).write_bytes(content)
+    for asked in ([tmp_path], list(tmp_path.glob("*.json"))):
+        with pytest.raises(UserError, match=f"{name} is "):
+            study.load(asked)
+
+
+def test_files_that_are_all_no_records_are_bad_input(tmp_path: Path) -> None:
+    (tmp_path / "notes.json").write_bytes(b"{}")
+    for asked, said in (
+        ([tmp_path], r"no records in .* \(notes.json: no records\); run: "),
+        ([tmp_path / "notes.json"], "notes.json: no record of a run; name a study's folder"),
+    ):
+        with pytest.raises(UserError, match=said):
+            study.load(asked)
 
 
 @pytest.mark.parametrize(
@@ -264,7 +394,7 @@ def test_one_run_each_has_no_interval_and_says_so(tmp_path: Path) -> None:
     said = said_of(judged)
     assert "(n = 1, no interval)" in said
     assert "caution: an arm has only 1 run" in said
-    assert "±" not in report.format_table(report.arms_table(judged.results))
+    assert "±" not in report.PAGE.table(report.arms_table(judged.results))
 
 
 def test_compare_runs_where_torch_is_not_installed(

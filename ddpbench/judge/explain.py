@@ -2,8 +2,9 @@
 
 from ddpbench.judge.breakdown import COMMUNICATION, CONTENTION, IDEAL, REDUCING, SLOWED, SMALLER, UNEVEN, WAITING, Term
 from ddpbench.judge.judgement import Judgement
+from ddpbench.judge.layout import Page
 from ddpbench.judge.outcome import NAMES, share_text
-from ddpbench.judge.report import seconds
+from ddpbench.judge.report import PAGE, seconds
 
 # What a term is, how it is measured, and what to do about it.
 PARAGRAPHS = {
@@ -48,11 +49,16 @@ PARAGRAPHS = {
 }
 
 
-def explain(judged: Judgement) -> str:
+def explain(judged: Judgement, page: Page = PAGE) -> str:
     """Return the paragraphs for the main parallel arm of a study. Says so when nothing was broken down."""
+    return "\n".join(page.paragraph(line, hang=len(line) - len(line.lstrip(" -"))) for line in _lines(judged)) + "\n"
+
+
+def _lines(judged: Judgement) -> list[str]:
+    """Return a line a paragraph, and empty ones between them."""
     found = judged.main_breakdown
     if found is None:
-        return "Where the time goes was not measured in this study: bash launch.sh runs what it takes.\n"
+        return ["Where the time goes was not measured in this study: bash launch.sh runs what it takes."]
     n = f"seconds of training per epoch, 95 % interval over n = {found.observed.n} seeds"
     lines = [f"An epoch of {found.arm.label} took {seconds(found.observed)} s ({n}).", ""]
     top = [term for term in found.terms if not term.part_of]
@@ -61,7 +67,7 @@ def explain(judged: Judgement) -> str:
         lines += [f"  - {_figures(part)}: {PARAGRAPHS[part.term]}" for part in found.terms if part.part_of == term.term]
     if judged.startup is not None:
         lines += ["", _startup(judged)]
-    return "\n".join(lines) + "\n"
+    return lines
 
 
 def _figures(term: Term) -> str:

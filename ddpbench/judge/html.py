@@ -15,6 +15,7 @@ from ddpbench.arm import arm_of, plural
 from ddpbench.errors import one_line
 from ddpbench.judge import report
 from ddpbench.judge.judgement import Judgement
+from ddpbench.judge.layout import Table
 from ddpbench.judge.verdict import Verdict
 from ddpbench.record import Record
 
@@ -168,12 +169,12 @@ def _sheets(judged: Judgement) -> dict[str, list[Sheet]]:
     if len(judged.scaling) > 1:
         found["speedup"] = [_sheet("Strong and weak scaling beside one worker", report.scaling_table(judged.scaling))]
     if judged.sweep is not None:
-        sheet = _sheet("Every batch size", report.sweep_table(judged.sweep), blank="outcome")
-        found["sweep"] = [replace(sheet, notes=["n: runs; times are of a training step."])]
+        sheet = _sheet("Every batch size", report.sweep_table(judged.sweep))
+        found["sweep"] = [replace(sheet, notes=[report.SWEEP_LEGEND])]
     return found
 
 
-def _sheet(title: str, table: report.Table, *, blank: str = "", wraps: bool = False) -> Sheet:
+def _sheet(title: str, table: Table, *, blank: str = "", wraps: bool = False) -> Sheet:
     """Return a table whose first row names the columns; `blank` names the one without a name."""
     columns, *rows = ([one_line(cell) for cell in row] for row in table)
     return Sheet(one_line(title), [column or blank for column in columns], rows, wraps=wraps)
@@ -213,7 +214,7 @@ def _worded(name: str, value: object) -> str:
 def _raw(runs: Sequence[Record]) -> Section:
     """Return every run that was judged, a row each."""
     names = ("arm", "seed", "global batch", "epochs are", "train s of each epoch", "test accuracy", "start-up s")
-    table: report.Table = [(*names, "status", "load before", "commit", "started at", "injected")]
+    table: Table = [(*names, "status", "load before", "commit", "started at", "injected")]
     table += map(_run_cells, runs)
     note = (
         f"{NOT_A_RESULT}: none, or no result: a control and a timed run learn too little for their accuracy to count."

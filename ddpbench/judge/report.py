@@ -1,14 +1,13 @@
 """What a study says, as text for a terminal. Figures with unit, n and spread."""
 
-import textwrap
 from collections.abc import Sequence
 
-from ddpbench.arm import plural
 from ddpbench.errors import one_line
-from ddpbench.judge.arms import ArmResult
+from ddpbench.judge.arms import ArmResult, counts_warm_up
 from ddpbench.judge.breakdown import IDEAL, Breakdown
 from ddpbench.judge.judgement import Judgement
-from ddpbench.judge.outcome import NAMES, SAID, outcome_of, share_text
+from ddpbench.judge.layout import Page, Table
+from ddpbench.judge.outcome import NAMES, SAID, length, outcome_of, share_text
 from ddpbench.judge.scaling import Row
 from ddpbench.judge.stats import Estimate
 from ddpbench.judge.sweep import Sweep
@@ -16,48 +15,53 @@ from ddpbench.judge.verdict import Verdict
 from ddpbench.record import Record
 
 NOT_MEASURED = "not measured"
-WIDTH = 118
-Table = list[tuple[str, ...]]  # the first row names the columns
+SWEEP_LEGEND = "n: runs; times are of a training step."
+PAGE = Page()
 
 
-def format_all(judged: Sequence[Judgement], verdicts: Sequence[Verdict]) -> str:
+def format_all(judged: Sequence[Judgement], verdicts: Sequence[Verdict], page: Page = PAGE) -> str:
     """Return everything compare.py prints: each study, and several side by side."""
-    parts = list(map(format_report, judged, verdicts))
+    parts = [format_report(*each, page) for each in zip(judged, verdicts, strict=True)]
     if len(parts) > 1:
-        parts.append(format_table(studies_table(list(zip(judged, verdicts, strict=True)))))
+        parts.append(page.table(studies_table(list(zip(judged, verdicts, strict=True)))))
     return "\n\n\n".join(parts)
 
 
-def format_report(judged: Judgement, verdict: Verdict) -> str:
+def format_report(judged: Judgement, verdict: Verdict, page: Page = PAGE) -> str:
     """Return everything compare.py prints of one study: verdict, why and next first."""
     parts = [
-        format_conditions(judged.study.all_runs[-1] if judged.sweep else judged.study.records[-1]),
-        format_verdict(verdict),
+        _lines(format_conditions(judged.study.all_runs[-1] if judged.sweep else judged.study.records[-1]), page),
+        format_verdict(verdict, page),
     ]
     if judged.sweep is not None:
-        parts += [format_table(sweep_table(judged.sweep)), "n: runs; times are of a training step."]
+        parts += [page.table(sweep_table(judged.sweep)), _lines(SWEEP_LEGEND, page)]
     else:
-        parts += [format_table(arms_table(judged.results)), format_legend(judged.results)]
-    parts += [format_breakdown(each) for each in judged.breakdowns]
+        parts += [page.table(arms_table(judged.results)), _lines(format_legend(judged.results), page)]
+    parts += [format_breakdown(each, page) for each in judged.breakdowns]
     if len(judged.scaling) > 1:
-        parts.append(format_table(scaling_table(judged.scaling)))
-    notes = [f"caution: {caution}" for caution in judged.cautions]
-    notes += [f"left out: {reason}" for reason in judged.study.left_out]
-    return "\n\n".join([*parts, "\n".join(map(one_line, notes))] if notes else parts)
+        parts.append(page.table(scaling_table(judged.scaling)))
+    notes = [page.paragraph(one_line(caution), "caution: ") for caution in judged.cautions]
+    notes += [page.paragraph(one_line(reason), "left out: ") for reason in judged.study.left_out]
+    return "\n\n".join([*parts, "\n".join(notes)] if notes else parts)
 
 
-def format_verdict(verdict: Verdict) -> str:
+def _lines(text: str, page: Page) -> str:
+    """Return lines that are broken further where the page is narrow."""
+    return "\n".join(page.paragraph(line, hang=2) for line in text.split("\n") if line)
+
+
+def format_verdict(verdict: Verdict, page: Page = PAGE) -> str:
     """Return the three paragraphs, each under its word."""
     paragraphs = (("Verdict", verdict.verdict), ("Why", verdict.why), ("Next", verdict.next))
-    return "\n".join(
-        textwrap.fill(text, WIDTH, initial_indent=word.ljust(9), subsequent_indent=" " * 9) for word, text in paragraphs
-    )
+    return "\n".join(page.paragraph(one_line(text), word.ljust(9)) for word, text in paragraphs)
 
 
-def format_breakdown(found: Breakdown) -> str:
+def format_breakdown(found: Breakdown, page: Page = PAGE) -> str:
     """Return the terms of one arm as a table, and how the last one was checked."""
     title = f"Where the time of {found.arm.label} goes, training seconds per epoch (n = {found.observed.n} seeds)"
-    return "\n".join([title, format_table(breakdown_table(found)), format_check(found)]).rstrip()
+    return "\n".join(
+        [_lines(title, page), page.table(breakdown_table(found)), _lines(format_check(found), page)]
+    ).rstrip()
 
 
 def format_check(found: Breakdown) -> str:
@@ -82,7 +86,7 @@ def format_conditions(record: Record) -> str:
         [
             f"{settings.dataset}, {settings.model} ({record.parameters:,} parameters)",
             f"global batch {settings.global_batch}",
-            plural(settings.epochs, "epoch"),
+            length(settings),
             f"{settings.optimizer} {settings.schedule} lr {settings.lr}",
             f"{settings.precision}{', channels last' if settings.channels_last else ''}",
         ]
@@ -90,26 +94,16 @@ def format_conditions(record: Record) -> str:
     return one_line(f"{hardware}, torch {machine.torch}, {settings.device}") + "\n" + one_line(training)
 
 
-def format_table(table: Table) -> str:
-    """Return one aligned table."""
-    widths = [max(len(row[column]) for row in table) for column in range(len(table[0]))]
-    lines = []
-    for row in table:
-        first, *others = (
-            cell.ljust(width) if index == 0 else cell.rjust(width)
-            for index, (cell, width) in enumerate(zip(row, widths, strict=True))
-        )
-        lines.append("   ".join([first, *others]).rstrip())
-    return "\n".join(lines)
-
-
 def format_legend(results: Sequence[ArmResult]) -> str:
     """Return how to read the table."""
-    one_epoch = all(len(run.epochs) == 1 for result in results for run in result.runs)
-    warm_up = "the only epoch counts, warm-up and all" if one_epoch else "the first epoch of a run is warm-up"
+    cold = {counts_warm_up(run) for result in results for run in result.runs}
+    warm_up = "the first epoch of a run is warm-up" + (", unless no other counts" if True in cold else "")
+    if cold == {True}:
+        warm_up = "the only epoch counts, warm-up and all"
     return (
-        f"n: runs; ±: one standard deviation of runs. epoch s: training time of the slowest rank; {warm_up}.\n"
-        "speedup: reference time / arm time at the same global batch, paired by seed. "
+        "n: runs; ±: one standard deviation of runs.\n"
+        f"epoch s: training time of the slowest rank; {warm_up}.\n"
+        "speedup: reference time / arm time at the same global batch, paired by seed.\n"
         "efficiency: speedup over one worker alone / workers.\n"
         "95 % CI: Student's t over runs paired by seed, of ratios on their logarithms; no run is dropped."
     )
@@ -161,7 +155,7 @@ def scaling_table(rows: Sequence[Row]) -> Table:
 def sweep_table(sweep: Sweep) -> Table:
     """Return a row a global batch: steps of the best single process and of the swept arm, speedup, verdict."""
     table: Table = [
-        ("global batch", "best single process", "step ms", f"{sweep.arm.label} step ms", "speedup", "", "n")
+        ("global batch", "best single process", "step ms", f"{sweep.arm.label} step ms", "speedup", "outcome", "n")
     ]
     for point in sweep.points:
         single = next(result for result in point.results if result.is_reference)

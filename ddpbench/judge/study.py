@@ -5,12 +5,13 @@ from dataclasses import dataclass
 from os.path import isdir
 from pathlib import Path
 
-from ddpbench.arm import arm_of, plural
-from ddpbench.errors import UserError
-from ddpbench.judge import fairness
-from ddpbench.record import Record, read_record
+import msgspec
 
-SUMMARY = "summary.json"  # ours, and no record
+from ddpbench.arm import arm_of, plural
+from ddpbench.errors import UserError, one_line
+from ddpbench.judge import fairness, files
+from ddpbench.judge.arms import is_timed
+from ddpbench.record import Record, read_record
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,10 +38,14 @@ def load(paths: Sequence[Path], *, allow_injected: bool = False) -> Study:
     folders = [path for path in paths if isdir(path)]  # noqa: PTH112 - no error for a name too long
     if folders and len(paths) > 1:
         raise UserError(f"{folders[0]} is a folder: name folders, or only records")
-    files = _newest_study(paths[0]) if folders else list(paths)
-    complete, left_out = _complete(files, allow_injected=allow_injected)
+    paths, strays = files.newest_study(paths[0]) if folders else files.split(paths)
+    if not paths:
+        raise UserError(f"{files.named(strays) or 'nothing'}: no record of a run; name a study's folder, or records")
+    complete, left_out = _complete(paths, allow_injected=allow_injected)
+    if strays:
+        left_out.append(f"{files.named(strays)}: no records")
     if folders:
-        complete = _under_newest_conditions(complete, left_out, files[0].parent)
+        complete = _under_newest_conditions(complete, left_out, paths[0].parent)
     else:
         whole = [record for record in complete if record.settings.steps is None]
         different = fairness.differences(whole) or fairness.differences(complete)
@@ -48,7 +53,7 @@ def load(paths: Sequence[Path], *, allow_injected: bool = False) -> Study:
             raise UserError(f"unfair comparison: {fairness.describe(different)}; leave records out, or run again")
     timed = [record for record in complete if record.settings.steps is not None]
     whole = [record for record in complete if record.settings.steps is None]
-    return Study(files[0].resolve().parent.name, files[0].parent, whole, timed, left_out)
+    return Study(one_line(paths[0].resolve().parent.name), paths[0].parent, whole, timed, left_out)
 
 
 def load_each(paths: Sequence[Path], *, allow_injected: bool = False) -> list[Study]:
@@ -74,16 +79,6 @@ def _under_newest_conditions(complete: list[Record], left_out: list[str], folder
     return fair
 
 
-def _newest_study(folder: Path) -> list[Path]:
-    """Return the record files of the newest study: names begin with the moment a run began."""
-    places = [place for place in (folder, *sorted(folder.iterdir())) if place.is_dir()]
-    studies = [sorted(path for path in place.glob("*.json") if path.name != SUMMARY) for place in places]
-    studies = [files for files in studies if files]
-    if not studies:
-        raise UserError(f"no records in {folder}; run: bash launch.sh, or baseline_train.py and then ddp_train.py")
-    return max(studies, key=lambda files: files[-1].name)
-
-
 def _complete(paths: Sequence[Path], *, allow_injected: bool) -> tuple[list[Record], list[str]]:
     """Read records; split complete ones, by time, from the reasons why others are left out."""
     records = [(path, read_record(path)) for path in paths]
@@ -92,15 +87,28 @@ def _complete(paths: Sequence[Path], *, allow_injected: bool) -> tuple[list[Reco
         if record.injected is not None and not allow_injected:
             raise UserError(f"{path} was spoilt on purpose ({record.injected}): no result; leave it out")
     left_out = [
-        f"{arm_of(record).label}, seed {record.seed}: {record.status} ({path.name})"
+        f"{arm_of(record).label}, seed {record.seed}: {record.status} ({one_line(path.name)})"
         for path, record in records
         if record.status != "complete"
     ]
-    complete = [record for _, record in records if record.status == "complete"]
-    for record in [each for each in complete if all(epoch.resumed for epoch in each.epochs)]:
+    complete = _once([(path, record) for path, record in records if record.status == "complete"], left_out)
+    for record in [each for each in complete if not any(map(is_timed, each.epochs))]:
         complete.remove(record)
         left_out.append(f"{arm_of(record).label}, seed {record.seed}: interrupted in every epoch; run it again")
     if not complete:
         states = "; ".join(left_out)
         raise UserError(f"no complete run among {plural(len(records), 'record')}: {states}; run again, or wait")
     return complete, left_out
+
+
+def _once(found: list[tuple[Path, Record]], left_out: list[str]) -> list[Record]:
+    """Return every run once: a copy of its record is no second run, and would make an interval too narrow."""
+    first: dict[bytes, Path] = {}
+    runs = []
+    for path, record in found:
+        original = first.setdefault(msgspec.json.encode(record), path)
+        if original is path:
+            runs.append(record)
+        else:
+            left_out.append(f"{one_line(path.name)}: the same run as {one_line(original.name)}")
+    return runs

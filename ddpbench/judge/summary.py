@@ -3,19 +3,21 @@
 Names never change their meaning within a SCHEMA; results/README.md documents them. null: not measured.
 """
 
-from collections.abc import Sequence
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Protocol
 
 import msgspec
 
-from ddpbench.errors import GateFailedError, one_line
+from ddpbench.errors import GateFailedError, UserError, one_line
 from ddpbench.files import write_whole
 from ddpbench.judge import report
+from ddpbench.judge.files import SUMMARY
 from ddpbench.judge.judgement import Judgement
 from ddpbench.judge.outcome import Outcome, outcome_of
 from ddpbench.judge.stats import Estimate
-from ddpbench.judge.study import SUMMARY
 from ddpbench.judge.verdict import Verdict
 
 SCHEMA = 1
@@ -126,11 +128,25 @@ class Gates(Protocol):
     fail_if_accuracy_lost: float | None  # points
 
 
-def require(judged: Sequence[Judgement], asked: Gates) -> None:
-    """Raise GateFailedError, exit code 1, with the first reason why a study fails a gate."""
-    failed = [why for each in judged if (why := gate(each, asked))]
+@contextmanager
+def required(judged: Sequence[Judgement], asked: Gates) -> Iterator[None]:
+    """Judge the gates first, and raise GateFailedError, exit code 1, at the end for the first that fails.
+
+    What fails meanwhile does not hide it: bad input and full disks are said beside it, and a fault of ours after it.
+    """
+    failed = next((why for each in judged if (why := gate(each, asked))), None)
+    try:
+        yield
+    except UserError as problem:
+        if failed:
+            raise GateFailedError(f"{failed}; also: {problem}") from problem
+        raise
+    except Exception:
+        if failed:
+            print(f"compare.py: {failed}", file=sys.stderr)
+        raise
     if failed:
-        raise GateFailedError(failed[0])
+        raise GateFailedError(failed)
 
 
 def gate(judged: Judgement, asked: Gates) -> str | None:

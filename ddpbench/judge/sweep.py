@@ -9,10 +9,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from statistics import median
 
+import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
 from ddpbench.arm import Arm
+from ddpbench.errors import UserError
 from ddpbench.judge.arms import ArmResult, by_arm, is_result, judge, reference_of, run_step_s
 from ddpbench.judge.stats import Estimate
 from ddpbench.judge.study import Study
@@ -98,6 +100,18 @@ def next_batches(found: Sweep | None) -> list[int]:
     multiple = math.gcd(*measured)  # a batch that divides over the ranks, as these did
     batch = max(1, round(found.predicted_batch / multiple)) * multiple
     return [] if batch in measured else [batch]
+
+
+def answer(found: Sweep | None, descriptor: int) -> None:
+    """Write the next batches, as a JSON list, to a file descriptor that the program that asks has handed over.
+
+    Standard output is no place for it: any library may print there.
+    """
+    try:
+        with open(descriptor, "wb", closefd=False) as file:
+            file.write(msgspec.json.encode(next_batches(found)))
+    except (OSError, ValueError, TypeError) as problem:
+        raise UserError(f"cannot answer to file descriptor {descriptor}: {problem}; hand over an open one") from problem
 
 
 def _points(timed: Sequence[Record], arm: Arm) -> list[Point]:
