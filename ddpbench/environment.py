@@ -4,18 +4,23 @@ import os
 import platform
 import re
 import subprocess
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
 
 import psutil
 
+from ddpbench import variables
 from ddpbench.record import Environment
 
 CGROUP = Path("/sys/fs/cgroup")
 
 
+@cache
 def usable_cores(cgroup: Path = CGROUP, membership: Path = Path("/proc/self/cgroup")) -> int:
-    """Return the CPU cores this process may use: affinity, and the cgroup's quota rounded up."""
+    """Return the CPU cores this process may use: affinity, and the cgroup's quota rounded up.
+
+    Counted once: OpenMP may bind the main thread to one core when torch is imported (pytorch#91989).
+    """
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else psutil.cpu_count() or 1
     quota = _cgroup_quota(cgroup, membership.read_text() if membership.exists() else "")
     return cores if quota is None else max(1, min(cores, -int(-quota // 1)))
@@ -44,6 +49,7 @@ def describe() -> Environment:
         system=f"{platform.system()} {platform.machine()}",
         load_1m=psutil.getloadavg()[0],
         commit=_commit(),
+        variables=variables.recorded(),
     )
 
 

@@ -1,0 +1,43 @@
+"""The environment variables that change what a run does: dropped by a study, recorded by every run.
+
+Values of variables are recorded only where their names say that they bind, limit or trace threads and collectives.
+"""
+
+import os
+import re
+from collections.abc import MutableMapping
+
+# A rank's place, as torchrun sets it. Left over from another launch, it would steer ours.
+_RANKS = r"(LOCAL_|GROUP_|ROLE_)?(RANK|WORLD_SIZE)"
+_TORCHRUN = rf"PET_.*|TORCH_?ELASTIC_.*|MASTER_(ADDR|PORT)|PYTHON_EXEC|DDPBENCH_LAUNCH|{_RANKS}"
+# Threads are set by us for each arm. Bound, limited or traced ones make another machine of this one (pytorch#91989).
+_THREADS = r"(OMP|KMP|GOMP|MKL|OPENBLAS|BLIS|DNNL|ONEDNN|VECLIB)_.*|ATEN_CPU_CAPABILITY"
+_TRACES = r"GLOO_.*|NCCL_DEBUG.*|TORCH_(LOGS.*|DISTRIBUTED_DEBUG|CPP_LOG_LEVEL|SHOW_CPP_STACKTRACES|NCCL_TRACE.*)"
+_DEBUG = r"CUDA_LAUNCH_BLOCKING|PYTHON(DEVMODE|MALLOC|TRACEMALLOC|PROFILEIMPORTTIME|ASYNCIODEBUG|VERBOSE|DEBUG)"
+DROPPED = re.compile(rf"{_TORCHRUN}|{_THREADS}|{_TRACES}|{_DEBUG}")
+# A machine may need these to work at all, so a study keeps them; runs with different ones are not compared.
+_KEPT = r"NCCL_.*|PYTORCH_(CUDA_|HIP_)?ALLOC_CONF|CUDA_(DEVICE_MAX_CONNECTIONS|MODULE_LOADING)|LD_PRELOAD|MALLOC_.*"
+# Set by torchrun or by us, and no choice of the user's: threads are recorded by their number.
+_OURS = r"OMP_NUM_THREADS|(GLOO|NCCL)_SOCKET_IFNAME|(TORCH_)?NCCL_ASYNC_ERROR_HANDLING"
+RECORDED = re.compile(rf"(?!({_OURS})$)({_THREADS}|{_TRACES}|{_DEBUG}|{_KEPT})")
+MOST_CHARACTERS = 200  # of a value: a record holds short texts
+
+
+def drop(environment: MutableMapping[str, str]) -> list[str]:
+    """Remove what would make a study another one. Returns the names, sorted."""
+    names = sorted(name for name in environment if DROPPED.fullmatch(name))
+    for name in names:
+        del environment[name]
+    return names
+
+
+def recorded() -> list[str]:
+    """Return the variables of this process that change how it computes, as NAME=VALUE, sorted."""
+    chosen = {name: value for name, value in os.environ.items() if RECORDED.fullmatch(name)}
+    return [f"{name}={_as_text(value)}" for name, value in sorted(chosen.items())]
+
+
+def _as_text(value: str) -> str:
+    """Return a value as a record may hold it."""
+    plain = "".join(char if char.isprintable() and char not in "<>" else "?" for char in value)
+    return plain[:MOST_CHARACTERS]
