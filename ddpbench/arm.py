@@ -10,6 +10,11 @@ def plural(count: int, noun: str) -> str:
     return f"{count} {noun}{'' if count == 1 else 's'}"
 
 
+def runs(count: int) -> str:
+    """Return `1 run`, `2 runs`."""
+    return plural(count, "run")
+
+
 class Arm(msgspec.Struct, frozen=True, order=True):
     """A way of training. Runs of one arm differ in their seed alone."""
 

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch.optim.lr_scheduler import LRScheduler
 
-from ddpbench import __version__, checkpoint, faults, models, process, progress, runs, startup
+from ddpbench import __version__, checkpoint, faults, models, notes, process, progress, runs, startup
 from ddpbench.checkpoint import Manifest
 from ddpbench.config import TrainConfig, every
 from ddpbench.data import Batches
@@ -177,7 +177,7 @@ class Checkpointer(Unsaved):
         tensors["losses"] = torch.tensor(losses, dtype=torch.float64).view(self._here.size, -1)
         try:
             checkpoint.save(self._log.checkpoints, manifest, tensors)
-            process.note("saved")
+            process.tell(notes.Saved())
         except UserError as problem:
             progress.say(f"caution: {problem}; training goes on, and the checkpoint before stays", sys.stderr)
         self._due = time.monotonic() + self._every_s

@@ -3,7 +3,7 @@
 import difflib
 import math
 import re
-from argparse import ArgumentParser, ArgumentTypeError, BooleanOptionalAction, RawDescriptionHelpFormatter
+from argparse import SUPPRESS, ArgumentParser, ArgumentTypeError, BooleanOptionalAction, RawDescriptionHelpFormatter
 from collections.abc import Mapping, Sequence
 from dataclasses import MISSING, dataclass, field, fields
 from pathlib import Path
@@ -138,19 +138,41 @@ def parse(
     `doc` is shown by --help; `refuse` names fields that are not offered, with what to say to those who ask.
     Raises UserError for anything that is not a known flag with a legal value.
     """
-    refuse = refuse or {}
-    offered = [f for f in fields(TrainConfig) if f.name not in refuse]
-    parser = Parser(description=doc, formatter_class=RawDescriptionHelpFormatter, allow_abbrev=False)
+    return TrainConfig(**read(parser(doc, refuse), argv, refuse))
+
+
+def parser(doc: str | None, refuse: Mapping[str, str] | None = None) -> "Parser":
+    """Return a parser with a flag for every field of TrainConfig that is not refused."""
+    made = Parser(description=doc, formatter_class=RawDescriptionHelpFormatter, allow_abbrev=False)
     hints = get_type_hints(TrainConfig)
-    for f in offered:
-        parser.add_argument(
-            flag_name(f.name), help=_help(f.metadata["help"], f.default), **_kind(hints[f.name], f.default)
-        )
-    told, unknown = parser.parse_known_args(argv)
+    for f in fields(TrainConfig):
+        if f.name not in (refuse or {}):
+            made.add_argument(flag_name(f.name), help=_help(f.metadata["help"], f.default), **_kind(hints[f.name]))
+    return made
+
+
+def read(made: "Parser", argv: Sequence[str] | None = None, refuse: Mapping[str, str] | None = None) -> dict[str, Any]:
+    """Return the values of the flags that are given. Raises UserError for an unknown one, and for a refused one."""
+    given, unknown = made.parse_known_args(argv)
     if unknown:
-        refused = {flag_name(name): why for name, why in refuse.items()}
-        raise UserError(_unknown(unknown[0].split("=")[0], [flag_name(f.name) for f in offered], refused))
-    return TrainConfig(**vars(told))
+        offered = [option for action in made._actions for option in action.option_strings]
+        refused = {flag_name(name): why for name, why in (refuse or {}).items()}
+        raise UserError(_unknown(unknown[0].split("=")[0], offered, refused))
+    return vars(given)
+
+
+def to_flags(cfg: TrainConfig) -> list[str]:
+    """Return the flags that make this configuration: those that differ from their defaults."""
+    words: list[str] = []
+    for f in fields(TrainConfig):
+        value = getattr(cfg, f.name)
+        if value == f.default:
+            continue
+        if isinstance(value, bool):
+            words.append(flag_name(f.name) if value else flag_name(f"no_{f.name}"))
+        else:
+            words += [flag_name(f.name), str(value)]
+    return words
 
 
 def flag_name(field_name: str) -> str:
@@ -158,15 +180,15 @@ def flag_name(field_name: str) -> str:
     return "--" + field_name.replace("_", "-")
 
 
-def _kind(hint: Any, default: Any) -> dict[str, Any]:
-    """Return what argparse needs to read a value of this type."""
+def _kind(hint: Any) -> dict[str, Any]:
+    """Return what argparse needs to read a value of this type. What is not given has no value."""
     if hint is bool:
-        return {"action": BooleanOptionalAction, "default": default}
+        return {"action": BooleanOptionalAction, "default": SUPPRESS}
     if get_origin(hint) is Literal:
-        return {"choices": get_args(hint), "default": default}
+        return {"choices": get_args(hint), "default": SUPPRESS}
     plain = next((part for part in get_args(hint) if part is not type(None)), hint)
-    read = _folder if plain is Path else plain
-    return {"type": read, "default": default, "metavar": {int: "N", float: "X", Path: "DIR", str: "TEXT"}[plain]}
+    as_type = _folder if plain is Path else plain
+    return {"type": as_type, "default": SUPPRESS, "metavar": {int: "N", float: "X", Path: "DIR", str: "TEXT"}[plain]}
 
 
 def _folder(text: str) -> Path:
@@ -183,6 +205,8 @@ def _help(text: str, default: Any) -> str:
 
 
 def _unknown(name: str, offered: list[str], refused: dict[str, str]) -> str:
+    if not name.startswith("-"):
+        return f"unexpected word {name!r}; see --help"
     bare = name.replace("--no-", "--")
     if bare in refused:
         return f"{bare} {refused[bare]}"

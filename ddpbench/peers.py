@@ -14,7 +14,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ddpbench import memory, process
+from ddpbench import memory, watchdog
 from ddpbench.errors import PeerError, UserError
 
 if TYPE_CHECKING:
@@ -83,13 +83,13 @@ def lost(peer: int, pid: int, waited_s: float | None) -> PeerError:
     """Return the error that names a rank for not bringing its gradients, and end its process if it has not ended.
 
     Nobody else would for 30 s: one that hangs heeds no SIGTERM, so torchrun waits and then kills. One that is not
-    stopped shows its stacks (see process.begin).
+    stopped shows its stacks (see watchdog).
     """
     state = process_state(pid)
     has_ended = state == "has ended"
     if not has_ended and pid != os.getpid():
         with contextlib.suppress(ProcessLookupError):
-            os.kill(pid, signal.SIGKILL if state.startswith("is stopped") else process.HANGS)
+            os.kill(pid, signal.SIGKILL if state.startswith("is stopped") else watchdog.HANGS)
     waited = "" if has_ended or waited_s is None else f" within {waited_s:g} s"
     return PeerError(f"rank {peer} did not bring its gradients{waited}: its process {state}", peer, has_ended=has_ended)
 

@@ -1,11 +1,8 @@
-"""This process among others: it ends with its launcher, stops when told, shows where it hangs, and says how it ended.
+"""The life of a training process: it stops when it is told, ends with its parent, and tells how it ended.
 
-Only `world`, `launcher` and this module read the environment.
+docs/how-it-runs-and-stops.md has the whole picture: who starts whom, who hears what, who decides "again".
 """
 
-import ctypes
-import faulthandler
-import json
 import os
 import signal
 import sys
@@ -14,59 +11,46 @@ import traceback
 from collections.abc import Callable
 from pathlib import Path
 from types import FrameType
-from typing import Any, NoReturn
+from typing import NoReturn
 
+from msgspec.structs import replace
+
+from ddpbench import environment, notes
 from ddpbench import startup as _startup  # noqa: F401 - notes, by its import, that Python is up
 from ddpbench.errors import Failure, Preempted, UserError, one_line
+from ddpbench.watchdog import Watchdog, end_with_parent
+from ddpbench.words import readable_output
 
-TOLD_TO_STOP = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
-HANGS = signal.SIGALRM  # ends a process whose watchdog has run out; its exit status says so to the launcher
-PR_SET_PDEATHSIG = 1
+# USR1 and USR2 are what schedulers send some time before the end of a job.
+STOPS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2)
 FIRST_SPEAKS_S = 3.0
 
+_watchdog = Watchdog()
 _position: tuple[int, int] | None = None  # epoch, and steps done in it
 _stop: signal.Signals | None = None
 _finishes_its_step = False
-_has_begun = False
 
 
 def begin() -> None:
-    """Prepare this process to be launched: call it before anything slow.
-
-    A rank dies with torchrun, which else leaves it training on (SIGKILL); what launch.sh starts itself stops with it.
-    """
-    global _has_begun
-    _has_begun = True
-    faulthandler.enable()
-    # In C, so that it works while Python waits or another thread holds the interpreter; then the signal ends us.
-    signal.signal(HANGS, signal.SIG_DFL)
-    faulthandler.register(HANGS, all_threads=True, chain=True)
+    """Prepare this process to be launched: call it before anything slow, and before torch is imported."""
+    environment.usable_cores()  # counted now: a library may bind this thread to one core when it is loaded
+    readable_output()
     if signal.getsignal(signal.SIGINT) != signal.SIG_IGN:
         signal.signal(signal.SIGINT, signal.SIG_DFL)  # until `run`: an import that is interrupted has nothing to tell
     if is_rank():
-        end_with_parent(signal.SIGKILL)
-        _end_where_another_attempt_is_pointless()
+        end_with_parent(signal.SIGKILL)  # without torchrun's agent, ranks would train on unseen
     else:
-        end_with_launch_sh()
+        end_with_supervisor()
+    _watchdog.begin()
 
 
-def end_with_launch_sh() -> None:
-    """Be told to stop when launch.sh ends, if it has started us: it says so, and who it is, in DDPBENCH_PARENT."""
-    parent = os.environ.get("DDPBENCH_PARENT")
-    if parent is not None:
+def end_with_supervisor() -> None:
+    """Get SIGTERM when the process that supervises this one ends, however it ends. By hand there is none."""
+    launch = notes.launched()
+    if launch is not None:
         end_with_parent(signal.SIGTERM)
-        if parent != str(os.getppid()):  # it has ended already
+        if launch.parent != os.getppid():  # it has ended already
             os.kill(os.getpid(), signal.SIGTERM)
-
-
-def end_with_parent(how: signal.Signals) -> None:
-    """Get a signal when the parent ends, however it ends. Linux only; elsewhere nothing."""
-    if sys.platform != "linux":
-        return
-    parent = os.getppid()
-    ctypes.CDLL(None, use_errno=True).prctl(PR_SET_PDEATHSIG, int(how))
-    if os.getppid() != parent:  # it ended before we had asked
-        os.kill(os.getpid(), how)
 
 
 def is_rank() -> bool:
@@ -75,9 +59,19 @@ def is_rank() -> bool:
 
 
 def attempt() -> int:
-    """Return which start of this run this is, from 0: torchrun starts all ranks again when one has failed."""
+    """Return which start of this run this is, from 0: by its supervisor, or by torchrun, which starts ranks again."""
+    launch = notes.launched()
+    if launch is not None:
+        return launch.attempt
     text = os.environ.get("TORCHELASTIC_RESTART_COUNT", "0")
     return int(text) if text.isdecimal() else 0
+
+
+def hear(handler: Callable[[int, FrameType | None], object], numbers: tuple[signal.Signals, ...] = STOPS) -> None:
+    """Handle these signals, but for those that are ignored: nohup, and the background of a shell, stay as they are."""
+    for number in numbers:
+        if signal.getsignal(number) != signal.SIG_IGN:
+            signal.signal(number, handler)
 
 
 def _told_to_stop(number: int, _: FrameType | None) -> None:
@@ -110,13 +104,22 @@ def where(epoch: int, step: int) -> str:
     return f"epoch {epoch}, step {step}"
 
 
-def watch(seconds: float) -> None:
-    """Within so many seconds, call this again; else this process shows its stacks and ends. 0: no more.
+def watch(limit_s: float) -> None:
+    """Say that this process goes on. It shows its stacks and ends unless it says so again within `limit_s`; 0: no more.
 
-    One system call: cheap enough for every step (1 us). The timer runs in the kernel and needs no interpreter.
+    Two stores into memory: cheap enough for every step.
     """
-    if _has_begun:  # else this process is not ours: the signal belongs to whoever runs us
-        signal.setitimer(signal.ITIMER_REAL, seconds)
+    _watchdog.alive(limit_s)
+
+
+def times_still() -> int:
+    """Return how often this process has been stopped for a while, by a signal or a freezer, and gone on."""
+    return _watchdog.times_still
+
+
+def stood_still_within(seconds: float) -> bool:
+    """Whether this process has been stopped so recently that a clock may have run out meanwhile."""
+    return _watchdog.stood_still_within(seconds)
 
 
 def run(main: Callable[[], object]) -> NoReturn:
@@ -125,14 +128,12 @@ def run(main: Callable[[], object]) -> NoReturn:
 
 
 def exit_code(main: Callable[[], object]) -> int:
-    """Run a script's `main` and return its exit code; what goes wrong is one line, and known to the launcher.
+    """Run a script's `main` and return its exit code; what goes wrong is one line, and known to the supervisor.
 
     An unforeseen exception leaves its traceback as well.
     """
     name = Path(sys.argv[0]).name
-    for number in TOLD_TO_STOP:
-        if signal.getsignal(number) != signal.SIG_IGN:  # nohup, and the background of a shell, stay as they are
-            signal.signal(number, _told_to_stop)
+    hear(_told_to_stop)
     try:
         main()
         return 0
@@ -141,86 +142,43 @@ def exit_code(main: Callable[[], object]) -> int:
     except BaseException as problem:
         traceback.print_exc()
         place = traceback.extract_tb(problem.__traceback__)[-1]
-        said = f"{type(problem).__name__}: {problem or 'no message'} ({Path(place.filename).name}:{place.lineno})"
-        return _report(name, Failure(said))
+        why = f"{type(problem).__name__}: {problem or 'no message'} ({Path(place.filename).name}:{place.lineno})"
+        return _report(name, Failure(why))
     finally:
         watch(0)
 
 
 def _report(name: str, problem: UserError) -> int:
-    """Say how this process ended: to the launcher where there is one, which says it last, else on stderr."""
-    for number in TOLD_TO_STOP:
+    """Say how this process ended: to its supervisor where there is one, which says it last, else on stderr."""
+    for number in STOPS:
         if signal.getsignal(number) == _told_to_stop:
             signal.signal(number, signal.SIG_DFL)  # nothing is left to save: whoever ends us now just does
-    said = one_line(str(problem))
-    told = note("failed", said=said, code=problem.exit_code, peer=problem.peer, final=problem.is_final)
+    why = one_line(str(problem))
+    told = tell(notes.Failed(why=why, code=problem.exit_code, peer=problem.peer, is_final=problem.is_final))
     if not told and (problem.any_rank or os.environ.get("LOCAL_RANK", "0") == "0"):
-        print(f"{name}: {said}", file=sys.stderr, flush=True)
+        print(f"{name}: {why}", file=sys.stderr, flush=True)
     elif not told:
         time.sleep(FIRST_SPEAKS_S)  # else torchrun ends the rank that speaks for all, before it has
     return problem.exit_code
 
 
-def note(what: str, **facts: object) -> bool:
-    """Add a line to what the launcher knows of this run. Returns whether there is one to tell.
-
-    The file is memory of the launcher's: it needs no disk, and it is gone with the launcher.
-    """
-    path = os.environ.get("DDPBENCH_NOTES")
-    if not path:
+def tell(note: notes.Note) -> bool:
+    """Tell the supervisor of this process. Returns whether there is one to tell."""
+    launch = notes.launched()
+    if launch is None or not launch.notes:
         return False
     rank = int(os.environ.get("RANK", "0"))
-    line = {"what": what, "attempt": attempt(), "rank": rank, "at": _position, "time_ns": time.monotonic_ns(), **facts}
-    try:
-        with Path(path).open("ab", buffering=0) as file:  # one write, appended: lines of ranks do not mix
-            file.write(json.dumps(line).encode() + b"\n")
-    except OSError:  # the launcher has gone
-        return False
-    return True
-
-
-def notes() -> list[dict[str, Any]]:
-    """Return what ranks of this run have noted so far; empty without a launcher."""
-    try:
-        return [json.loads(line) for line in Path(os.environ["DDPBENCH_NOTES"]).read_bytes().splitlines()]
-    except (KeyError, OSError):
-        return []
+    at_now = {"attempt": launch.attempt, "rank": rank, "at": _position, "time_ns": time.monotonic_ns()}
+    return notes.append(launch.notes, replace(note, **at_now))
 
 
 def runs_begun() -> set[str] | None:
-    """Return the names of the runs that this launch has begun; None without a launcher that would know."""
-    if "DDPBENCH_NOTES" not in os.environ:
-        return None
-    return {line["run"] for line in notes() if line["what"] == "begun"}
-
-
-def root_cause(noted: list[dict[str, Any]], attempt: int) -> dict[str, Any] | None:
-    """Return the failure that the others of an attempt followed from: the first that does not blame another rank."""
-    failed = [line for line in noted if line["what"] == "failed" and line["attempt"] == attempt]
-    return min(failed, key=lambda line: (line["peer"] is not None, line["time_ns"]), default=None)
-
-
-def is_repeated(noted: list[dict[str, Any]], attempt: int) -> bool:
-    """Whether an attempt failed as the one before it had, and nothing was saved between."""
-    now, before = root_cause(noted, attempt), root_cause(noted, attempt - 1)
-    saved = any(line["what"] == "saved" and line["attempt"] == attempt for line in noted)
-    return bool(now and before and not saved and all(now[name] == before[name] for name in ("rank", "at", "said")))
+    """Return the names of the runs that earlier attempts have begun; None where nobody would know."""
+    launch = notes.launched()
+    return None if launch is None else {*launch.begun}
 
 
 def last_failure() -> str | None:
-    """Return what ended the attempt before this one, where the launcher knows."""
-    cause = root_cause(notes(), attempt() - 1)
-    return None if cause is None else f"rank {cause['rank']}: {cause['said']}"
-
-
-def _end_where_another_attempt_is_pointless() -> None:
-    """End this process, and torchrun's agent, where the last attempt's end was final.
-
-    It was also where the last two ended alike, and nothing was saved between: a third would too.
-    """
-    noted, last = notes(), attempt() - 1
-    cause = root_cause(noted, last)
-    if cause is not None and (cause["final"] or is_repeated(noted, last)):
-        signal.signal(signal.SIGTERM, signal.SIG_IGN)  # which torchrun will send us in turn
-        os.kill(os.getppid(), signal.SIGTERM)
-        os._exit(int(cause["code"]))
+    """Return what ended the attempt before this one, where the supervisor knows."""
+    launch = notes.launched()
+    return None if launch is None else launch.failure

@@ -16,7 +16,7 @@ from msgspec.structs import replace
 from safetensors.torch import save as to_safetensors
 from torch import Tensor, nn
 
-from ddpbench import checkpoint, environment, models, process, progress, reduction, runs, startup
+from ddpbench import checkpoint, environment, models, notes, process, progress, reduction, runs, startup
 from ddpbench.arm import arm_of, plural
 from ddpbench.checkpoint import Checkpoint
 from ddpbench.clock import synchronize
@@ -46,7 +46,7 @@ class RunLog:
         self._net, self._batches, self._here = models.bare(net), batches, here
         self._reductions = reduction.ReductionTimer(net, optimizer, here.device)
         self._cpu_s = self._epoch_began = self._first_step_s = self._earlier_s = 0.0
-        self._resumed = False
+        self._resumed, self._times_still = False, 0
         self._first_step = optimizer.register_step_post_hook(self._note_first_step)
         started = datetime.now(timezone.utc)
         self.record = Record(
@@ -99,7 +99,7 @@ class RunLog:
         parts_s = [*startup.parts_s(with_parent=self._here.came_with_torchrun).values()]
         total_s, *of_slowest = max(self._here.gather([sum(parts_s), *parts_s]))
         if self._here.is_main:
-            process.note("begun", run=self._path.stem)
+            process.tell(notes.Begun(self._path.stem))
         # Nothing is trained that cannot be recorded; but a run that has a record already may wait for room.
         update = self._update if self.record.attempts == 1 else self._try_to_update
         update(startup_s=total_s, startup=_startup(of_slowest))
@@ -110,6 +110,7 @@ class RunLog:
     @contextmanager
     def cpu_time(self) -> Iterator[None]:
         """Count the CPU seconds of this rank, on all its threads, for the epoch inside."""
+        self._times_still = process.times_still()
         before, self._epoch_began = environment.cpu_s(), time.perf_counter()
         yield
         self._cpu_s = environment.cpu_s() - before
@@ -126,17 +127,15 @@ class RunLog:
         by_torch = self._reductions.torch_reduce_s()
         mine = [train_s, eval_s, loss, self._cpu_s, environment.peak_rss_bytes(), self._peak_device_bytes()]
         mine += [self._first_step_s, self._batches.rank_batch, math.nan if by_torch is None else by_torch]
-        mine += [models.checksum(self._net)]
+        mine += [models.checksum(self._net), process.times_still() - self._times_still]
         rows = self._here.gather([*mine, *curve, *correct, *waits])
         columns = list(zip(*rows, strict=True))
-        trained, evaluated, means, cpu, rss, device, first_step, rank_batch, torch_reduce, checksums = columns[
-            : len(mine)
-        ]
+        trained, evaluated, means, cpu, rss, device, first, rank_batch, by_log, checksums, still = columns[: len(mine)]
         self.require_equal(f"after epoch {epoch}", checksums)
         if not all(math.isfinite(mean) for mean in means):
             raise NumericalError(f"the loss of epoch {epoch} is not a finite number; use a lower --lr")
-        curves, rest = columns[len(mine) :][: len(curve)], columns[len(mine) + len(curve) :]
-        right = [int(sum(column)) for column in rest[: len(correct)]]
+        curves, rest = columns[len(mine) :][: len(curve)], columns[len(mine) + len(curve) :][: len(correct)]
+        right = [int(sum(column)) for column in rest]
         waited = [row[len(row) - len(waits) :] for row in rows]
         late = reduction.late_s(waited)
         added = Epoch(
@@ -149,6 +148,7 @@ class RunLog:
             test_accuracy=sum(right) / sum(self.record.test_set.samples_per_class),
             correct_per_class=right,
             resumed=self._resumed,
+            suspended=any(still),
         )
         self._resumed = False
         ranks = [
@@ -160,16 +160,17 @@ class RunLog:
                 cpu_s=[*self._so_far(rank, "cpu_s"), cpu[rank]],
                 reduce_s=[*self._so_far(rank, "reduce_s"), sum(waited[rank])] if waits else None,
                 late_s=[*self._so_far(rank, "late_s"), late[rank]] if waits else None,
-                torch_reduce_s=torch_reduce[rank] if math.isfinite(torch_reduce[rank]) else None,
+                torch_reduce_s=by_log[rank] if math.isfinite(by_log[rank]) else None,
                 peak_rss_bytes=int(rss[rank]),
                 peak_device_bytes=int(device[rank]) if self._here.device.type == "cuda" else None,
             )
             for rank in range(self._here.size)
         ]
-        began = replace(self.record.startup, first_step_s=max(first_step))
+        began = replace(self.record.startup, first_step_s=max(first))
         self._try_to_update(epochs=[*self.record.epochs, added], ranks=ranks, startup=began)
         self._look_at_target()
         if self._here.is_main:
+            process.tell(notes.EpochDone(epoch, self.record.settings.epochs, added.train_s, added.test_accuracy))
             progress.say_epoch(self.record)
 
     @property
@@ -213,7 +214,7 @@ class RunLog:
         except UserError as problem:
             raise Failure(f"{problem}; all is trained: mend that, and finish with --resume") from problem
         if self._here.is_main:
-            process.note("complete")
+            process.tell(notes.Complete())
             shutil.rmtree(self.checkpoints, ignore_errors=True)
             progress.say_finish(self.record, self._path)
 
@@ -236,8 +237,7 @@ class RunLog:
             progress.say(f"caution: {problem}; training goes on", sys.stderr)
 
     def _so_far(self, rank: int, name: str) -> list[float]:
-        values: list[float] = getattr(self.record.ranks[rank], name) if self.record.ranks else []
-        return values
+        return [*getattr(self.record.ranks[rank], name)] if self.record.ranks else []
 
     def _peak_device_bytes(self) -> int:
         """Return the most memory held on one GPU; nn.DataParallel holds several. 0 on CPU, recorded as None."""

@@ -126,12 +126,13 @@ class SharedMean:
         while time.perf_counter() < until:
             if not self._trywait(semaphore):
                 return
-        until = time.monotonic() + self._timeout_s
+        waited_s = 0.0
         while not _block(semaphore, LOOK_EVERY_S):
+            waited_s += LOOK_EVERY_S  # counted in looks and not by a clock: while all are stopped, nobody is late
             has_ended = peers.process_state(self._pids[peer]) == "has ended"
             if has_ended and _block(semaphore, 0):  # it may have told us before
                 return
-            if has_ended or time.monotonic() > until:
+            if has_ended or waited_s > self._timeout_s:
                 raise peers.lost(peer, self._pids[peer], self._timeout_s)
 
     def _semaphore(self, sender: int, receiver: int) -> int:

@@ -12,9 +12,9 @@ import torch
 import torch.distributed as dist
 from typing_extensions import Self
 
-from ddpbench import environment, peers, process, shm, startup
+from ddpbench import environment, notes, peers, process, shm, startup
 from ddpbench.config import TrainConfig, rank_batch
-from ddpbench.errors import UserError
+from ddpbench.errors import Failure, UserError
 from ddpbench.record import Comm
 
 
@@ -39,7 +39,7 @@ class World:
             dist.init_process_group(
                 # gloo carries our own few numbers in every world; nccl is there for gradients.
                 backend="cpu:gloo,cuda:nccl" if self.comm == "nccl" else "gloo",
-                store=_private_store(self),
+                store=_store_of_attempt(self),
                 rank=self.rank,
                 world_size=self.size,
                 timeout=timedelta(seconds=self.timeout_s),
@@ -60,8 +60,12 @@ class World:
         if self.comm is not None and kind is None:
             dist.destroy_process_group()
         if self.pids and isinstance(error, RuntimeError) and "gloo/transport" in str(error):
-            others = {rank: pid for rank, pid in enumerate(self.pids) if rank != self.rank}
             timed_out = "Timed out" in str(error)
+            if timed_out and process.stood_still_within(2 * self.timeout_s):
+                raise Failure(
+                    "the ranks stood still, and gloo's clock ran out meanwhile; no rank is to blame"
+                ) from error
+            others = {rank: pid for rank, pid in enumerate(self.pids) if rank != self.rank}
             raise peers.to_blame(others, self.timeout_s if timed_out else None) from error
 
     @property
@@ -185,14 +189,18 @@ def _require_asked_twice(cfg: TrainConfig) -> None:
         raise UserError("--inject spoils a run on purpose, for tests; it needs DDPBENCH_INJECT=yes in the environment")
 
 
-def _private_store(here: World) -> "dist.Store | None":  # type: ignore[name-defined]  # torch does not say so
-    """Return a store in the launcher's memory, new for each attempt; None under plain torchrun, which has its own.
+def _store_of_attempt(here: World) -> "dist.Store":  # type: ignore[name-defined]  # torch does not say what it exports
+    """Return the store in which the ranks of this attempt meet. Its keys are of this attempt alone.
 
-    torch's TCPStore has no password and listens on every interface, whatever host it is told.
+    torchrun keeps one store over all restarts of a run (2.14.1, whatever its comment says). Without a prefix, ranks
+    find the addresses of the attempt before there, and connect to processes that have ended (pytorch#135712).
+    Under `launch.sh` the store is memory of torchrun's agent: torch's TCPStore has no password and listens on every
+    interface, whatever host it is given.
     """
-    path = os.environ.get("DDPBENCH_STORE")
-    if path is None or here.size > here.local_size:
-        return None
-    store = dist.FileStore(path, here.size)  # type: ignore[attr-defined]
-    store.set_timeout(timedelta(seconds=here.timeout_s))
+    launch, limit = notes.launched(), timedelta(seconds=here.timeout_s)
+    if launch is not None and launch.store is not None:
+        store = dist.FileStore(launch.store, here.size)  # type: ignore[attr-defined]
+        store.set_timeout(limit)
+    else:
+        store, _, _ = next(dist.rendezvous("env://", here.rank, here.size, timeout=limit))  # type: ignore[attr-defined]
     return dist.PrefixStore(f"attempt-{process.attempt()}", store)  # type: ignore[attr-defined]

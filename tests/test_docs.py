@@ -8,10 +8,20 @@ from pathlib import Path
 from tests.conftest import PROJECT
 
 PAGE = PROJECT / "docs/faults.md"
-ROW = re.compile(r"^\| (S?C?\d+[bc]?) \| ([^|]+) \| ([^|]+) \| ([^|]+) \|$", re.M)
+ROW = re.compile(r"^\| ([HSC]?\d+[bcd]?) \| ([^|]+) \| ([^|]+) \| ([^|]+) \|$", re.M)
 TEST = re.compile(r"`(tests/[\w/]+\.py)::(\w+)(?:\[[^`]*\])?`")
+HOSTILE = 7
 FAULTS = [str(number) for number in range(1, 81)]
-NUMBERS = [*FAULTS[:21], "21b", "21c", *FAULTS[21:], *(f"S{n}" for n in range(1, 21)), *(f"C{n}" for n in range(1, 31))]
+NUMBERS = [
+    *FAULTS[:21],
+    "21b",
+    "21c",
+    "21d",
+    *FAULTS[21:],
+    *(f"H{n}" for n in range(1, HOSTILE + 1)),
+    *(f"S{n}" for n in range(1, 21)),
+    *(f"C{n}" for n in range(1, 31)),
+]
 
 
 @lru_cache
@@ -50,4 +60,10 @@ def test_no_interval_is_taken_from_a_clock_that_can_jump() -> None:
         for call in re.findall(r"\btime\.(?:time|time_ns|localtime|gmtime)\b|datetime\.\w+(?=\()", path.read_text())
     }
 
-    assert asks == {("runlog.py", "datetime.now"), ("plan.py", "datetime.now"), ("startup.py", "time.time")}
+    assert asks == {
+        ("runlog.py", "datetime.now"),
+        ("study.py", "datetime.now"),
+        ("events.py", "datetime.now"),
+        ("files.py", "datetime.fromtimestamp"),
+        ("startup.py", "time.time"),
+    }

@@ -73,5 +73,5 @@ def test_one_gpu_runs_baseline_data_parallel_and_ddp(tmp_path: Path, run_script:
     done = run_script("bash", "launch.sh", "--dataset", "synthetic", "--epochs", "2", "--results", tmp_path, env=env)
 
     assert done.returncode == 0, done.stderr
-    kinds = sorted(read_record(path).kind for path in tmp_path.glob("*/*.json"))
+    kinds = sorted(read_record(path).kind for path in tmp_path.glob("*/2*.json"))
     assert kinds == ["baseline", "data_parallel", "ddp"]

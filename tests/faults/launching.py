@@ -1,9 +1,11 @@
 """Runs that tests break: how they are started, and what must hold after each, however it ended."""
 
+import contextlib
 import os
 import re
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -72,19 +74,29 @@ Clean = Callable[[str], Ended]
 
 def environment(mark: str, **more: str) -> dict[str, str]:
     """Return the environment of a run: marked, and with nothing of a launcher that may have started the tests."""
-    env = {name: value for name, value in os.environ.items() if name not in {"OMP_NUM_THREADS", "DDPBENCH_PARENT"}}
+    env = {name: value for name, value in os.environ.items() if name not in {"OMP_NUM_THREADS", "DDPBENCH_LAUNCH"}}
     env["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{env['PATH']}"
-    return env | {MARK: mark, "DDPBENCH_INJECT": "yes", **more}
+    return env | {MARK: mark, "DDPBENCH_INJECT": "yes", "TMPDIR": str(temporary_folder(mark)), **more}
+
+
+def temporary_folder(mark: str) -> Path:
+    """Return the temporary folder of the processes with this mark. Nothing may be left in it."""
+    return Path(tempfile.gettempdir()) / f"ddpbench-test-{mark}"
 
 
 def ddp(results: Path, *flags: str, ranks: int = 2, restarts: int = 3) -> list[str]:
-    """Return the command with which launch.sh starts a DDP run."""
-    launcher = [sys.executable, "-m", "ddpbench.launcher", str(ranks), "1", str(restarts)]
-    return [*launcher, *SHORT, *SAVING, "--results", str(results), *flags]
+    """Return the command of a DDP run that is supervised as in a study."""
+    return supervised(results, *flags, "--ranks", str(ranks), restarts=restarts)
+
+
+def supervised(results: Path, *flags: str, restarts: int = 3) -> list[str]:
+    """Return the command of a supervised run; of a single process unless --ranks is among the flags."""
+    run = [sys.executable, "-m", "ddpbench", "run", "--threads", "1", "--restarts", str(restarts)]
+    return [*run, *SHORT, *SAVING, "--results", str(results), *flags]
 
 
 def alone(results: Path, *flags: str) -> list[str]:
-    """Return the command of a single process."""
+    """Return the command of a single process as a person starts it."""
     return [sys.executable, "baseline_train.py", "--threads", "1", *SHORT, *SAVING, "--results", str(results), *flags]
 
 
@@ -123,6 +135,17 @@ def marked(mark: str) -> list[psutil.Process]:
     return found
 
 
+def training(mark: str, script: str) -> list[psutil.Process]:
+    """Return the processes that train, by a script, in the order of their ranks. Their watchdogs are none of them."""
+    found = {}
+    for process in marked(mark):
+        with contextlib.suppress(psutil.Error):  # it may just have ended
+            words = process.cmdline()
+            if process.name() != "watchdog" and any(word.endswith(script) for word in words[1:3]):
+                found[int(process.environ().get("RANK", "0"))] = process
+    return [process for _, process in sorted(found.items())]
+
+
 def wait_for(what: Callable[[], object], seconds: float = 60) -> None:
     """Wait until something is so."""
     deadline = time.monotonic() + seconds
@@ -138,7 +161,8 @@ def nothing_left(results: Path, within_s: float = 5, *, may_be_damaged: bool = F
     And that the checkpoints it leaves are whole, or the one to go on with. Sockets end with their processes.
     """
     mark = f"{os.getpid()}-{time.monotonic_ns()}"
-    segments, temporary = set(Path("/dev/shm").iterdir()), set(Path("/tmp").glob("torchelastic*"))
+    segments = set(Path("/dev/shm").iterdir())
+    temporary_folder(mark).mkdir()
     try:
         yield mark
         wait_for(lambda: not marked(mark), within_s)
@@ -149,7 +173,7 @@ def nothing_left(results: Path, within_s: float = 5, *, may_be_damaged: bool = F
             if process.returncode is None:
                 print(*process.communicate())  # of a test that has failed: pytest shows it
     assert set(Path("/dev/shm").iterdir()) == segments
-    assert set(Path("/tmp").glob("torchelastic*")) == temporary
+    temporary_folder(mark).rmdir()  # raises where something is left in it
     for folder in results.glob(f"**/*{checkpoint.SUFFIX}"):
         assert folder.stat().st_mode & 0o777 == 0o700
         for path in checkpoint.generations(folder):

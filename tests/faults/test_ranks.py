@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.faults.launching import Clean, ddp, run
+from tests.faults.launching import SAVING, SHORT, Clean, alone, ddp, run, supervised
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(240)]
 ENDED = "did not bring its gradients: its process has ended"
@@ -47,6 +47,51 @@ def test_a_run_survives_its_ranks_and_learns_the_same_to_the_bit(
     assert not any(tmp_path.glob("*.checkpoint"))
 
 
+# What torchrun does for ranks alone, the supervisor does for every arm.
+@pytest.mark.parametrize(
+    ("fault", "attempts", "said"),
+    [
+        ("kill=0@37,corrupt=0@121#1", 3, "the process after epoch 1, step 30 was killed by SIGKILL"),
+        ("hang=0@100", 2, "the process after epoch 2, step 0 made no step within --timeout-s"),
+        pytest.param("hold=0@100", 2, "made no step within --timeout-s", marks=long),
+        pytest.param("raise=0@93", 2, "RuntimeError: a fault that was asked for", marks=long),
+        pytest.param("abort=0@95", 2, "was killed by SIGABRT", marks=long),
+        pytest.param("exit=0@60", 2, "it ended without a word", marks=long),
+        pytest.param("kill=0@1,kill=0@279#1", 3, "was killed by SIGKILL", marks=long),
+    ],
+)
+def test_a_single_process_survives_as_ranks_do(fault: str, attempts: int, said: str, tmp_path: Path) -> None:
+    clean = run(alone(tmp_path / "clean"), tmp_path / "clean")
+    ended = run(supervised(tmp_path / "broken", "--inject", fault), tmp_path / "broken")
+
+    assert ended.code == 0, ended.err
+    assert said in " ".join(ended.err.split())
+    assert (ended.weights, ended.learnt) == (clean.weights, clean.learnt)
+    assert ended.record.attempts == attempts
+
+
+@pytest.mark.parametrize(
+    ("comm", "fault"),
+    [
+        ("gloo", "kill=1@37,kill=0@120#1"),
+        *(pytest.param("gloo", f"kill={step % 2}@{step}", marks=long) for step in range(20, 200, 19)),
+        pytest.param("shm", "kill=1@37,kill=0@120#1", marks=long),
+    ],
+)
+def test_plain_torchrun_starts_killed_ranks_again_and_they_meet_under_keys_of_their_own(
+    comm: str, fault: str, clean: Clean, tmp_path: Path
+) -> None:
+    """torchrun keeps one store over all restarts: without a prefix, ranks find addresses of those that are dead."""
+    torchrun = ["torchrun", "--max-restarts=3", "--nproc_per_node=2", f"--log-dir={tmp_path}/logs", "ddp_train.py"]
+    flags = [*SHORT, *SAVING, "--comm", comm, "--inject", fault, "--results", str(tmp_path / "results")]
+    ended = run([*torchrun, "--threads", "1", *flags], tmp_path / "results")
+
+    assert ended.code == 0, ended.err
+    assert "connectFullMesh" not in ended.err
+    assert ended.record.attempts == 1 + fault.count("kill")
+    assert (ended.weights, ended.learnt) == (clean(comm).weights, clean(comm).learnt)
+
+
 def test_a_failure_that_repeats_itself_ends_the_run_at_once_with_one_line_at_the_end(tmp_path: Path) -> None:
     ended = run(ddp(tmp_path, "--inject", "raise=1@2*", restarts=9), tmp_path)
 
@@ -73,7 +118,7 @@ def test_a_rank_that_is_killed_for_good_is_named_with_its_signal(tmp_path: Path)
     ended = run(ddp(tmp_path, "--inject", "kill=1@37", restarts=0), tmp_path)
 
     assert ended.code == 4
-    assert ended.cause == "launch.sh: rank 1 at epoch 1, step 37 was killed by signal 9 (often: out of memory)"
+    assert ended.cause == "launch.sh: rank 1 at epoch 1, step 37 was killed by SIGKILL (often: out of memory)"
 
 
 @long

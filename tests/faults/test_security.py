@@ -21,12 +21,16 @@ import psutil
 import pytest
 
 from ddpbench import config, errors, world
+from ddpbench.arm import Arm
 from ddpbench.config import TrainConfig
 from ddpbench.errors import UserError
 from ddpbench.judge import study
+from ddpbench.notes import Launch
 from ddpbench.record import Record, read_record
+from ddpbench.study import commands, options, plan
+from ddpbench.study.runner import Program
 from tests.conftest import PROJECT
-from tests.faults.launching import SHORT, Clean, Ended, ddp, marked, nothing_left, run, start, wait_for
+from tests.faults.launching import SHORT, Clean, Ended, ddp, marked, nothing_left, run, start, training, wait_for
 
 SOURCES = sorted([*(PROJECT / "ddpbench").rglob("*.py"), *PROJECT.glob("*.py")])
 CANARY = "canary-5f0c1d"
@@ -87,12 +91,11 @@ def descriptors(mark: str) -> Iterator[tuple[Path, str]]:
 
 
 def environments(mark: str, script: str) -> list[dict[str, str]]:
-    """Return the environment of every process of a run that runs this script, and has not ended meanwhile."""
+    """Return the environment of every process of a run that trains by this script, and has not ended meanwhile."""
     found = []
-    for process in marked(mark):
+    for process in training(mark, script):
         with contextlib.suppress(psutil.Error):
-            if script in process.cmdline():
-                found.append(process.environ())
+            found.append(process.environ())
     return found
 
 
@@ -332,18 +335,12 @@ def test_launch_drops_and_names_what_would_steer_torchrun_and_then_works(tmp_pat
     assert "192.0.2.1" not in err, "names, and no values: one may be a secret"
 
 
-# Stands where python3 is looked for: notes how it was called, and answers as the plan would.
+# Stands where python3 is looked for: notes how it was called, and says that it has all that is needed.
 STAND_IN = """\
     #!{python} -IS
     import json, os, sys
-    words = sys.argv[1:]
     with open(os.environ["STAND_IN_LOG"], "a") as log:
-        print(json.dumps([words, sorted(os.environ)]), file=log)
-    if words[:2] == ["-m", "ddpbench.plan"]:
-        folder = words[words.index("--results") + 1] + "/study"
-        os.makedirs(folder, exist_ok=True)
-        open(folder + "/plan.tsv", "w").close()
-        print(folder, "baseline\\t1\\t1\\t--seed 0\\tone", "ddp\\t2\\t1\\t--seed 0 --comm shm\\ttwo", sep="\\n")
+        print(json.dumps([sys.argv[1:], os.getcwd()]), file=log)
 """
 NAMES = [
     "$(touch ran)",
@@ -366,7 +363,7 @@ NAMES = [
 
 @pytest.mark.parametrize("name", NAMES)
 def test_launch_takes_a_name_as_it_is_and_runs_none_of_it(name: str, tmp_path: Path) -> None:
-    """Nor what SEEDS and its like hold: each is one word to the plan, which refuses what is no number."""
+    """It hands every word on to Python, and no shell sees one after that."""
     place, log = tmp_path / "place", tmp_path / "log"
     place.mkdir()
     shutil.copy(PROJECT / "launch.sh", place)
@@ -375,22 +372,32 @@ def test_launch_takes_a_name_as_it_is_and_runs_none_of_it(name: str, tmp_path: P
     stand_in.write_text(textwrap.dedent(STAND_IN).format(python=sys.executable))
     stand_in.chmod(0o755)
     env = os.environ | {"PATH": f"{stand_in.parent}:{os.environ['PATH']}", "STAND_IN_LOG": str(log)}
-    variables = {"SEEDS": name, "WORLD_SIZES": name} | HOSTILE
-    command = ["bash", str(place / "launch.sh"), "--results", name, "--data-dir", name]
-    done = subprocess.run(command, env=env | variables, capture_output=True, text=True, timeout=30, check=False)
+    told = ["--results", name, "--data-dir", name]
+    command = ["bash", str(place / "launch.sh"), *told]
+    done = subprocess.run(command, env=env | {"SEEDS": name}, capture_output=True, text=True, timeout=30, check=False)
     calls = [json.loads(line) for line in log.read_text().splitlines()]
 
     assert done.returncode == 0, done.stderr
-    assert {path.name for path in place.iterdir()} == {"launch.sh", name}
-    told = ["--results", name, "--data-dir", name]
-    own = [*told, "--results", f"{name}/study", "--seed", "0"]
-    assert [words for words, _ in calls if words[:2] != ["-m", "ddpbench.needs"]] == [
-        ["-m", "ddpbench.plan", name, name, "", "", *told],
-        ["baseline_train.py", "--threads", "1", *own],
-        ["-m", "ddpbench.launcher", "2", "1", "3", *own, "--comm", "shm"],
-        ["compare.py", f"{name}/study"],
-    ]
-    assert [name for _, names in calls for name in names if name in HOSTILE] == []
+    assert {path.name for path in place.iterdir()} == {"launch.sh"}
+    assert calls[-1] == [["-m", "ddpbench", *told], str(place)]
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_study_takes_a_name_as_it_is(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Names of folders come to the programs that it starts as they were given."""
+    monkeypatch.chdir(tmp_path)
+    asked = options.read("comparison", ["--results", name, "--data-dir", name], {})
+    job = plan.Job(arm=Arm("ddp", 2, 1, "shm"), global_batch=256, steps=None, epochs=3)
+    command = commands.command_of(job, asked, Path(name) / "study", resume=False)
+    script = "import json, sys; json.dump(sys.argv[1:], sys.stdout)"
+    child = Program([sys.executable, "-c", script, *command], tmp_path / "log").start(Launch(parent=os.getpid()))
+
+    assert child.wait(timeout=30) == 0
+    flags = json.loads((tmp_path / "log").read_text())
+    assert flags == command
+    assert flags[flags.index("--results") + 1] == str(Path(name) / "study")
+    assert flags[flags.index("--data-dir") + 1] == str(Path(name))
+    assert {path.name for path in tmp_path.iterdir()} == {"log"}
 
 
 @pytest.mark.parametrize(

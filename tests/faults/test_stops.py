@@ -1,6 +1,5 @@
 """Runs that are told to stop, and launchers that die: all is saved or plainly missing, and nothing stays behind."""
 
-import contextlib
 import os
 import signal
 import subprocess
@@ -25,10 +24,12 @@ from tests.faults.launching import (
     partial_files,
     run,
     start,
+    training,
     wait_for,
 )
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(240)]
+long = pytest.mark.long
 
 
 def has_checkpoint(results: Path) -> bool:
@@ -47,12 +48,7 @@ def stop(command: list[str], results: Path, how: Callable[["subprocess.Popen[str
 
 def ranks(mark: str) -> list[psutil.Process]:
     """Return the ranks of a run, in their order."""
-    found = {}
-    for each in marked(mark):
-        with contextlib.suppress(psutil.Error):  # it may just have ended
-            if "ddp_train.py" in each.cmdline():
-                found[int(each.environ()["RANK"])] = each
-    return [each for _, each in sorted(found.items())]
+    return training(mark, "ddp_train.py")
 
 
 def slowly(*flags: str) -> list[str]:
@@ -82,7 +78,10 @@ def test_a_signal_to_one_rank_stops_all_after_the_same_step_and_the_same_command
     assert (finished.weights, finished.learnt) == (clean.weights, clean.learnt)
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+@pytest.mark.parametrize(
+    "number",
+    [signal.SIGTERM, signal.SIGUSR1, pytest.param(signal.SIGINT, marks=long), pytest.param(signal.SIGUSR2, marks=long)],
+)
 def test_a_single_process_saves_when_it_is_told_to_stop(number: signal.Signals, tmp_path: Path) -> None:
     stopped = stop(alone(tmp_path, "--epochs", "40"), tmp_path, lambda process, _: process.send_signal(number))
 
@@ -133,7 +132,7 @@ def test_ranks_that_see_different_folders_end_before_they_write_there(tmp_path: 
     assert not [*(tmp_path / "1").iterdir()]
 
 
-def kill_agent(process: "subprocess.Popen[str]", mark: str) -> None:
+def kill_supervisor(process: "subprocess.Popen[str]", mark: str) -> None:
     process.kill()
     wait_for(lambda: not marked(mark), 3)
 
@@ -151,7 +150,7 @@ def stop_a_rank_then_everything(process: "subprocess.Popen[str]", mark: str) -> 
 @pytest.mark.parametrize(
     ("how", "codes"),
     [
-        (kill_agent, {-signal.SIGKILL}),
+        (kill_supervisor, {-signal.SIGKILL}),
         (three_signals, {75}),
         pytest.param(stop_a_rank_then_everything, {4, 6, 75}, marks=pytest.mark.long),
     ],
@@ -165,6 +164,87 @@ def test_torchrun_that_is_stopped_or_killed_leaves_nothing_but_a_run_to_resume(
     assert ended.record.status in {"running", "preempted", "failed"}
     assert has_checkpoint(tmp_path)
     assert ended.code < 0 or not partial_files(tmp_path)
+
+
+def agent(mark: str) -> psutil.Process:
+    (found,) = [each for each in marked(mark) if "ddpbench.agent" in each.cmdline()]
+    return found
+
+
+def test_a_torchrun_that_is_killed_is_started_again(tmp_path: Path) -> None:
+    """Its ranks die with it; the process above them decides."""
+    flags = ("--comm", "shm", "--epochs", "30")
+    ended = stop(ddp(tmp_path, *flags), tmp_path, lambda _, mark: agent(mark).kill())
+
+    assert ended.code == 0, ended.err
+    assert ended.record.attempts == 2
+    assert "torchrun's agent was killed by SIGKILL" in ended.err
+
+
+def test_a_torchrun_that_somebody_else_tells_to_stop_saves_and_is_not_started_again(tmp_path: Path) -> None:
+    ended = stop(ddp(tmp_path, *slowly()), tmp_path, lambda _, mark: agent(mark).terminate())
+
+    assert ended.code == 75, ended.err
+    assert "told to stop: saved after" in ended.cause
+    assert ended.record.status == "preempted"
+
+
+STILL_S = 9.0  # longer than a rank waits for another, and longer than a process may be silent
+
+
+def stand_still(processes: Callable[[str], list[psutil.Process]]) -> Callable[["subprocess.Popen[str]", str], None]:
+    """Stop processes of a run for a while, as Ctrl-Z, a frozen container or a suspended job does."""
+
+    def stop_and_continue(_: "subprocess.Popen[str]", mark: str) -> None:
+        chosen = processes(mark)
+        for each in chosen:
+            each.suspend()
+        time.sleep(STILL_S)
+        for each in chosen:
+            each.resume()
+
+    return stop_and_continue
+
+
+@pytest.mark.parametrize(
+    ("command", "processes", "attempts"),
+    [
+        (alone, marked, {1}),
+        (ddp, marked, {1}),
+        pytest.param(alone, lambda mark: training(mark, "baseline_train.py"), {1}, marks=long),
+        # gloo's own clock runs out meanwhile: the run goes on from its checkpoint, and no rank is blamed.
+        pytest.param(lambda *words: ddp(*words, "--comm", "gloo"), marked, {1, 2}, marks=long),
+    ],
+    ids=["one process and its watchdog", "ranks", "one process alone", "ranks with gloo"],
+)
+def test_a_run_that_stood_still_goes_on_and_that_epoch_is_not_timed(
+    command: Callable[..., list[str]],
+    processes: Callable[[str], list[psutil.Process]],
+    attempts: set[int],
+    tmp_path: Path,
+) -> None:
+    ended = stop(command(tmp_path, "--epochs", "20"), tmp_path, stand_still(processes))
+
+    assert ended.code == 0, ended.err
+    assert ended.record.attempts in attempts
+    assert "did not bring its gradients" not in ended.err
+    still = [epoch.epoch for epoch in ended.record.epochs if epoch.suspended or epoch.resumed]
+    assert 1 <= len(still) <= 2
+    assert all(epoch.train_s < STILL_S for epoch in ended.record.epochs if epoch.epoch not in still)
+
+
+def test_a_short_stop_is_marked_too(tmp_path: Path) -> None:
+    """Half a second is counted as training by every clock, and so the epoch is not timed."""
+
+    def tap(process: "subprocess.Popen[str]", _: str) -> None:
+        os.killpg(process.pid, signal.SIGSTOP)
+        time.sleep(0.5)
+        os.killpg(process.pid, signal.SIGCONT)
+
+    ended = stop(alone(tmp_path, "--epochs", "20"), tmp_path, tap)
+
+    assert ended.code == 0, ended.err
+    assert [epoch.suspended for epoch in ended.record.epochs].count(True) in {1, 2}
 
 
 def study(results: Path) -> list[str]:
@@ -191,9 +271,10 @@ def as_on_a_terminal(number: signal.Signals, times: int = 1) -> Callable[["subpr
         pytest.param(as_on_a_terminal(signal.SIGINT, times=3), 130, marks=pytest.mark.long),
         pytest.param(as_on_a_terminal(signal.SIGHUP), 129, marks=pytest.mark.long),
         (lambda process: process.terminate(), 75),
+        pytest.param(lambda process: process.send_signal(signal.SIGUSR1), 75, marks=pytest.mark.long),
         pytest.param(lambda process: process.kill(), -signal.SIGKILL, marks=pytest.mark.long),
     ],
-    ids=["three Ctrl-C", "terminal closed", "SIGTERM", "SIGKILL"],
+    ids=["three Ctrl-C", "terminal closed", "SIGTERM", "SIGUSR1", "SIGKILL"],
 )
 def test_a_study_that_is_stopped_keeps_its_finished_runs_and_saves_the_one_it_is_at(
     how: Callable[["subprocess.Popen[str]"], None], code: int, tmp_path: Path
@@ -205,7 +286,7 @@ def test_a_study_that_is_stopped_keeps_its_finished_runs_and_saves_the_one_it_is
         _, err = process.communicate(timeout=60)
 
     assert process.returncode == code, err
-    records = [read_record(path) for path in sorted(tmp_path.glob("*/*.json"))]
+    records = [read_record(path) for path in sorted(tmp_path.glob("*/2*.json"))]
     assert [record.kind for record in records if record.status == "complete"] == ["baseline"] * (len(records) - 1)
     assert (records[-1].kind, records[-1].status) == ("ddp", "preempted")
     assert not partial_files(tmp_path)
@@ -242,17 +323,17 @@ def test_a_study_goes_on_where_it_was_stopped(tmp_path: Path) -> None:
     ]
     with nothing_left(tmp_path) as mark:
         process = start(["bash", "launch.sh", *flags], mark, SEEDS="0", WORLD_SIZES="1")
-        wait_for(lambda: len([*tmp_path.glob("*/*.checkpoint")]) == 1 and len([*tmp_path.glob("*/*.json")]) == 2)
+        wait_for(lambda: len([*tmp_path.glob("*/*.checkpoint")]) == 1 and len([*tmp_path.glob("*/2*.json")]) == 2)
         process.terminate()
         _, err = process.communicate(timeout=60)
     assert process.returncode == 75, err
-    before = {path.name: path.read_bytes() for path in tmp_path.glob("*/*.json")}
+    before = {path.name: path.read_bytes() for path in tmp_path.glob("*/2*.json")}
     env = {"SEEDS": "0", "WORLD_SIZES": "1"}
     ended = run(["bash", "launch.sh", *flags, "--resume"], tmp_path / "none", timeout_s=200, **env)
 
     assert ended.code == 0, ended.err
     (folder,) = [path for path in tmp_path.iterdir() if path.is_dir()]
-    records = {path.name: read_record(path) for path in folder.glob("*.json") if path.name != "summary.json"}
+    records = {path.name: read_record(path) for path in folder.glob("2*.json")}
     assert f"going on with {folder}: 1 run of" in ended.err
     assert {name for name in before if (folder / name).read_bytes() == before[name]} == {
         name for name in before if records[name].attempts == 1
@@ -296,8 +377,9 @@ def test_a_launcher_that_is_told_to_stop_while_it_imports_torch_says_so(wait_s: 
 
 def test_a_launcher_whose_launch_sh_has_gone_does_not_begin(tmp_path: Path) -> None:
     """It may be killed in the moment before its child has asked to be told of it."""
+    agent = [sys.executable, "-m", "ddpbench.agent", "2", "ddp_train.py", *SHORT, "--results", str(tmp_path)]
     with nothing_left(tmp_path) as mark:
-        ended = [start(command, mark, DDPBENCH_PARENT="1") for command in (ddp(tmp_path), alone(tmp_path))]
+        ended = [start(command, mark, DDPBENCH_LAUNCH='{"parent": 1}') for command in (agent, alone(tmp_path))]
         codes = [(each.communicate(timeout=60), each.returncode)[1] for each in ended]
 
     assert codes == [75, -signal.SIGTERM]
@@ -306,7 +388,7 @@ def test_a_launcher_whose_launch_sh_has_gone_does_not_begin(tmp_path: Path) -> N
 
 def test_a_command_that_a_shell_put_into_the_background_still_ends_with_it(tmp_path: Path) -> None:
     """Its parent, not a terminal, is what it must not outlive: launch.sh says who that is."""
-    script = f"DDPBENCH_PARENT=$$ {' '.join(alone(tmp_path, '--epochs', '200'))} & wait"
+    script = f"DDPBENCH_LAUNCH='{{\"parent\":'$$'}}' {' '.join(alone(tmp_path, '--epochs', '200'))} & wait"
     with nothing_left(tmp_path) as mark:
         shell = start(["bash", "-c", script], mark)
         wait_for(lambda: has_checkpoint(tmp_path))

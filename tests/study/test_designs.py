@@ -1,0 +1,104 @@
+"""Which arms a study has, in which order, on how many ranks."""
+
+import pytest
+
+from ddpbench.arm import Arm
+from ddpbench.study import designs
+
+
+@pytest.mark.parametrize(
+    ("cores", "gpus", "batch", "size"),
+    [
+        (2, 0, 256, 2),
+        (4, 0, 256, 4),
+        (8, 0, 256, 4),
+        (6, 0, 256, 2),  # 3 would not divide the batch
+        (6, 0, 255, 3),
+        (5, 0, 256, 4),
+        (1, 0, 256, 1),
+        (2, 1, 256, 1),
+        (8, 4, 256, 4),
+        (64, 8, 256, 8),
+    ],
+)
+def test_ranks_are_the_gpus_or_share_the_cores_out_evenly(cores: int, gpus: int, batch: int, size: int) -> None:
+    assert designs.default_world_size(cores, gpus, batch) == size
+
+
+def labels(*args: object) -> list[str]:
+    return [arm.label for arm in designs.arms(*args)]  # type: ignore[arg-type]
+
+
+def test_two_cores_run_two_baselines_ddp_and_its_control() -> None:
+    assert labels([2], 2, 2, 0, ["gloo"]) == [
+        "baseline, 1 thread",
+        "baseline, 2 threads",
+        "ddp 2 x 1, gloo",
+        "ceiling 2 x 1 (no comm)",
+    ]
+
+
+def test_shared_memory_is_shown_beside_gloo_and_alone_gets_the_controls_of_a_larger_batch() -> None:
+    arms = designs.arms([2], 2, 2, 0, ["gloo", "shm"])
+
+    assert [arm.label for arm in arms][2:] == ["ddp 2 x 1, gloo", "ddp 2 x 1, shm", "ceiling 2 x 1 (no comm)"]
+    assert [(arm.comm, batch) for arm, batch in designs.controls(arms, 256, 60_000) if arm.kind == "ddp"] == [
+        ("shm", 512)
+    ]
+
+
+def test_the_one_worker_arm_is_always_there() -> None:
+    assert labels([2, 4], 8, 8, 0, ["gloo"])[:4] == [
+        "baseline, 1 thread",
+        "baseline, 2 threads",
+        "baseline, 4 threads",
+        "baseline, 8 threads",
+    ]
+
+
+def test_one_gpu_shows_the_overhead_of_both_wrappers() -> None:
+    assert labels([1], 8, 8, 1, ["nccl"]) == ["baseline, 8 threads", "data parallel, 8 threads", "ddp 1 x 8, nccl"]
+
+
+def test_several_gpus_have_a_control() -> None:
+    assert labels([2], 8, 8, 2, ["nccl"]) == [
+        "baseline, 4 threads",
+        "data parallel, 4 threads",
+        "ddp 2 x 4, nccl",
+        "ceiling 2 x 4 (no comm)",
+    ]
+
+
+def test_seeds_run_every_arm_once_and_none_always_first() -> None:
+    arms = [designs.whole(arm, 256, 3) for arm in designs.arms([2], 2, 2, 0, ["gloo"])]
+    runs = designs.interleave(arms, [0, 1, 2])
+
+    assert sorted(runs, key=str) == sorted((arm.with_seed(seed) for seed in (0, 1, 2) for arm in arms), key=str)
+    assert [job.seed for job in runs] == [0] * 4 + [1] * 4 + [2] * 4
+    assert len({runs[index].arm for index in (0, 4, 8)}) == 3
+
+
+def test_the_default_batch_moves_to_the_nearest_one_that_divides() -> None:
+    assert [designs.nearest_multiple(256, of) for of in (1, 2, 3, 6, 500)] == [256, 256, 255, 258, 500]
+
+
+def test_controls_are_one_worker_at_the_rank_batch_and_both_arms_at_the_weak_batch() -> None:
+    controls = designs.controls(designs.arms([2], 2, 2, 0, ["gloo"]), 256, 60_000)
+
+    assert [(arm.label, batch) for arm, batch in controls] == [
+        ("baseline, 1 thread", 128),
+        ("ddp 2 x 1, gloo", 512),
+        ("baseline, 2 threads", 512),
+    ]
+    assert designs.controls(designs.arms([1], 8, 8, 1, ["nccl"]), 256, 60_000) == []
+    assert [batch for _, batch in designs.controls(designs.arms([2], 2, 2, 0, ["gloo"]), 256, 300)] == [128]
+
+
+@pytest.mark.parametrize(
+    ("step_s", "steps", "epochs"),
+    [(0.01, 150, 2), (0.001, 234, 5), (10.0, 1, 2), (0.0064, 234, 3)],
+)
+def test_a_timed_run_is_short_and_never_longer_than_a_few_passes(step_s: float, steps: int, epochs: int) -> None:
+    job = designs.timed(Arm("baseline", 1, 1, None), 256, lambda *_: step_s, 60_000)
+
+    assert (job.steps, job.epochs) == (steps, epochs)

@@ -1,0 +1,78 @@
+"""What a study is asked for: flags, the variables that say the same, and what is refused."""
+
+import pytest
+
+from ddpbench import config
+from ddpbench.config import TrainConfig
+from ddpbench.errors import UserError
+from ddpbench.study import options
+
+
+def test_flags_and_variables_say_the_same_and_the_flag_counts() -> None:
+    by_flag = options.read("comparison", ["--seeds", "2", "0", "2", "--world-sizes", "2,4", "--restarts", "1"], {})
+    by_variable = options.read("comparison", [], {"SEEDS": " 2 0  2", "WORLD_SIZES": "2 4", "RESTARTS": "1"})
+    both = options.read("comparison", ["--seeds", "5"], {"SEEDS": "2 0"})
+
+    for asked in (by_flag, by_variable):
+        assert (asked.seeds, asked.world_sizes, asked.restarts) == ([2, 0], [2, 4], 1)
+    assert by_flag.from_environment == []
+    assert (
+        by_variable.from_environment[0] == 'SEEDS=" 2 0  2" is read from the environment; --seeds  2 0  2 says the same'
+    )
+    assert len(by_variable.from_environment) == 3
+    assert (both.seeds, both.from_environment) == ([5], [])
+
+
+def test_an_empty_world_sizes_or_batches_is_the_default() -> None:
+    asked = options.read("sweep", [], {"WORLD_SIZES": "", "BATCHES": ""})
+
+    assert (asked.world_sizes, asked.batches) == ([], options.DEFAULT_BATCHES)
+
+
+@pytest.mark.parametrize("text", ["x", "1.5", "0", "-1", "1e3", "²"])
+def test_other_than_whole_numbers_are_refused_by_name(text: str) -> None:
+    with pytest.raises(
+        UserError, match=f'WORLD_SIZES="{text}" must be whole numbers from 1 up, like WORLD_SIZES="2 4"'
+    ):
+        options.read("comparison", [], {"WORLD_SIZES": text})
+    with pytest.raises(
+        UserError, match=f"--world-sizes {text} must be whole numbers from 1 up, like --world-sizes 2 4"
+    ):
+        options.read("comparison", ["--world-sizes", text], {})
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["--seed", "1"], "--seed is set for each run of a study; use --seeds 0 1 2"),
+        (["--threads", "1"], "--threads is set for each run of a study"),
+        (["--batches", "64"], "--batches is for a sweep"),
+        (["--restarts", "1", "2"], "--restarts must be one whole number"),
+        (["--restarts", "10000"], "--restarts must be one whole number from 0 to 9,999"),
+        (["--sedes", "1"], "unknown flag --sedes; did you mean --seeds?"),
+        (["--seeds"], "--seeds: expected at least one argument"),
+        (["--seeds", str(2**32)], "--seed must be between 0 and 2"),
+        (["3"], "unexpected word '3'"),
+        (["--plan=yes"], "--plan: ignored explicit argument 'yes'"),
+    ],
+)
+def test_what_no_study_could_use_is_refused_in_one_line(words: list[str], said: str) -> None:
+    with pytest.raises(UserError, match=said.replace("?", r"\?")) as refused:
+        options.read("comparison", words, {})
+
+    assert "\n" not in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        [],
+        ["--epochs", "7", "--lr", "0.5", "--no-channels-last", "--results", "a folder"],
+        ["--target-accuracy", "0.97", "--inject", "kill=1@7", "--resume", "--timeout-s", "2.5"],
+    ],
+)
+def test_flags_make_the_configuration_that_they_were_made_from(words: list[str]) -> None:
+    cfg = config.parse(words)
+
+    assert config.parse(config.to_flags(cfg)) == cfg
+    assert config.to_flags(TrainConfig()) == []
