@@ -2,11 +2,13 @@
 
 python -m tests.faults.soak --faults 500 --seed 1        or --minutes 30; the seed replays the schedule
 
-Runs of two ranks, gloo and shm in turn, with a plan of faults that the ranks carry out themselves (see faults.py):
-killed, stopped, hung, raising, leaving early, told to stop, a flipped bit, a damaged checkpoint. And from outside, at
-random moments: SIGKILL and SIGTERM to torchrun's agent, and a disk that is full for a while. A run that ends is started
-again by the same command with --resume until it is complete; its weights, losses and accuracies must then be those of
-a run without a fault. After every ending: no process, no segment, no half-written file, and every checkpoint whole.
+Runs of two ranks with gloo, of two with shm, and of one process, in turn, supervised as in a study, with a plan of
+faults that they carry out themselves (see faults.py): killed, stopped, hung, raising, leaving early, told to stop, a
+flipped bit, a damaged checkpoint. And from outside, at random moments: SIGKILL and SIGTERM to the orchestrator, SIGKILL
+to what it has started (torchrun's agent, or the process that trains), everything stopped for a while, and a disk that
+is full for a while. A run that ends is started again by the same command with --resume until it is complete; its
+weights, losses and accuracies must then be those of a run without a fault. After every ending: no process, no segment,
+no half-written file, and every checkpoint whole.
 """
 
 import argparse
@@ -21,11 +23,16 @@ import time
 from collections import Counter
 from pathlib import Path
 
-from tests.faults.launching import Ended, ddp, marked, nothing_left, partial_files, start
+import psutil
+
+from tests.faults.launching import Ended, ddp, marked, nothing_left, partial_files, start, supervised
 
 STEPS = 279  # of a run
 RANKS = 2
 INSIDE = ("kill", "stop", "raise", "abort", "exit", "hang", "hold", "flip", "corrupt", "kill", "raise", "term")
+AMONG_RANKS = {"stop", "flip"}  # which only another rank can find
+OUTSIDE = ("orchestrator killed", "orchestrator told to stop", "child killed", "all stopped for a while", "disk full")
+ARMS = ("gloo", "shm", "single")
 PLANNED = 12  # faults a launch: its record keeps their names, and has room for so many
 FULL_BYTES = 12 * 2**20  # of a results folder whose disk can be filled
 
@@ -37,35 +44,42 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=0)
     told = parser.parse_args()
     until, happened, number = time.monotonic() + 60 * told.minutes, Counter[str](), 0
-    clean = {comm: clean_run(comm) for comm in ("gloo", "shm")}
+    clean = {arm: clean_run(arm) for arm in ARMS}
     begin = time.monotonic()
     while sum(happened.values()) < told.faults and time.monotonic() < until:
-        comm, plan = ("gloo", "shm")[number % 2], random.Random(f"{told.seed} {number}")
-        happened += one_run(comm, plan, clean[comm], f"run {number}")
+        arm, plan = ARMS[number % len(ARMS)], random.Random(f"{told.seed} {number}")
+        happened += one_run(arm, plan, clean[arm], f"run {number}")
         number += 1
         took_s = time.monotonic() - begin
         print(f"{sum(happened.values())} faults in {number} runs, {took_s:.0f} s: nothing lost", flush=True)
     print(f"seed {told.seed}: {dict(sorted(happened.items()))}")
 
 
-def clean_run(comm: str) -> Ended:
+def command(arm: str, results: Path, *flags: str, restarts: int = 3) -> list[str]:
+    """Return the command of a run of an arm."""
+    if arm == "single":
+        return supervised(results, *flags, restarts=restarts)
+    return ddp(results, "--comm", arm, *flags, restarts=restarts)
+
+
+def clean_run(arm: str) -> Ended:
     """Run without a fault."""
     with folder(None) as results:
-        ended = Running(ddp(results, "--comm", comm), results).end()
+        ended = Running(command(arm, results), results).end()
         require(ended.code == 0, ended)
         return ended
 
 
-def one_run(comm: str, plan: random.Random, clean: Ended, name: str) -> Counter[str]:
+def one_run(arm: str, plan: random.Random, clean: Ended, name: str) -> Counter[str]:
     """Run, breaking it, until it is complete. Returns how often each fault happened."""
     happened: Counter[str] = Counter()
     with folder(FULL_BYTES) as results:
         position, resume = 0, False
         while True:
-            faults, told = plan_faults(plan, position)
-            flags = ["--comm", comm, "--timeout-s", "2", *(["--inject", told] if told else []), *["--resume"] * resume]
-            running = Running(ddp(results, *flags, restarts=len(faults) + 2), results)
-            outside = plan.choice(("agent killed", "agent told to stop", "disk full", "none")) if position else "none"
+            faults, told = plan_faults(plan, position, 1 if arm == "single" else RANKS)
+            flags = ["--timeout-s", "2", *(["--inject", told] if told else []), *["--resume"] * resume]
+            running = Running(command(arm, results, *flags, restarts=len(faults) + 2), results)
+            outside = plan.choice((*OUTSIDE, "none")) if position else "none"
             if outside != "none":
                 happened += running.break_from_outside(outside, plan)
             ended = running.end()
@@ -77,19 +91,19 @@ def one_run(comm: str, plan: random.Random, clean: Ended, name: str) -> Counter[
             position, resume = reached(results), True
         require(ended.weights == clean.weights, ended)
         require(ended.learnt == clean.learnt, ended)
-        print(f"{name}, {comm}: {ended.record.attempts} attempts, {dict(happened)}", flush=True)
+        print(f"{name}, {arm}: {ended.record.attempts} attempts, {dict(happened)}", flush=True)
     return happened
 
 
-def plan_faults(plan: random.Random, position: int) -> tuple[list[str], str]:
+def plan_faults(plan: random.Random, position: int, ranks: int) -> tuple[list[str], str]:
     """Plan faults at rising steps, one for each attempt: each finds the run before its step."""
     faults, step = [], position + 1
     for attempt in range(PLANNED):
         step += plan.randint(1, 30)
         if step >= STEPS:
             break
-        kind = plan.choice(INSIDE)
-        rank = 0 if kind == "corrupt" else plan.randrange(RANKS)
+        kind = plan.choice([kind for kind in INSIDE if ranks > 1 or kind not in AMONG_RANKS])
+        rank = 0 if kind == "corrupt" else plan.randrange(ranks)
         if kind == "flip":  # on a rank that does not write: one that writes may save the bit before anyone can see it
             rank = 1
         faults.append(f"{kind}={rank}@{step}#{attempt}")
@@ -111,10 +125,21 @@ class Running:
         time.sleep(plan.uniform(1, 12))
         if self._process.poll() is not None:
             return Counter()
-        if how == "agent killed":
+        if how == "orchestrator killed":
             self._process.kill()
-        elif how == "agent told to stop":
+        elif how == "orchestrator told to stop":
             self._process.terminate()
+        elif how == "child killed":
+            for child in psutil.Process(self._process.pid).children():
+                child.kill()
+        elif how == "all stopped for a while":
+            everything = marked(self._mark)
+            for each in everything:
+                each.suspend()
+            time.sleep(plan.uniform(0.1, 9))
+            for each in everything:
+                with contextlib.suppress(psutil.NoSuchProcess):
+                    each.resume()
         else:
             filler = self._results / "filler"
             with contextlib.suppress(OSError), filler.open("wb", buffering=0) as file:

@@ -19,7 +19,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from ddpbench import __version__, checkpoint, data, engine, files, models, optim, process, runs, world
+from ddpbench import __version__, checkpoint, data, engine, files, models, notes, optim, runs, world
 from ddpbench.checkpoint import Manifest
 from ddpbench.checkpointer import Checkpointer
 from ddpbench.config import TrainConfig
@@ -27,6 +27,7 @@ from ddpbench.data import Batches, DataSet, Split
 from ddpbench.errors import DataError, Failure, UserError
 from ddpbench.record import Record, read_record, write_record
 from ddpbench.runlog import RunLog
+from ddpbench.study import decide
 from tests.conftest import PROJECT
 from tests.records import make_record
 
@@ -407,23 +408,22 @@ def test_of_several_unfinished_runs_the_newest_of_these_settings_is_resumed_and_
 
 def test_a_restart_goes_on_with_a_run_of_its_own_launch_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Its first attempt may have died before it had a record; then an older run of these settings is not meant."""
-    path, notes = killed(replace(SHORT, results=tmp_path), STEPS + 3), tmp_path / "notes"
+    path = killed(replace(SHORT, results=tmp_path), STEPS + 3)
     ours = read_record(path)
     assert runs.to_resume(tmp_path, ours, by_launcher=True)[0] == path, "plain torchrun: nobody knows better"
-    notes.touch()
-    monkeypatch.setenv("DDPBENCH_NOTES", str(notes))
+    monkeypatch.setenv(notes.VARIABLE, '{"parent":1}')
     assert runs.to_resume(tmp_path, ours, by_launcher=True) == (None, None, [])
     assert runs.to_resume(tmp_path, ours, by_launcher=False)[0] == path
-    process.note("begun", run=path.stem)
+    monkeypatch.setenv(notes.VARIABLE, f'{{"parent":1,"begun":["{path.stem}"]}}')
     assert runs.to_resume(tmp_path, ours, by_launcher=True)[0] == path
 
 
-def test_a_run_tells_the_launcher_its_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_run_tells_its_supervisor_its_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "notes").touch()
-    monkeypatch.setenv("DDPBENCH_NOTES", str(tmp_path / "notes"))
+    monkeypatch.setenv(notes.VARIABLE, f'{{"parent":1,"notes":"{tmp_path}/notes"}}')
     path = killed(replace(SHORT, results=tmp_path), STEPS + 3)
 
-    assert process.runs_begun() == {path.stem}
+    assert decide.runs_begun(notes.read((tmp_path / "notes").read_bytes())) == [path.stem]
 
 
 def test_a_damaged_run_is_no_obstacle_for_another_but_nobody_starts_anew_beside_it(
