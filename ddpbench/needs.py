@@ -3,7 +3,8 @@
 python -m ddpbench.needs        what the project needs to run
 python -m ddpbench.needs dev    and what its tests need
 
-Runs before anything is installed, on any Python: standard library only.
+Exit codes: 0 all is there, 3 something is missing or only half installed, 2 this Python is too old.
+Runs at every start and before anything is installed, on any Python: standard library only.
 """
 
 from __future__ import annotations  # an older Python must reach the line that refuses it
@@ -14,6 +15,8 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 PROJECT = Path(__file__).parent.parent / "pyproject.toml"
+UNFINISHED = "ddpbench-set-up-unfinished"  # this file lies in an environment while install.py works on it
+LACKING = 3  # an exit code that a Python which fails to start does not have
 
 
 def required(project_toml: str, *, dev: bool) -> list[str]:
@@ -31,7 +34,7 @@ def is_met(requirement: str) -> bool:
     name, bound = requirement.split(">=")
     try:
         return numbers(version(name)) >= numbers(bound)
-    except PackageNotFoundError:
+    except (PackageNotFoundError, TypeError, KeyError, AttributeError):  # the last three: its metadata is torn
         return False
 
 
@@ -40,8 +43,15 @@ def numbers(text: str) -> tuple[int, ...]:
     return tuple(int(part) for part in re.match(r"[\d.]*\d", text)[0].split("."))  # type: ignore[index]
 
 
-if __name__ == "__main__":
+def main(words: list[str]) -> int:
+    """Print what is missing. Returns the exit code."""
     if sys.version_info < (3, 10):  # noqa: UP036 - this is where an older Python learns it
-        sys.exit(f"launch.sh: Python 3.10 or later is needed, this is {sys.version.split()[0]}")
-    unmet = [each for each in required(PROJECT.read_text(), dev="dev" in sys.argv[1:]) if not is_met(each)]
+        print(f"launch.sh: Python 3.10 or later is needed, this is {sys.version.split()[0]}", file=sys.stderr)
+        return 2
+    unmet = [each for each in required(PROJECT.read_text(), dev="dev" in words) if not is_met(each)]
     print("\n".join(unmet), end="\n" if unmet else "")
+    return LACKING if unmet or Path(sys.prefix, UNFINISHED).exists() else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
