@@ -33,7 +33,6 @@ if __name__ == "__main__":
 import logging
 import secrets
 from dataclasses import fields
-from pathlib import Path
 
 from msgspec.structs import replace
 from torch.distributed.elastic.multiprocessing import DefaultLogsSpecs
@@ -50,10 +49,7 @@ def main() -> int:
     launch = notes.launched() or notes.Launch(parent=os.getppid())
     store = memory.path(memory.private("ddpbench-store"))
     os.environ |= notes.as_variable(replace(launch, store=store))
-    os.environ |= {
-        "TORCHINDUCTOR_CACHE_DIR": str(Path.cwd()),  # torch makes it, by default in /tmp, though nothing is compiled
-        "TORCH_DISABLE_SHARE_RDZV_TCP_STORE": "1",
-    }
+    os.environ["TORCH_DISABLE_SHARE_RDZV_TCP_STORE"] = "1"
     logging.disable(logging.CRITICAL)  # what goes wrong is said by the supervisor, which hears it from the ranks
     process.hear(_stop_once, HEARD)
     exit_codes: dict[int, int] = {}

@@ -120,6 +120,8 @@ def save(folder: Path, manifest: Manifest, tensors: dict[str, Tensor]) -> Path:
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     except OSError as problem:
         raise UserError(f"cannot write {folder}: {problem.strerror}") from problem
+    if folder.stat().st_mode & 0o022:  # its file system keeps no modes, and nothing would be loaded from there
+        raise UserError(f"{folder} cannot be made private; for checkpoints, choose --results on another file system")
     files.write_whole(path, b"%b %b\n%b" % (FORMAT, hashlib.sha256(body).hexdigest().encode(), body), mode=0o600)
     kept = generations(folder)
     for old in {*kept[GENERATIONS:]} - {next((each for each in kept if _ends_epoch(each)), path)}:
@@ -166,7 +168,7 @@ def load(path: Path) -> Checkpoint:
     try:
         manifest = msgspec.json.decode(told, type=Manifest)
         tensors = safetensors.torch.load(packed)
-    except (msgspec.DecodeError, RecursionError, SafetensorError, ValueError) as problem:
+    except (msgspec.DecodeError, RecursionError, SafetensorError, KeyError, ValueError) as problem:
         raise DataError(f"{path} is not a whole checkpoint: {one_line(str(problem)[:200])}") from problem
     if any(value.dtype not in DTYPES or not torch.isfinite(value).all() for value in tensors.values()):
         raise DataError(f"{path} holds numbers that are not finite, or of another type than is trained in")

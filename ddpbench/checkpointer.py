@@ -21,8 +21,6 @@ from ddpbench.peers import Board
 from ddpbench.runlog import RunLog
 from ddpbench.world import World
 
-WATCHDOG_LATER_S = 5.0  # than a rank that waits for another gives up, and names it
-
 
 class Unsaved:
     """Of a loop that is only timed: nothing is saved, and nothing stops it."""
@@ -188,4 +186,4 @@ class Checkpointer(Unsaved):
             raise Preempted(f"told to stop: saved after {where}; the same command with --resume goes on from there")
 
     def _stay_alive(self) -> None:
-        process.watch(self._cfg.timeout_s + WATCHDOG_LATER_S)
+        process.watch(self._cfg.timeout_s + process.LATER_S)

@@ -24,6 +24,7 @@ from ddpbench.words import readable_output
 # USR1 and USR2 are what schedulers send some time before the end of a job.
 STOPS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2)
 FIRST_SPEAKS_S = 3.0
+LATER_S = 5.0  # than a rank that waits for another gives up, and names it, a watchdog ends a process
 
 _watchdog = Watchdog()
 _position: tuple[int, int] | None = None  # epoch, and steps done in it

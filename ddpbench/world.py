@@ -36,6 +36,7 @@ class World:
     def __enter__(self) -> Self:
         """Form the process group."""
         if self.comm is not None:
+            process.watch(self.timeout_s + process.LATER_S)  # gloo may wait ten minutes for a rank that has died
             dist.init_process_group(
                 # gloo carries our own few numbers in every world; nccl is there for gradients.
                 backend="cpu:gloo,cuda:nccl" if self.comm == "nccl" else "gloo",
@@ -46,6 +47,7 @@ class World:
             )
             if self.size == self.local_size:
                 self.pids[:] = [int(row[0]) for row in self.gather([os.getpid()])]
+            process.watch(0)
         startup.reached("rendezvous")
         return self
 

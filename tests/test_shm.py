@@ -145,7 +145,10 @@ def start(tmp_path: Path) -> Iterator[Start]:
         job = []
         for rank in range(size):
             place = {"RANK": rank, "WORLD_SIZE": size, "LOCAL_RANK": rank, "LOCAL_WORLD_SIZE": size}
-            meeting = {"MASTER_PORT": 1, "DDPBENCH_LAUNCH": f'{{"parent":1,"store":"{tmp_path}/store-{seed}"}}'}  # no port is needed
+            meeting = {
+                "MASTER_PORT": 1,
+                "DDPBENCH_LAUNCH": f'{{"parent":1,"store":"{tmp_path}/store-{seed}"}}',
+            }  # no port is needed
             env = os.environ | {name: str(value) for name, value in {**place, **meeting}.items()}
             job.append(subprocess.Popen(command, cwd=PROJECT, env=env, stdout=-1, stderr=-1, text=True))
         started.extend(job)

@@ -12,6 +12,7 @@ from ddpbench.errors import Failure, Preempted
 from ddpbench.notes import AnyNote, Begun, Complete, Failed, RanksEnded, Saved, signal_name
 from ddpbench.watchdog import HANGS
 
+LATE = 6  # the exit code of a rank that hung or came too late
 RESUMES = "the same command with --resume goes on"
 
 
@@ -57,6 +58,8 @@ def after(attempt: Attempt) -> End:
 def explain(attempt: Attempt, cause: Failed | None, *, repeated: bool) -> tuple[str, int]:
     """Return why an attempt ended, in one line, and its exit code: a cause that blames no other, or who was killed."""
     killed = {rank: -code for rank, code in _exit_codes(attempt).items() if code < 0 and -code != signal.SIGTERM}
+    if cause is not None and cause.code == LATE and cause.peer is not None:  # who came too late, its peer has killed
+        killed = {rank: number for rank, number in killed.items() if number == HANGS}
     if killed and (cause is None or cause.peer is not None):
         rank, number = min(killed.items())
         # Another rank saw it end at this step; of a process alone we know what it noted last.
@@ -64,7 +67,7 @@ def explain(attempt: Attempt, cause: Failed | None, *, repeated: bool) -> tuple[
         place = _where(cause) if seen else _where(_last(attempt, rank), "after")
         who = f"{_who(attempt, rank)}{place}"
         if number == HANGS:
-            return f"{who} made no step within --timeout-s; its output holds its stacks", 6
+            return f"{who} made no step within --timeout-s; its output holds its stacks", LATE
         often = " (often: out of memory)" if number == signal.SIGKILL else ""
         return f"{who} was killed by {signal_name(number)}{often}", Failure.exit_code
     if cause is not None:

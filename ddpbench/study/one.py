@@ -56,7 +56,7 @@ def main(argv: Sequence[str]) -> int:
     if dropped := variables.drop(os.environ):
         show.warn(f"ignoring from the environment: {' '.join(dropped)}")
     threads = {} if cfg.threads is None else {"OMP_NUM_THREADS": str(cfg.threads)}
-    program = Program(_command(ranks, config.to_flags(cfg)), variables={"PYTHONUNBUFFERED": "1", **threads})
+    program = Program(_command(ranks, config.to_flags(cfg)), variables=threads)
     notebook, narrator = Notebook(), Narrator(show, (restarts or 0) + 1)
     end = supervise(program.start, notebook, stop, narrator, restarts=restarts or 0, has_ranks=ranks is not None)
     if end.why:

@@ -18,6 +18,10 @@ from ddpbench.study import decide
 from ddpbench.study.decide import Attempt, End
 
 LOOK_EVERY_S = 0.5
+OWN_VARIABLES = {
+    "PYTHONUNBUFFERED": "1",
+    "TORCHINDUCTOR_CACHE_DIR": str(Path.cwd()),  # torch makes it, by default in /tmp, though nothing is compiled
+}
 # Schedulers send USR1 or USR2 some time before they end a job.
 STOPS = (signal.SIGINT, signal.SIGHUP, signal.SIGTERM, signal.SIGUSR1, signal.SIGUSR2)
 
@@ -72,7 +76,7 @@ class Program:
         try:
             return subprocess.Popen(
                 self.command,
-                env={**os.environ, **self.variables, **notes.as_variable(launch)},
+                env={**os.environ, **OWN_VARIABLES, **self.variables, **notes.as_variable(launch)},
                 stdin=subprocess.DEVNULL if stdin is None else stdin,
                 stdout=output,
                 stderr=output if output is None else subprocess.STDOUT,

@@ -85,7 +85,7 @@ class Study:
         program = Program(
             commands.command_of(job, self.asked, self.folder, resume=has_begun),
             self.folder / LOGS / f"{number:03}-{job.arm.slug}-seed{job.seed}.log",
-            {"OMP_NUM_THREADS": str(job.arm.threads_per_rank), "PYTHONUNBUFFERED": "1"},
+            {"OMP_NUM_THREADS": str(job.arm.threads_per_rank)},
         )
         notebook = Notebook()
         line = RunLine(self, job, number, todo)

@@ -20,6 +20,7 @@ def ranks(exit_codes: dict[int, int], attempt: int = 0) -> RanksEnded:
 
 COMPLETE = Complete(rank=0, at=(3, 93), time_ns=9)
 LOST = failed(0, "rank 1 did not bring its gradients: its process has ended", 4, peer=1)
+LATE = failed(0, "rank 1 did not bring its gradients within 3 s: its process is stopped (SIGSTOP)", 6, peer=1)
 KILLED = "rank 1 at epoch 1, step 37 was killed by SIGKILL (often: out of memory)"
 TWICE = [failed(1, "x", 4), failed(1, "x", 4, attempt=1)]
 STOPPED = "stopped by SIGTERM before it trained again; the same command with --resume goes on"
@@ -40,6 +41,8 @@ STOPPED = "stopped by SIGTERM before it trained again; the same command with --r
         ([LOST, ranks({0: 4, 1: -9})], 1, None, KILLED, 4),
         ([LOST, ranks({0: 4, 1: -11})], 1, None, "rank 1 at epoch 1, step 37 was killed by SIGSEGV", 4),
         ([LOST, ranks({0: 6, 1: -14})], 1, None, "rank 1 at epoch 1, step 37 made no step within --timeout-s", 6),
+        ([LATE, ranks({0: 6, 1: -9})], 1, None, "rank 0 at epoch 1, step 37: rank 1 did not bring", 6),
+        ([LATE, ranks({0: 6, 1: -14})], 1, None, "rank 1 at epoch 1, step 37 made no step within --timeout-s", 6),
         ([LOST, ranks({0: 4})], 1, None, "rank 0 at epoch 1, step 37: rank 1 did not bring its gradients", 4),
         ([LOST, failed(1, "ValueError: no", 4), ranks({0: 4, 1: 4})], 1, None, "rank 1 at epoch 1, step 37: Val", 4),
         ([failed(1, "bad", 2, at=None), ranks({0: -15, 1: 2})], 1, None, "rank 1: bad", 2),
