@@ -175,7 +175,7 @@ def test_a_plan_is_printed_with_commands_to_paste_and_nothing_runs(
     pasted = run_script("bash", "-c", f"{commands[0]} && {next(c for c in commands if c.startswith('torchrun'))}")
     assert pasted.returncode == 0, pasted.stderr
     assert sorted(read_record(path).kind for path in (tmp_path / "new").glob("2*.json")) == ["baseline", "ddp"]
-    assert commands[-1] == "python compare.py"
+    assert commands[-1] == f"python compare.py {tmp_path / 'new'}"
 
 
 @pytest.mark.long

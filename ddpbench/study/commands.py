@@ -12,9 +12,9 @@ from ddpbench.study.plan import Job
 PROJECT = Path(__file__).parents[2]
 
 
-def by_hand(job: Job, asked: Asked) -> list[str]:
+def by_hand(job: Job, asked: Asked, folder: Path, *, resume: bool) -> list[str]:
     """Return the command with which a person starts a run."""
-    flags = flags_of(job, asked, asked.train.results, resume=False)
+    flags = flags_of(job, asked, folder, resume=resume)
     if job.arm.kind == "ddp":
         return ["torchrun", f"--nproc_per_node={job.arm.world_size}", "ddp_train.py", *flags]
     return ["python", "baseline_train.py", *flags]

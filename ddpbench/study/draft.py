@@ -4,12 +4,13 @@ import shlex
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from math import lcm
+from pathlib import Path
 
 from ddpbench import __version__, environment
 from ddpbench.arm import Arm, plural, runs
 from ddpbench.questions import Machine
 from ddpbench.record import Comm
-from ddpbench.study import commands, designs, forecast
+from ddpbench.study import commands, designs, forecast, plan
 from ddpbench.study.forecast import Forecast
 from ddpbench.study.inquiry import Inquiry
 from ddpbench.study.options import Asked
@@ -83,16 +84,19 @@ def introduction(whole: Plan, machine: Machine) -> Iterator[str]:
         yield f"caution: {most} ranks take turns on {plural(described.cores, 'core')}; {cure}"
 
 
-def print_plan(draft: Draft, asked: Asked) -> None:
-    """Print what would run, for how long, and the commands to paste."""
-    whole, cast = draft.plan, Forecast(draft.estimates_s)
+def print_plan(draft: Draft, asked: Asked, found: tuple[Path, Plan] | None = None) -> None:
+    """Print what would run, for how long, and the commands to paste. `found` is the study to go on with."""
+    folder, whole = found or (asked.train.results, draft.plan)
+    todo = whole.left(plan.records_in(folder) if found else [])
+    cast = Forecast({job: estimate_of(job, draft) for job in whole.jobs})
     for line in introduction(whole, draft.machine):
         print(line)
-    print(f"{runs(len(whole.jobs))}, about {forecast.minutes(cast.left_s(whole.jobs))}. By hand, in this order:")
-    for job in whole.jobs:
-        command = commands.by_hand(job, asked)
+    left_s = cast.left_s([job for job, _ in todo])
+    print(f"{runs(len(todo))}, about {forecast.minutes(left_s)}. By hand, in this order:")
+    for job, has_begun in todo:
+        command = commands.by_hand(job, asked, folder, resume=has_begun)
         print(f"  {shlex.join(command)}  # about {forecast.minutes(cast.job_s(job))}")
-    print("  python compare.py")
+    print(f"  {shlex.join(['python', 'compare.py', str(folder)])}")
 
 
 def estimate_of(job: Job, draft: Draft) -> float:

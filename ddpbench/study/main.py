@@ -13,7 +13,7 @@ from ddpbench.study.inquiry import Inquiry
 from ddpbench.study.options import Design, read
 from ddpbench.study.runner import Stop, Stopped
 from ddpbench.study.screen import Screen
-from ddpbench.study.study import Study
+from ddpbench.study.study import Study, unfinished
 
 
 def main(design: Design, argv: Sequence[str]) -> int:
@@ -35,7 +35,8 @@ def main(design: Design, argv: Sequence[str]) -> int:
     for line in asked.from_environment:
         show.warn(line)
     if asked.is_plan:
-        print_plan(draft, asked)
+        found = unfinished(draft.plan.request, asked.train.results, show) if asked.train.resume else None
+        print_plan(draft, asked, found)
         return 0
     study = Study.open(draft, asked, show)
     with study.events:

@@ -26,6 +26,7 @@ from ddpbench.study.runner import Notebook, Program, Stop, supervise
 from ddpbench.study.screen import Screen
 
 LOGS = "logs"
+MOST_NAMED = 3  # of the studies that could be gone on with, the newest
 
 
 @dataclass
@@ -42,11 +43,10 @@ class Study:
 
     @classmethod
     def open(cls, draft: Draft, asked: Asked, show: Screen) -> "Study":
-        """Find the study to go on with, or make a folder for a new one, and say what will run."""
-        folder = unfinished(draft.plan.request, asked.train.results, show) if asked.train.resume else None
-        known = None if folder is None else plan.read(folder)
-        if folder is None or known is None:
-            folder, known = new_folder(asked.train.results), draft.plan
+        """Take up the study to go on with, or make a folder for a new one."""
+        found = unfinished(draft.plan.request, asked.train.results, show) if asked.train.resume else None
+        folder, known = found or (new_folder(asked.train.results), draft.plan)
+        if found is None:
             plan.write(folder, known)
         estimates_s = {job: estimate_of(job, draft) for job in known.jobs}
         return cls(folder, known, draft.machine, Forecast(estimates_s), asked, show, EventLog(folder))
@@ -75,8 +75,8 @@ class Study:
             if end.outcome == "stopped":
                 return self._stopped(end.exit_code)
             if end.outcome == "failed":
-                self.show.warn(f"{job.label}: {end.why}")
                 self.show.warn(f"finished runs are in {self.folder}, all output in its {LOGS}/; {RESUMES}")
+                self.show.warn(f"{job.label}: {end.why}")
                 return end.exit_code
         return 0
 
@@ -138,7 +138,8 @@ class Study:
         """Judge the study and print its answer. Returns the exit code."""
         self.show.say("")
         program = Program([sys.executable, str(commands.PROJECT / "compare.py"), str(self.folder)])
-        return runner.wait(program.start(Launch(parent=os.getpid())), stop)
+        code = runner.wait(program.start(Launch(parent=os.getpid())), stop)
+        return code if code >= 0 else 128 - code  # as a shell says that a signal has ended it
 
     def _say_plan(self, todo: Sequence[tuple[Job, bool]]) -> None:
         for line in introduction(self.plan, self.machine):
@@ -207,13 +208,13 @@ class RunLine:
         return screen.head(self.number, len(jobs), self.job, width)
 
 
-def unfinished(request: Request, results: Path, show: Screen) -> Path | None:
+def unfinished(request: Request, results: Path, show: Screen) -> tuple[Path, Plan] | None:
     """Return the newest study of this request. Where there is none, say which others could be gone on with."""
-    others = []
+    others: list[str] = []
     for folder, known in plan.studies(results):
         if known.request == request:
-            return folder
-        if known.left(plan.records_in(folder)):
+            return folder, known
+        if len(others) < MOST_NAMED and known.left(plan.records_in(folder)):
             others.append(f"{folder} ({'; '.join(request.differences(known.request))})")
     if others:
         show.warn(f"no unfinished study of these settings: starting anew. Unfinished is: {', '.join(others)}")

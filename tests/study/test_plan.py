@@ -74,7 +74,10 @@ def test_resume_finds_the_newest_study_by_what_was_asked_for(tmp_path: Path) -> 
     newest = put(tmp_path, "2", REQUEST)
     put(tmp_path, "3", other(REQUEST, lr=0.1))
 
-    assert study.unfinished(REQUEST, tmp_path, Screen()) == newest
+    found = study.unfinished(REQUEST, tmp_path, Screen())
+
+    assert found is not None
+    assert found[0] == newest
 
 
 def test_where_no_study_is_equal_the_unfinished_ones_are_named_with_what_differs(tmp_path: Path, capsys) -> None:  # type: ignore[no-untyped-def]
