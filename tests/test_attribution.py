@@ -138,11 +138,8 @@ def test_ranks_on_one_core_contend(found: Study) -> None:
 
 def test_a_late_start_is_start_up(tmp_path: Path, run_script: Run) -> None:
     torchrun = ("torchrun", "--nproc_per_node=2", "ddp_train.py", "--dataset", "synthetic", "--device", "cpu")
-    for name, flags in (
-        ("first", ()),
-        ("clean", ()),
-        ("spoilt", ("--inject", "slow-start=12")),
-    ):  # the first reads disks
+    torchrun += ("--model", "mlp", "--epochs", "1")
+    for name, flags in (("clean", ()), ("spoilt", ("--inject", "slow-start=12"))):
         done = run_script(*torchrun, *flags, "--results", tmp_path / name, env={"DDPBENCH_INJECT": "yes"})
         assert done.returncode == 0, done.stderr
     (clean,), (spoilt,) = (list((tmp_path / name).glob("*.json")) for name in ("clean", "spoilt"))

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.faults.launching import SAVING, SHORT, Clean, alone, ddp, run, supervised
+from tests.faults.launching import SAVING, SHORT, Clean, ddp, run, supervised
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(240)]
 MISSED = "did not bring its gradients: its process has ended"
@@ -68,13 +68,14 @@ def test_a_run_survives_its_ranks_and_learns_the_same_to_the_bit(
         pytest.param("kill=0@1,kill=0@279#1", 3, "was killed by SIGKILL", marks=long),
     ],
 )
-def test_a_single_process_survives_as_ranks_do(fault: str, attempts: int, said: str, tmp_path: Path) -> None:
-    clean = run(alone(tmp_path / "clean"), tmp_path / "clean")
-    ended = run(supervised(tmp_path / "broken", "--inject", fault), tmp_path / "broken")
+def test_a_single_process_survives_as_ranks_do(
+    fault: str, attempts: int, said: str, clean: Clean, tmp_path: Path
+) -> None:
+    ended = run(supervised(tmp_path, "--inject", fault), tmp_path)
 
     assert ended.code == 0, ended.err
     assert said in " ".join(ended.err.split())
-    assert (ended.weights, ended.learnt) == (clean.weights, clean.learnt)
+    assert (ended.weights, ended.learnt) == (clean("single").weights, clean("single").learnt)
     assert ended.record.attempts == attempts
 
 

@@ -174,7 +174,7 @@ def agent(mark: str) -> psutil.Process:
 
 def test_a_torchrun_that_is_killed_is_started_again(tmp_path: Path) -> None:
     """Its ranks die with it; the process above them decides."""
-    flags = ("--comm", "shm", "--epochs", "30")
+    flags = ("--comm", "shm", "--epochs", "9")
     ended = stop(ddp(tmp_path, *flags), tmp_path, lambda _, mark: agent(mark).kill())
 
     assert ended.code == 0, ended.err
@@ -210,7 +210,7 @@ def stand_still(processes: Callable[[str], list[psutil.Process]]) -> Callable[["
 @pytest.mark.parametrize(
     ("command", "processes", "attempts"),
     [
-        (alone, marked, {1}),
+        pytest.param(alone, marked, {1}, marks=long),
         (ddp, marked, {1}),
         pytest.param(alone, lambda mark: training(mark, "baseline_train.py"), {1}, marks=long),
         # gloo's own clock runs out meanwhile: the run goes on from its checkpoint, and no rank is blamed.
@@ -232,6 +232,34 @@ def test_a_run_that_stood_still_goes_on_and_that_epoch_is_not_timed(
     still = [epoch.epoch for epoch in ended.record.epochs if epoch.suspended or epoch.resumed]
     assert 1 <= len(still) <= 2
     assert all(epoch.train_s < STILL_S for epoch in ended.record.epochs if epoch.epoch not in still)
+
+
+FREEZER = Path("/sys/fs/cgroup/freezer")
+
+
+@long
+def test_a_frozen_container_goes_on_too(tmp_path: Path) -> None:
+    """No process of it is told, neither before nor after: `docker pause` does the same."""
+    if not os.access(FREEZER, os.W_OK):
+        pytest.skip("only root can freeze a control group, and this machine has to have the freezer of version 1")
+    group = FREEZER / tmp_path.name
+
+    def freeze(_: "subprocess.Popen[str]", mark: str) -> None:
+        group.mkdir()
+        for each in marked(mark):
+            (group / "cgroup.procs").write_text(str(each.pid))
+        (group / "freezer.state").write_text("FROZEN")
+        time.sleep(STILL_S)
+        (group / "freezer.state").write_text("THAWED")
+
+    try:
+        ended = stop(ddp(tmp_path / "results", "--epochs", "20"), tmp_path / "results", freeze)
+    finally:
+        group.rmdir()
+
+    assert ended.code == 0, ended.err
+    assert ended.record.attempts == 1
+    assert 1 <= [epoch.suspended for epoch in ended.record.epochs].count(True) <= 2
 
 
 def test_a_short_stop_is_marked_too(tmp_path: Path) -> None:
