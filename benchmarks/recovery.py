@@ -4,7 +4,7 @@ python -m benchmarks.recovery
 
 Saving: the default run on MNIST in one process, which saves what rank 0 of a DDP run saves, with a clock around every
 checkpoint and around every step's calls of the Checkpointer. Recovery: rank 1 of two is killed after step 200; from
-then until all ranks are about to take the next attempt's first step, over the same from the start of torchrun. Both
+then until all ranks are about to take the next attempt's first step, over the same from the start of the supervisor. Both
 are the moments at which this program reads the lines that say so.
 """
 
@@ -23,7 +23,7 @@ from ddpbench.checkpointer import Checkpointer
 from ddpbench.record import read_record
 
 ROUNDS = 5
-LAUNCH = ("-m", "ddpbench.launcher", "2", "1", "3", "--device", "cpu", "--epochs", "1")
+LAUNCH = ("-m", "ddpbench", "run", "--ranks", "2", "--threads", "1", "--device", "cpu", "--epochs", "1")
 READY = "ddp 2 x 1"  # the line that is said when all is built
 
 
@@ -45,7 +45,7 @@ def main() -> None:
     report.figure("all checkpoints over training", shares, "%")
     report.figure("calls in every step over training", steps_share, "%")
     report.section("rank 1 of two is killed")
-    report.figure("torchrun's start to the first step", start_s, "s")
+    report.figure("the supervisor's start to the first step", start_s, "s")
     report.figure("death to the next attempt's first step", recovery_s, "s")
     report.figure("recovery over start", ratios(recovery_s, start_s), "times")
     report.write()

@@ -78,7 +78,7 @@ def test_next_tells_how_many_seeds_would_settle_it(tmp_path: Path) -> None:
     _, reached = reach(tmp_path, *paired([3.0, 4.4, 3.2]))
 
     assert "about 11 seeds would show it" in reached.next
-    assert 'SEEDS="0 1 2 3 4 5 6 7 8 9 10"' in reached.next
+    assert "--seeds 0 1 2 3 4 5 6 7 8 9 10" in reached.next
 
 
 def test_next_offers_a_larger_batch_only_where_it_was_measured_to_help(tmp_path: Path) -> None:

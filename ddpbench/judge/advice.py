@@ -23,12 +23,12 @@ def advise(judged: Judgement, outcome: Outcome) -> str:
 def _more_seeds(judged: Judgement) -> str:
     n = len(judged.ratios)
     if n < 2:
-        return 'One run has no interval: run three seeds or more, SEEDS="0 1 2" bash launch.sh.'
+        return "One run has no interval: run three seeds or more, bash launch.sh --seeds 0 1 2."
     enough = runs_needed(judged.ratios)
     if enough is None:
         return "More seeds would hardly settle it: the difference is too small beside the noise to matter."
     seeds = " ".join(map(str, range(max(enough, n + 1))))
-    return f'If the difference is real, about {max(enough, n + 1)} seeds would show it: SEEDS="{seeds}" bash launch.sh.'
+    return f"If the difference is real, about {max(enough, n + 1)} seeds would show it: bash launch.sh --seeds {seeds}."
 
 
 def _larger_batch(judged: Judgement) -> str:

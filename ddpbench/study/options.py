@@ -80,7 +80,8 @@ def _lists(given: dict[str, Any], environment: Mapping[str, str]) -> tuple[dict[
             lists[name] = numbers(f'{variable}="{text}"', text, least, f'{variable}="{example}"')
             if not lists[name]:
                 raise UserError(f'{variable} is empty; give whole numbers, like {variable}="{example}"')
-            said.append(f'{variable}="{text}" is read from the environment; {flag} {text} says the same')
+            same = " ".join(map(str, lists[name]))
+            said.append(f'{variable}="{text}" is read from the environment; {flag} {same} says the same')
     return lists, said
 
 
