@@ -59,10 +59,17 @@ class PeerError(UserError):
         self.peer, self.exit_code = peer, 4 if has_ended else 6
 
 
-class Preempted(UserError):  # noqa: N818 - nothing went wrong
-    """A signal ended the run, and a later one can go on from where it was."""
+class Preempted(BaseException):
+    """A signal ends the run, and a later one can go on from where it was.
+
+    It may be raised in the middle of anything, as KeyboardInterrupt is. Like that one it is no Exception, so that code
+    which goes on after an error does not go on after this.
+    """
 
     exit_code = 75  # EX_TEMPFAIL of sysexits.h: try again later
+    any_rank = False
+    is_final = True
+    peer: int | None = None
 
 
 class GateFailedError(UserError):

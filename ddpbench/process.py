@@ -138,7 +138,7 @@ def exit_code(main: Callable[[], object]) -> int:
     try:
         main()
         return 0
-    except UserError as problem:
+    except (UserError, Preempted) as problem:
         return _report(name, problem)
     except BaseException as problem:
         traceback.print_exc()
@@ -149,7 +149,7 @@ def exit_code(main: Callable[[], object]) -> int:
         watch(0)
 
 
-def _report(name: str, problem: UserError) -> int:
+def _report(name: str, problem: UserError | Preempted) -> int:
     """Say how this process ended: to its supervisor where there is one, which says it last, else on stderr."""
     for number in STOPS:
         if signal.getsignal(number) == _told_to_stop:

@@ -1,6 +1,7 @@
 """One loop, in this process: it learns, counts each test sample once, and leaves a whole record."""
 
 import copy
+import os
 import subprocess
 import sys
 from dataclasses import replace
@@ -15,8 +16,8 @@ from torch.nn import functional as F  # noqa: N812 - the field's name for it
 from ddpbench import data, engine, models, optim, runlog, world
 from ddpbench.config import TrainConfig
 from ddpbench.data import Batches, DataSet, Split
-from ddpbench.errors import NumericalError, UserError
-from ddpbench.record import Record, read_record, write_record
+from ddpbench.errors import NumericalError, Preempted, UserError
+from ddpbench.record import Comm, Record, read_record, write_record
 from ddpbench.runlog import RunLog
 from ddpbench.world import World
 from tests.conftest import PROJECT
@@ -261,3 +262,35 @@ def test_the_seed_alone_decides_the_first_weights() -> None:
     other = models.build(TrainConfig(seed=4))
 
     assert all(torch.equal(a, b) for a, b in zip(one.parameters(), other.parameters(), strict=True))
+
+
+@pytest.mark.usefixtures("one_thread")
+@pytest.mark.parametrize(
+    ("comm", "local_size", "where"),
+    [("none", 1, ".json."), ("gloo", 2, ".checkpoint/")],
+    ids=["a record of the control", "a checkpoint on several hosts"],
+)
+def test_a_signal_inside_a_write_ends_the_run_where_ranks_cannot_agree_on_a_step(
+    comm: Comm, local_size: int, where: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """There the handler raises at once, and what goes on after an error of the disk must not go on after this."""
+    fsync, asked = os.fsync, list[str]()
+
+    def signalled(descriptor: int) -> None:
+        name = str(Path(f"/proc/self/fd/{descriptor}").readlink())
+        if where in name:
+            asked.append(name)
+            if len(asked) == 2:  # the first record has to be there before anything is trained
+                raise Preempted("stopped by SIGTERM")  # as process._told_to_stop does
+        fsync(descriptor)
+
+    monkeypatch.setattr(os, "fsync", signalled)
+    cfg = replace(SMALL, results=tmp_path)
+    here = World(rank=0, size=1, local_size=local_size, device=CPU, comm=comm)
+    with pytest.raises(Preempted):
+        engine.fit(models.build(cfg), Batches(data.load(cfg), cfg, here), cfg, here, kind="ddp")
+    (path,) = tmp_path.glob("*.json")
+
+    assert len(asked) == 2 + (where == ".json."), "and the record that says so is written after it"
+    assert read_record(path).status == "preempted"
+    assert not [*tmp_path.glob("**/.*.partial")]
