@@ -4,8 +4,8 @@ python -m benchmarks.recovery
 
 Saving: the default run on MNIST in one process, which saves what rank 0 of a DDP run saves, with a clock around every
 checkpoint and around every step's calls of the Checkpointer. Recovery: rank 1 of two is killed after step 200; from
-then until all ranks are about to take the next attempt's first step, over the same from the start of the supervisor. Both
-are the moments at which this program reads the lines that say so.
+then until all ranks are about to take the next attempt's first step, over the same from the start of the supervisor.
+Both are the moments at which this program reads the lines that say so.
 """
 
 import os

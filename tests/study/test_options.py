@@ -16,9 +16,7 @@ def test_flags_and_variables_say_the_same_and_the_flag_counts() -> None:
     for asked in (by_flag, by_variable):
         assert (asked.seeds, asked.world_sizes, asked.restarts) == ([2, 0], [2, 4], 1)
     assert by_flag.from_environment == []
-    assert (
-        by_variable.from_environment[0] == 'SEEDS=" 2 0  2" is read from the environment; --seeds 2 0 says the same'
-    )
+    assert by_variable.from_environment[0] == 'SEEDS=" 2 0  2" is read from the environment; --seeds 2 0 says the same'
     assert len(by_variable.from_environment) == 3
     assert (both.seeds, both.from_environment) == ([5], [])
 
