@@ -52,7 +52,7 @@ def require_close(one: dict[str, torch.Tensor], other: dict[str, torch.Tensor], 
         )
 
 
-@pytest.mark.parametrize("model", ["mlp", "cnn"])
+@pytest.mark.parametrize("model", [pytest.param("mlp", marks=pytest.mark.long), "cnn"])
 def test_two_ranks_learn_what_one_process_learns_to_1e10_in_float64(
     model: str, tmp_path: Path, run_script: Run
 ) -> None:
@@ -122,6 +122,7 @@ def test_two_ranks_have_the_bits_of_an_oracle_that_splits_batches_by_hand(tmp_pa
         assert torch.equal(weights_by_gloo[name], value), name
 
 
+@pytest.mark.long
 def test_three_ranks_learn_by_shared_memory_what_they_learn_by_gloo(tmp_path: Path, run_script: Run) -> None:
     """gloo adds three ranks in another order: equal to rounding."""
     flags = ("--model", "mlp", "--global-batch", "240", "--optimizer", "sgd", "--comm")

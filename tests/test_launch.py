@@ -1,8 +1,10 @@
 """A whole study, by `launch.sh`: what it runs, what it leaves, and what a person sees, in a hostile environment."""
 
 import json
+import os
 import re
 import subprocess
+import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,6 +12,7 @@ from typing import Any
 
 import pytest
 
+from ddpbench import variables
 from ddpbench.environment import usable_cores
 from ddpbench.record import Record, read_record
 from tests.conftest import PROJECT
@@ -63,12 +66,12 @@ def launched(tmp_path_factory: pytest.TempPathFactory) -> Launched:
     return Launched(done.stdout, done.stderr, folder, records, events)
 
 
-def with_python(variables: dict[str, str]) -> dict[str, str]:
-    import os
-    import sys
-
-    own = {name: value for name, value in os.environ.items() if name not in {"OMP_NUM_THREADS", "SEEDS"}}
-    return own | variables | {"PATH": f"{Path(sys.executable).parent}{os.pathsep}{own['PATH']}"}
+def with_python(chosen: dict[str, str]) -> dict[str, str]:
+    """Return an environment in which our Python comes first, and of what a study drops there is only `chosen`."""
+    own = dict(os.environ)
+    variables.drop(own)
+    own.pop("SEEDS", None)
+    return own | chosen | {"PATH": f"{Path(sys.executable).parent}{os.pathsep}{own['PATH']}"}
 
 
 def test_every_arm_runs_and_the_comparison_ends_it(launched: Launched) -> None:

@@ -157,8 +157,15 @@ def test_a_stale_environment_is_no_torchrun(env: dict[str, str], run_script: Run
         ([], {"SEEDS": "-1"}, 'SEEDS="-1" must be whole numbers from 0 up'),
         ([], {"SEEDS": ""}, 'SEEDS is empty; give whole numbers, like SEEDS="0 1 2"'),
         (["sweep"], {"BATCHES": "0"}, 'BATCHES="0" must be whole numbers from 1 up'),
-        (["sweep"], {"BATCHES": "255", "WORLD_SIZES": "2"}, "--global-batch 255 does not divide over 2 ranks"),
-        (["sweep"], {"BATCHES": "9000"}, "--global-batch 9000 is more than one epoch"),
+        pytest.param(
+            ["sweep"],
+            {"BATCHES": "255", "WORLD_SIZES": "2"},
+            "--global-batch 255 does not divide over 2 ranks",
+            marks=pytest.mark.long,
+        ),
+        pytest.param(
+            ["sweep"], {"BATCHES": "9000"}, "--global-batch 9000 is more than one epoch", marks=pytest.mark.long
+        ),
         (["--steps", "3"], {}, "--steps is set for each run of a study"),
         (["--inject", "slow-rank=2"], {}, "it needs DDPBENCH_INJECT=yes in the environment"),
         (["swep"], {}, "no command is called 'swep'; there are study, sweep, run, test"),
@@ -166,7 +173,12 @@ def test_a_stale_environment_is_no_torchrun(env: dict[str, str], run_script: Run
         (["--seeds"], {}, "--seeds: expected at least one argument"),
         (["--epochs", "0"], {}, "--epochs must be at least 1, got 0"),
         (["--results", "/dev/null"], {}, "/dev/null is not a folder we can write to"),
-        (["--data-dir", "/dev/null", "--dataset", "mnist"], {}, "/dev/null is not a folder we can write to"),
+        pytest.param(
+            ["--data-dir", "/dev/null", "--dataset", "mnist"],
+            {},
+            "/dev/null is not a folder we can write to",
+            marks=pytest.mark.long,
+        ),
     ],
     ids=str,
 )

@@ -161,9 +161,9 @@ def start(tmp_path: Path) -> Iterator[Start]:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("size", "calls"), [(2, 1_000), (4, 200), pytest.param(4, 500, marks=pytest.mark.long)])
+@pytest.mark.parametrize(("size", "calls"), [(2, 1_000), pytest.param(4, 500, marks=pytest.mark.long)])
 def test_thousands_of_calls_at_random_moments_are_all_right(size: int, calls: int, start: Start) -> None:
-    """Two jobs at once, of two ranks and of four that share the cores."""
+    """Two jobs at once, of two ranks; by -m long of four, which share the cores."""
     jobs = [start(size, seed, calls) for seed in (1, 2)]
 
     for process in [process for job in jobs for process in job]:
@@ -173,7 +173,7 @@ def test_thousands_of_calls_at_random_moments_are_all_right(size: int, calls: in
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("lost", [0, 2])
+@pytest.mark.parametrize("lost", [pytest.param(0, marks=pytest.mark.long), 2])
 @pytest.mark.parametrize(
     ("how", "within_s", "codes", "said"),
     [
