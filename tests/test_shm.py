@@ -1,5 +1,6 @@
 """Gradients through shared memory: right for any size, type, world and moment; a lost peer is named; nothing stays."""
 
+import itertools
 import mmap
 import os
 import signal
@@ -77,6 +78,18 @@ def test_a_rank_that_does_not_come_is_named_when_time_is_up() -> None:
 
     with pytest.raises(PeerError, match=r"rank 1 did not bring its gradients within 0.3 s: its process still runs"):
         first(torch.ones(3))
+
+
+def test_time_in_which_everything_stood_still_makes_no_rank_late(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The clock goes on for an hour between two looks, as it does in a frozen container."""
+    first, _ = ranks_of_threads(2, timeout_s=5)
+    hours, looks = itertools.count(step=3600.0), iter([False, False, True])
+    monkeypatch.setattr(shm.time, "monotonic", lambda: next(hours))
+    monkeypatch.setattr(shm, "_block", lambda *_: next(looks))
+
+    first._wait(first._semaphore(1, 0), 1)
+
+    assert not [*looks], "it waited until the other came"
 
 
 def test_the_memory_is_for_its_owner_alone_and_has_no_name(monkeypatch: pytest.MonkeyPatch) -> None:
