@@ -15,8 +15,9 @@ from typing import Any, NoReturn
 
 from ddpbench import environment, process
 from ddpbench.errors import Preempted
+from ddpbench.notes import STOPS
 
-HEARD = tuple(number for number in process.STOPS if number != signal.SIGINT)  # which its supervisor passes on
+HEARD = tuple(number for number in STOPS if number != signal.SIGINT)  # which its supervisor passes on
 SHUTDOWN_S = 30  # that torchrun waits for ranks before it kills them
 
 

@@ -11,6 +11,8 @@ from pathlib import Path
 import msgspec
 
 VARIABLE = "DDPBENCH_LAUNCH"
+# What tells a study and its runs to stop. USR1 and USR2 are what schedulers send some time before the end of a job.
+STOPS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2)
 
 
 class Launch(msgspec.Struct, frozen=True, kw_only=True):

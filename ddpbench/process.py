@@ -18,11 +18,10 @@ from msgspec.structs import replace
 from ddpbench import environment, notes
 from ddpbench import startup as _startup  # noqa: F401 - notes, by its import, that Python is up
 from ddpbench.errors import Failure, Preempted, UserError, one_line
+from ddpbench.notes import STOPS
 from ddpbench.watchdog import Watchdog, end_with_parent
 from ddpbench.words import readable_output
 
-# USR1 and USR2 are what schedulers send some time before the end of a job.
-STOPS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2)
 FIRST_SPEAKS_S = 3.0
 LATER_S = 5.0  # than a rank that waits for another gives up, and names it, a watchdog ends a process
 

@@ -13,7 +13,7 @@ from types import FrameType
 from typing import IO, Protocol
 
 from ddpbench import memory, notes
-from ddpbench.notes import AnyNote, Launch
+from ddpbench.notes import STOPS, AnyNote, Launch
 from ddpbench.study import decide
 from ddpbench.study.decide import Attempt, End
 
@@ -22,8 +22,6 @@ OWN_VARIABLES = {
     "PYTHONUNBUFFERED": "1",
     "TORCHINDUCTOR_CACHE_DIR": str(Path.cwd()),  # torch makes it, by default in /tmp, though nothing is compiled
 }
-# Schedulers send USR1 or USR2 some time before they end a job.
-STOPS = (signal.SIGINT, signal.SIGHUP, signal.SIGTERM, signal.SIGUSR1, signal.SIGUSR2)
 
 
 class Stopped(Exception):  # noqa: N818 - nothing went wrong
