@@ -3,13 +3,15 @@
 python baseline_train.py --epochs 3
 """
 
-from ddpbench import process
+from ddpbench.train import process
 
 process.begin()  # first of all: before the imports below, which take a second
 
 from torch.nn import DataParallel
 
-from ddpbench import config, data, engine, files, models, startup, world
+from ddpbench import config, files
+from ddpbench.tasks import models
+from ddpbench.train import data, engine, startup, world
 
 
 def main() -> None:

@@ -12,7 +12,8 @@ from pathlib import Path
 
 from ddpbench import errors
 from ddpbench.config import Parser
-from ddpbench.judge import explain, judgement, layout, report, study, summary, sweep, verdict
+from ddpbench.judge import judgement, study, sweep
+from ddpbench.show import explain, layout, report, summary, verdict
 
 
 def main() -> None:
@@ -34,7 +35,7 @@ def show(judged: list[judgement.Judgement], *, draws: bool) -> None:
     reached, page = [verdict.of(each) for each in judged], layout.of_output()
     print(report.format_all(judged, reached, page), flush=True)
     if draws:
-        from ddpbench.judge import outputs  # not sooner: matplotlib takes longer to start than all the rest
+        from ddpbench.show import outputs  # not sooner: matplotlib takes longer to start than all the rest
 
         print("\n" + "\n".join(outputs.write_all(*each, page) for each in zip(judged, reached, strict=True)))
 

@@ -3,13 +3,16 @@
 torchrun --nproc_per_node=2 ddp_train.py --epochs 3
 """
 
-from ddpbench import process
+from ddpbench.train import process
 
 process.begin()  # first of all: before the imports below, which take a second
 
 from torch.nn.parallel import DistributedDataParallel
 
-from ddpbench import config, data, engine, files, models, shm, startup, world
+from ddpbench import config, files
+from ddpbench.comm import shm
+from ddpbench.tasks import models
+from ddpbench.train import data, engine, startup, world
 
 
 def main() -> None:

@@ -20,7 +20,7 @@ dev=
 start_if_complete() { # PYTHON WORDS...
   python=$1
   shift
-  if "$python" -m ddpbench.needs ${dev:+dev} >/dev/null 2>&1; then exec "$python" -m ddpbench "$@"; fi
+  if "$python" -m ddpbench.setup.needs ${dev:+dev} >/dev/null 2>&1; then exec "$python" -m ddpbench "$@"; fi
 }
 start_if_complete "${PYTHON:-python3}" "$@"
 [ -n "${PYTHON-}" ] || start_if_complete .venv/bin/python "$@"
@@ -36,7 +36,7 @@ if [ -z "${PYTHON-}" ] && [ "$newest" -lt 3010 ]; then
   for minor in '' .20 .19 .18 .17 .16 .15 .14 .13 .12 .11 .10; do consider "python3$minor"; done
   consider python
 fi
-[ "$newest" -lt 3010 ] || exec "$python" -m ddpbench.install "$@"
+[ "$newest" -lt 3010 ] || exec "$python" -m ddpbench.setup.install "$@"
 found="does not start"
 [ "$newest" -eq 0 ] || found="is Python $((newest / 1000)).$((newest % 1000))"
 say "${PYTHON:+PYTHON=}${PYTHON:-$python} $found; Python 3.10 or later is needed: install one, or name one with PYTHON="

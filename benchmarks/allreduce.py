@@ -24,10 +24,12 @@ import torch.distributed as dist
 from matplotlib.figure import Figure
 
 from benchmarks.rounds import LAST, Report, in_turn, ratios
-from ddpbench import environment, shm, world
+from ddpbench import environment
+from ddpbench.comm import shm
 from ddpbench.config import TrainConfig
 from ddpbench.files import write_whole
-from ddpbench.judge.charts.style import BLUE, GREEN, GREY, ORANGE, Chart
+from ddpbench.show.charts.style import BLUE, GREEN, GREY, ORANGE, Chart
+from ddpbench.train import world
 
 ROUNDS = 7
 SIZES = (4_000, 100_000, 407_080, 4_000_000, 24_000_000, 64_000_000)  # bytes; the third is the MLP's gradients

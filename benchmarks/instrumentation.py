@@ -10,12 +10,14 @@ from statistics import median
 from torch.nn.parallel import DistributedDataParallel
 
 from benchmarks.rounds import Report, interleaved, ratios
-from ddpbench import data, engine, models, optim, shm, world
-from ddpbench.checkpointer import Unsaved
+from ddpbench.comm import shm
 from ddpbench.config import TrainConfig
-from ddpbench.data import Batches
-from ddpbench.progress import EpochBar
-from ddpbench.reduction import ReductionTimer
+from ddpbench.tasks import models
+from ddpbench.train import data, engine, optim, world
+from ddpbench.train.checkpointer import Unsaved
+from ddpbench.train.data import Batches
+from ddpbench.train.progress import EpochBar
+from ddpbench.train.reduction import ReductionTimer
 
 ROUNDS, STEPS = 21, 50
 

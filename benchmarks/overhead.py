@@ -12,12 +12,13 @@ import time
 from torch.nn import functional as F  # noqa: N812 - the field's name for it
 
 from benchmarks.rounds import Report, interleaved, ratios
-from ddpbench import data, engine, models, optim, world
-from ddpbench.checkpointer import Unsaved
-from ddpbench.clock import Stopwatch
 from ddpbench.config import TrainConfig
-from ddpbench.data import Batches
-from ddpbench.progress import EpochBar
+from ddpbench.tasks import models
+from ddpbench.train import data, engine, optim, world
+from ddpbench.train.checkpointer import Unsaved
+from ddpbench.train.clock import Stopwatch
+from ddpbench.train.data import Batches
+from ddpbench.train.progress import EpochBar
 
 ROUNDS = 15
 

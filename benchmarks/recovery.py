@@ -18,9 +18,11 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.rounds import Report, ratios
-from ddpbench import config, data, engine, models, world
-from ddpbench.checkpointer import Checkpointer
+from ddpbench import config
 from ddpbench.record import read_record
+from ddpbench.tasks import models
+from ddpbench.train import data, engine, world
+from ddpbench.train.checkpointer import Checkpointer
 
 ROUNDS = 5
 LAUNCH = ("-m", "ddpbench", "run", "--ranks", "2", "--threads", "1", "--device", "cpu", "--epochs", "1")

@@ -20,13 +20,16 @@ import torch
 from torch.nn.parallel import DistributedDataParallel
 
 from benchmarks.rounds import Report, interleaved, ratios
-from ddpbench import data, engine, environment, models, optim, shm, world
-from ddpbench.checkpointer import Unsaved
+from ddpbench import environment
+from ddpbench.comm import shm
 from ddpbench.config import TrainConfig
-from ddpbench.data import Batches, DataSet
-from ddpbench.progress import EpochBar
 from ddpbench.record import Comm
-from ddpbench.reduction import ReductionTimer
+from ddpbench.tasks import models
+from ddpbench.train import data, engine, optim, world
+from ddpbench.train.checkpointer import Unsaved
+from ddpbench.train.data import Batches, DataSet
+from ddpbench.train.progress import EpochBar
+from ddpbench.train.reduction import ReductionTimer
 
 ROUNDS, ROUND_S = 15, 0.5
 Way = Comm | Literal["wrapper"]

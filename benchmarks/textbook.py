@@ -18,13 +18,15 @@ from torch.utils.data import DataLoader
 from torchvision import datasets, transforms
 
 from benchmarks.rounds import Report, interleaved, ratios
-from ddpbench import data, engine, environment, models, optim, world
+from ddpbench import environment
 from ddpbench.arm import plural
-from ddpbench.checkpointer import Unsaved
-from ddpbench.clock import Stopwatch
 from ddpbench.config import TrainConfig
-from ddpbench.data import Batches, DataSet, Split
-from ddpbench.progress import EpochBar
+from ddpbench.tasks import models
+from ddpbench.train import data, engine, optim, world
+from ddpbench.train.checkpointer import Unsaved
+from ddpbench.train.clock import Stopwatch
+from ddpbench.train.data import Batches, DataSet, Split
+from ddpbench.train.progress import EpochBar
 
 ROUNDS = 9
 TEXTBOOK_STEPS, OUR_STEPS = 600, 3_000  # each about the same number of seconds

@@ -20,9 +20,10 @@ from torch.nn import functional as F  # noqa: N812 - the field's name for it
 
 from benchmarks.rounds import Report, in_turn, train
 from benchmarks.textbook import textbook_loader
-from ddpbench import data, environment
+from ddpbench import environment
 from ddpbench.config import TrainConfig
 from ddpbench.record import Record
+from ddpbench.train import data
 
 TARGET = 0.99
 RECIPE = ("--model", "cnn-small", "--epochs", "2", "--label-smoothing", "0.2", "--device", "cpu")

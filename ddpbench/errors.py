@@ -1,4 +1,4 @@
-"""What goes wrong is said in one line; what the user can mend ends with exit code 2."""
+"""Errors by what they mean for a run. Each prints as one line and has an exit code."""
 
 import os
 import sys
@@ -7,63 +7,82 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import NoReturn
 
-from ddpbench.words import readable_output as readable_output  # process.run calls it too
+from ddpbench.words import readable_output
 
-FAULT = 70  # EX_SOFTWARE of sysexits.h: a fault of ours
+FAULT = 70  # EX_SOFTWARE of sysexits.h: a bug in ddpbench
 
 
-class UserError(Exception):
-    """Input the user can mend. The message names the thing, what was found and what to do."""
+class DdpbenchError(Exception):
+    """The base of all errors below. Its message is one line: the thing, what was found, what to do."""
+
+    exit_code = FAULT
+    any_rank = False  # True: every rank that raises it reports it; False: the first rank of a machine does
+    is_final = True  # whether another attempt would end the same way
+    peer: int | None = None  # the rank that caused it, where another rank did
+
+
+class UserError(DdpbenchError):
+    """The user can mend the input. Nothing was started, or nothing that was started is lost."""
 
     exit_code = 2
-    any_rank = False  # whether each rank that raises it says so, or the first of a machine for all
-    is_final = True  # whether another attempt would end the same way
-    peer: int | None = None  # the rank that is to blame, where it is not the one that raises
 
 
-class DataError(UserError):
-    """A file we depend on is not what it should be: data whose digest differs, checkpoints that are all damaged."""
+class DiskError(DdpbenchError):
+    """A file system refused a write or a lock. The old file is untouched, and a caller that can do without goes on."""
+
+    exit_code = 2
+
+
+class DataError(DdpbenchError):
+    """A file has other content than it should have: a data set with another digest, or only damaged checkpoints."""
 
     exit_code = 3
 
 
-class Failure(UserError):  # noqa: N818 - a failure of training is not always an error of ours
-    """Training failed in a way that another attempt may not."""
+class TrainingError(DdpbenchError):
+    """Training failed. The run can be resumed, and another attempt may succeed."""
 
     exit_code = 4
     any_rank = True
     is_final = False
 
-    def __init__(self, said: str, exit_code: int = 4, *, is_final: bool = False) -> None:
-        super().__init__(said)
-        self.exit_code, self.is_final = exit_code, is_final
+
+class UnsafeResumeError(TrainingError):
+    """Training failed, and no other attempt may start before the user has removed what the message names."""
+
+    is_final = True
 
 
-class NumericalError(UserError):
-    """Training left the numbers: a loss or a gradient that is no longer finite."""
+class NumericalError(TrainingError):
+    """A loss or a gradient is no longer finite. The weights on disk are from before, and every attempt ends so."""
 
     exit_code = 5
+    any_rank = False
+    is_final = True
 
 
-class PeerError(UserError):
-    """Another rank died or came too late. Every rank that waits for it says so: the first may be the one that hangs.
+class PeerError(TrainingError):
+    """Another rank ended (exit code 4) or did not answer in time (exit code 6).
 
-    Exit code 4 for one that has died, 6 for one that hangs.
+    Every rank that waits for it reports it, because the first rank may be the one that hangs.
     """
 
-    any_rank = True
-    is_final = False
-
-    def __init__(self, said: str, peer: int, *, has_ended: bool) -> None:
-        super().__init__(said)
+    def __init__(self, message: str, peer: int, *, has_ended: bool) -> None:
+        super().__init__(message)
         self.peer, self.exit_code = peer, 4 if has_ended else 6
 
 
-class Preempted(BaseException):
-    """A signal ends the run, and a later one can go on from where it was.
+class GateFailedError(DdpbenchError):
+    """A study is complete, and it is not as good as the user required."""
 
-    It may be raised in the middle of anything, as KeyboardInterrupt is. Like that one it is no Exception, so that code
-    which goes on after an error does not go on after this.
+    exit_code = 1
+
+
+class Preempted(BaseException):
+    """A signal ended the run, and the run can be resumed.
+
+    The signal handler may raise it in the middle of any statement, as Python raises KeyboardInterrupt. Like
+    KeyboardInterrupt it is no Exception, so that code which goes on after an error does not go on after a signal.
     """
 
     exit_code = 75  # EX_TEMPFAIL of sysexits.h: try again later
@@ -72,16 +91,10 @@ class Preempted(BaseException):
     peer: int | None = None
 
 
-class GateFailedError(UserError):
-    """A study is not as good as it was required to be."""
-
-    exit_code = 1
-
-
 def run(main: Callable[[], object], *, name: str | None = None) -> None:
-    """Run a tool's `main`; turn every way it can fail into lines on stderr and an exit code. Training: `process.run`.
+    """Run a tool's `main`. Every failure becomes one line on stderr and an exit code.
 
-    `name` is what the user typed, where that is not the script.
+    `name` is what the user typed, where that is not the script. Scripts that train use `Life.run`.
     """
     name = name or Path(sys.argv[0]).name
     readable_output()
@@ -89,7 +102,7 @@ def run(main: Callable[[], object], *, name: str | None = None) -> None:
         main()
         if sys.stdout is not None:
             sys.stdout.flush()  # a full disk is noticed here, and not when Python ends
-    except UserError as problem:
+    except DdpbenchError as problem:
         _end(name, str(problem), problem.exit_code)
     except BrokenPipeError:  # the reader has gone, as `head` does: nobody is left to tell
         _drop_output()

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import psutil
 
-from ddpbench.errors import UserError, one_line
+from ddpbench.errors import DiskError, UserError, one_line
 
 CHECKPOINTS = ".checkpoint"  # how the folder of a run's checkpoints ends, beside its record
 # How file systems say that they do not offer a call. A failing disk says EIO, a full one ENOSPC.
@@ -33,7 +33,7 @@ def write_whole(path: Path, content: bytes, *, mode: int = 0o666) -> None:
 
     Temporary file in the same folder, fsync, rename, fsync of the folder where the file system can do that: it decides
     only whether the new file survives a power cut. `mode` is that of open(2), less the umask.
-    Raises UserError naming the path when the disk refuses; the old file is then untouched.
+    Raises DiskError naming the path when the disk refuses; the old file is then untouched.
     """
     partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
     try:
@@ -50,17 +50,17 @@ def write_whole(path: Path, content: bytes, *, mode: int = 0o666) -> None:
             raise
         _sync_folder(path.parent)
     except OSError as problem:
-        raise UserError(f"cannot write {path}: {problem.strerror}") from problem
+        raise DiskError(f"cannot write {path}: {problem.strerror}") from problem
 
 
 def require_writable(folder: Path) -> None:
-    """Raise UserError, naming `folder`, unless a file can be made in it. Makes the folder."""
+    """Raise DiskError, naming `folder`, unless a file can be made in it. Makes the folder."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryFile(dir=folder):
             pass
     except OSError as problem:
-        raise UserError(f"{folder} is not a folder we can write to: {problem.strerror}; choose another") from problem
+        raise DiskError(f"{folder} is not a folder we can write to: {problem.strerror}; choose another") from problem
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,7 +119,7 @@ def _open_to_lock(path: Path) -> int:
             return os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o666)
         return os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)  # another user's, in a folder of several
     except OSError as problem:
-        raise UserError(f"{path} cannot be locked: {problem.strerror}; choose another folder") from problem
+        raise DiskError(f"{path} cannot be locked: {problem.strerror}; choose another folder") from problem
 
 
 def _is_locked(descriptor: int, path: Path, *, wait: bool) -> bool:
@@ -131,7 +131,7 @@ def _is_locked(descriptor: int, path: Path, *, wait: bool) -> bool:
         raise UserError(f"{path} is in use by {who}; wait for it, or choose another --results") from None
     except OSError as problem:
         if problem.errno not in NOT_OFFERED:
-            raise UserError(f"{path} cannot be locked: {problem.strerror}; choose another folder") from problem
+            raise DiskError(f"{path} cannot be locked: {problem.strerror}; choose another folder") from problem
         _caution(
             "locks",
             f"the file system of {path} has no locks ({problem.strerror}): nothing keeps a second writer out; "

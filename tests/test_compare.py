@@ -17,13 +17,14 @@ import pytest
 import compare
 from ddpbench import errors, words
 from ddpbench.errors import GateFailedError, UserError
-from ddpbench.judge import charts, explain, judgement, layout, outputs, report, study, verdict
+from ddpbench.judge import judgement, study
 from ddpbench.record import Record
+from ddpbench.show import charts, explain, layout, outputs, report, verdict
 from tests.conftest import PROJECT
+from tests.judge.test_breakdown import known
+from tests.judge.test_sweep import swept
 from tests.records import MACHINE, ddp, make_record, put
-from tests.test_breakdown import known
-from tests.test_sweep import swept
-from tests.test_verdict import paired
+from tests.show.test_verdict import paired
 
 COMPARE = str(PROJECT / "compare.py")
 MATPLOTLIBRC = b"font.size: 30\nsavefig.dpi: 20\ntext.usetex: True\nno such key: 1\nbackend: none\n# not UTF-8: \xff\n"

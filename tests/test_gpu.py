@@ -9,10 +9,10 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from ddpbench import clock, world
 from ddpbench.config import TrainConfig
 from ddpbench.errors import UserError
 from ddpbench.record import Record, read_record
+from ddpbench.train import clock, world
 
 pytestmark = [pytest.mark.gpu, pytest.mark.slow]
 Run = Callable[..., subprocess.CompletedProcess[str]]

@@ -3,16 +3,7 @@
 from typing import Literal
 
 from ddpbench.arm import plural
-from ddpbench.judge.breakdown import (
-    COMMUNICATION,
-    CONTENTION,
-    IDEAL,
-    REDUCING,
-    SLOWED,
-    SMALLER,
-    UNEVEN,
-    WAITING,
-)
+from ddpbench.judge.breakdown import COMMUNICATION, CONTENTION, IDEAL, REDUCING, SLOWED, SMALLER, UNEVEN, WAITING
 from ddpbench.judge.stats import Equivalence, Estimate
 from ddpbench.record import Settings
 

@@ -25,7 +25,7 @@ def command_of(job: Job, asked: Asked, folder: Path, *, resume: bool) -> list[st
     flags = flags_of(job, asked, folder, resume=resume)
     if job.arm.kind == "ddp":
         script = str(PROJECT / "ddp_train.py")
-        return [sys.executable, "-m", "ddpbench.agent", str(job.arm.world_size), script, *flags]
+        return [sys.executable, "-m", "ddpbench.train.agent", str(job.arm.world_size), script, *flags]
     return [sys.executable, str(PROJECT / "baseline_train.py"), *flags]
 
 

@@ -8,9 +8,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from ddpbench.errors import Failure, Preempted
+from ddpbench.errors import Preempted, TrainingError
 from ddpbench.notes import AnyNote, Begun, Complete, Failed, RanksEnded, Saved, signal_name
-from ddpbench.watchdog import HANGS
+from ddpbench.train.watchdog import HANGS
 
 LATE = 6  # the exit code of a rank that hung or came too late
 RESUMES = "the same command with --resume goes on"
@@ -69,14 +69,14 @@ def explain(attempt: Attempt, cause: Failed | None, *, repeated: bool) -> tuple[
         if number == HANGS:
             return f"{who} made no step within --timeout-s; its output holds its stacks", LATE
         often = " (often: out of memory)" if number == signal.SIGKILL else ""
-        return f"{who} was killed by {signal_name(number)}{often}", Failure.exit_code
+        return f"{who} was killed by {signal_name(number)}{often}", TrainingError.exit_code
     if cause is not None:
         twice = ", twice and without progress" if repeated else ""
         return f"{_who(attempt, cause.rank)}{_where(cause)}{twice}: {cause.why}", cause.code
     if attempt.exit_code < 0:
         what = "torchrun's agent" if attempt.has_ranks else "the process"
-        return f"{what} was killed by {signal_name(-attempt.exit_code)} before it trained", Failure.exit_code
-    return "it ended without a word and without having completed the run", Failure.exit_code
+        return f"{what} was killed by {signal_name(-attempt.exit_code)} before it trained", TrainingError.exit_code
+    return "it ended without a word and without having completed the run", TrainingError.exit_code
 
 
 def root_cause(noted: Sequence[AnyNote], attempt: int) -> Failed | None:

@@ -13,7 +13,7 @@ import msgspec
 from typing_extensions import Self
 
 from ddpbench import files
-from ddpbench.errors import UserError
+from ddpbench.errors import DiskError
 
 EVENTS = "study.jsonl"
 
@@ -30,7 +30,7 @@ class EventLog:
         try:
             self._path.touch()
         except OSError as problem:
-            raise UserError(f"cannot write {self._path}: {problem.strerror}; choose another --results") from problem
+            raise DiskError(f"cannot write {self._path}: {problem.strerror}; choose another --results") from problem
         self._lock = files.lock(self._path, wait=False)
         return self
 

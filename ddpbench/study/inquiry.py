@@ -27,7 +27,7 @@ class Inquiry:
     def __enter__(self) -> Self:
         answers, theirs = os.pipe()
         questions_end, self._questions = os.pipe()
-        command = [sys.executable, "-m", "ddpbench.probe", str(theirs)]
+        command = [sys.executable, "-m", "ddpbench.train.probe", str(theirs)]
         # What libraries print on standard output goes to standard error: only the descriptor carries answers.
         with os.fdopen(questions_end, "rb") as stdin:
             program = Program(["sh", "-c", 'exec "$@" >&2', "sh", *command])

@@ -68,7 +68,7 @@ def _command(ranks: int | None, flags: Sequence[str]) -> list[str]:
     if ranks is None:
         return [sys.executable, str(commands.PROJECT / "baseline_train.py"), *flags]
     script = str(commands.PROJECT / "ddp_train.py")
-    return [sys.executable, "-m", "ddpbench.agent", str(ranks), script, *flags]
+    return [sys.executable, "-m", "ddpbench.train.agent", str(ranks), script, *flags]
 
 
 def _count(flag: str, text: str | None, least: int) -> int | None:

@@ -89,7 +89,7 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def write(folder: Path, plan: Plan) -> None:
-    """Keep a plan in the study's folder. Raises UserError where the disk refuses."""
+    """Keep a plan in the study's folder. Raises DiskError where the disk refuses."""
     write_whole(folder / PLAN, msgspec.json.format(msgspec.json.encode(plan), indent=1) + b"\n")
 
 

@@ -15,8 +15,8 @@ from pathlib import Path
 import psutil
 from safetensors.torch import load_file
 
-from ddpbench import checkpoint
 from ddpbench.record import Record, read_record
+from ddpbench.train import checkpoint
 from tests.conftest import PROJECT
 
 # 279 steps of a millisecond, on data that needs no download; saved often, so that much can happen between.

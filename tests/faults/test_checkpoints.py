@@ -19,15 +19,17 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from ddpbench import __version__, checkpoint, data, engine, files, models, notes, optim, runs, world
-from ddpbench.checkpoint import Manifest
-from ddpbench.checkpointer import Checkpointer
+from ddpbench import __version__, files, notes
 from ddpbench.config import TrainConfig
-from ddpbench.data import Batches, DataSet, Split
-from ddpbench.errors import DataError, Failure, UserError
+from ddpbench.errors import DataError, TrainingError, UserError
 from ddpbench.record import Record, read_record, write_record
-from ddpbench.runlog import RunLog
 from ddpbench.study import decide
+from ddpbench.tasks import models
+from ddpbench.train import checkpoint, data, engine, optim, runs, world
+from ddpbench.train.checkpoint import Manifest
+from ddpbench.train.checkpointer import Checkpointer
+from ddpbench.train.data import Batches, DataSet, Split
+from ddpbench.train.runlog import RunLog
 from tests.conftest import PROJECT
 from tests.records import make_record
 
@@ -604,7 +606,7 @@ def test_what_cannot_be_discarded_is_named_and_no_attempt_goes_on_from_it(
     log = RunLog(net, optim.build_optimizer(net, cfg), Batches(samples("fp32"), cfg, here), cfg, here, kind="baseline")
     path = save(log.checkpoints, 1, 3)
     monkeypatch.setattr(Path, "unlink", refuse)
-    with pytest.raises(Failure) as problem:
+    with pytest.raises(TrainingError) as problem:
         log.require_equal("after epoch 1", [1, 2])
 
     assert (problem.value.exit_code, problem.value.is_final) == (4, True)

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from ddpbench import checkpoint
+from ddpbench.train import checkpoint
 from tests import records
 from tests.conftest import PROJECT
 from tests.faults.launching import Ended, alone, nothing_left, partial_files, run, start, wait_for

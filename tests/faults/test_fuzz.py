@@ -18,12 +18,15 @@ import msgspec
 import pytest
 import torch
 
-from ddpbench import __version__, checkpoint, fetch, models, optim
-from ddpbench.checkpoint import Checkpoint, Manifest
+from ddpbench import __version__
 from ddpbench.config import TrainConfig
 from ddpbench.errors import DataError, NumericalError, UserError
-from ddpbench.judge import judgement, report, study, verdict
+from ddpbench.judge import judgement, study
 from ddpbench.record import Record, read_record, write_record
+from ddpbench.show import report, verdict
+from ddpbench.tasks import fetch, models
+from ddpbench.train import checkpoint, optim
+from ddpbench.train.checkpoint import Checkpoint, Manifest
 from tests import records
 
 pytestmark = [pytest.mark.timeout(120), pytest.mark.usefixtures("one_thread")]

@@ -9,11 +9,12 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ddpbench import checkpoint, data, engine, models, world
 from ddpbench.config import TrainConfig
-from ddpbench.data import Batches, DataSet, Split
 from ddpbench.record import read_record
-from ddpbench.world import World
+from ddpbench.tasks import models
+from ddpbench.train import checkpoint, data, engine, world
+from ddpbench.train.data import Batches, DataSet, Split
+from ddpbench.train.world import World
 
 SAMPLES, BATCH, EPOCHS = 101, 12, 3  # eight steps an epoch; the last, partial batch is dropped
 STEPS = SAMPLES // BATCH

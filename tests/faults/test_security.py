@@ -20,7 +20,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from ddpbench import config, errors, world
+from ddpbench import config, errors
 from ddpbench.arm import Arm
 from ddpbench.config import TrainConfig
 from ddpbench.errors import UserError
@@ -29,6 +29,7 @@ from ddpbench.notes import Launch
 from ddpbench.record import Record, read_record
 from ddpbench.study import commands, options, plan
 from ddpbench.study.runner import Program
+from ddpbench.train import world
 from tests.conftest import PROJECT
 from tests.faults.launching import SHORT, Clean, Ended, ddp, marked, nothing_left, run, start, training, wait_for
 

@@ -11,8 +11,8 @@ from pathlib import Path
 import psutil
 import pytest
 
-from ddpbench import checkpoint
 from ddpbench.record import read_record
+from ddpbench.train import checkpoint
 from tests.faults.launching import (
     SAVING,
     SHORT,
@@ -168,7 +168,7 @@ def test_torchrun_that_is_stopped_or_killed_leaves_nothing_but_a_run_to_resume(
 
 
 def agent(mark: str) -> psutil.Process:
-    (found,) = [each for each in marked(mark) if "ddpbench.agent" in each.cmdline()]
+    (found,) = [each for each in marked(mark) if "ddpbench.train.agent" in each.cmdline()]
     return found
 
 
@@ -406,7 +406,7 @@ def test_a_launcher_that_is_told_to_stop_while_it_imports_torch_says_so(wait_s: 
 
 def test_a_launcher_whose_launch_sh_has_gone_does_not_begin(tmp_path: Path) -> None:
     """It may be killed in the moment before its child has asked to be told of it."""
-    agent = [sys.executable, "-m", "ddpbench.agent", "2", "ddp_train.py", *SHORT, "--results", str(tmp_path)]
+    agent = [sys.executable, "-m", "ddpbench.train.agent", "2", "ddp_train.py", *SHORT, "--results", str(tmp_path)]
     with nothing_left(tmp_path) as mark:
         ended = [start(command, mark, DDPBENCH_LAUNCH='{"parent": 1}') for command in (agent, alone(tmp_path))]
         codes = [(each.communicate(timeout=60), each.returncode)[1] for each in ended]

@@ -1,0 +1,199 @@
+"""Gradients combined through memory that the ranks of one machine share: `--comm shm`, a DDP communication hook.
+
+Every rank writes its bucket into a slot of its own, tells the others, waits for them, and adds all slots in rank order:
+every rank gets identical bits, and so does every repetition. Two halves are used in turn, so that a slot is never
+rewritten while a peer may still read it: who has told of chunk k has read all of chunk k - 1, and chunk k + 1 is the
+first to use that half again. Large buckets of more than two ranks are added by parts, each rank its own.
+
+Why it is right on x86-64 and on arm64: ranks tell each other with POSIX semaphores, one for each ordered pair, which
+are specified to synchronise memory between processes (IEEE 1003.1-2017, 4.12): what was written before sem_post is seen
+after the sem_wait that it lets through. No flag of ours is polled and no order of stores is assumed. glibc does it by a
+release increment and an acquire decrement. Where a C library lacks these calls, shm is refused and gloo remains.
+"""
+
+import ctypes
+import mmap
+import os
+import sys
+import time
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor
+
+from ddpbench.comm import peers
+from ddpbench.errors import UserError
+
+if TYPE_CHECKING:
+    from ddpbench.train.world import World  # which asks us what is missing
+
+SLOT_BYTES = 2**20  # of a bucket at a time: slots stay in cache (measured: 256 KiB 1.2 times as long at 24 MB)
+BY_PARTS_BYTES = 2**16  # from here on, more than two ranks share the adding out
+LINE_BYTES = 128  # a semaphore's own cache lines, on processors that fetch them in pairs
+SPIN_S = 0.002  # waking a sleeping process costs up to a millisecond on virtual machines
+LOOK_EVERY_S = 0.2  # for a peer that has died, while blocked
+PAGE = mmap.PAGESIZE
+
+_LIBC = ctypes.CDLL(None, use_errno=True)
+_HOLDING_GIL = ctypes.PyDLL(None)  # for calls of nanoseconds, where handing the interpreter over costs more
+
+
+class _Timespec(ctypes.Structure):
+    _fields_ = (("tv_sec", ctypes.c_long), ("tv_nsec", ctypes.c_long))
+
+
+def missing() -> str | None:
+    """Return what this platform lacks for shm; None where it has all."""
+    if sys.platform != "linux":
+        return "Linux"
+    calls = ("sem_init", "sem_post", "sem_trywait", "sem_clockwait")
+    return next((call for call in calls if not hasattr(_LIBC, call)), None)
+
+
+class SharedMean:
+    """The mean of a tensor over ranks, in shared memory. Every rank makes one, and calls it as often, as large."""
+
+    def __init__(self, memory: mmap.mmap, pids: list[int], rank: int, *, spin_s: float, timeout_s: float) -> None:
+        """`memory` is of `num_bytes(ranks)`, its semaphores initialised; `pids` are the processes of all ranks."""
+        self.rank, self.size = rank, len(pids)
+        self._pids, self._spin_s, self._timeout_s = pids, spin_s, timeout_s
+        self._base = ctypes.addressof(ctypes.c_char.from_buffer(memory))
+        others = [peer for peer in range(self.size) if peer != rank]
+        self._to = [self._semaphore(rank, peer) for peer in others]
+        self._from = [(self._semaphore(peer, rank), peer) for peer in others]
+        self._trywait, self._post = _HOLDING_GIL.sem_trywait, _HOLDING_GIL.sem_post
+        self._trywait.argtypes = self._post.argtypes = (ctypes.c_void_p,)
+        begin, count = _slots_begin(self.size), 2 * self.size * SLOT_BYTES
+        self._slots = torch.frombuffer(memory, dtype=torch.uint8, offset=begin, count=count).view(2, self.size, -1)
+        self._slots[:, rank].fill_(0)  # pages are there before the first step
+        self._views: dict[tuple[torch.dtype, int], tuple[Tensor, list[list[Tensor]]]] = {}
+        self._half = 0
+
+    def __call__(self, bucket: Tensor) -> None:
+        """Replace `bucket`, contiguous and floating, by its mean over ranks. A collective.
+
+        Raises PeerError naming a rank that does not come, at once where it has died, else when time is up.
+        """
+        if self.size == 1:
+            return None
+        at_once = SLOT_BYTES // bucket.element_size()
+        if bucket.numel() <= at_once:  # nearly always: saves the 5 us of split
+            return self._mean(bucket)
+        for chunk in bucket.split(at_once):
+            self._mean(chunk)
+        return None
+
+    def _mean(self, chunk: Tensor) -> None:
+        scale, slots = self._next_slots(chunk.dtype, chunk.numel())
+        torch.mul(chunk, scale, out=slots[self.rank])  # scaled before they are added, as DDP does with gloo
+        self._meet()
+        if self.size > 2 and chunk.nbytes >= BY_PARTS_BYTES:
+            self._add_by_parts(chunk, slots)
+        else:
+            _add(slots, chunk)
+
+    def _add_by_parts(self, chunk: Tensor, slots: list[Tensor]) -> None:
+        """Add this rank's part of every slot, publish the sum in its own slot, and collect those of the others."""
+        part = -(-chunk.numel() // self.size)
+        places = [slice(rank * part, (rank + 1) * part) for rank in range(self.size)]
+        mine = places[self.rank]
+        _add([slot[mine] for slot in slots], chunk[mine])
+        slots[self.rank][mine].copy_(chunk[mine])  # nobody else reads or writes this part before we meet
+        self._meet()
+        for slot, place in zip(slots, places, strict=True):
+            chunk[place].copy_(slot[place])
+
+    def _next_slots(self, dtype: torch.dtype, count: int) -> tuple[Tensor, list[Tensor]]:
+        """Return 1 / ranks, and the slots of all ranks as tensors [count] in the half whose turn it is."""
+        if (dtype, count) not in self._views:
+            halves = [[slot.view(dtype)[:count] for slot in half] for half in self._slots]
+            exact = torch.float64 if dtype == torch.bfloat16 else dtype  # whose own third would be 0.2 % off
+            self._views[dtype, count] = torch.tensor(1 / self.size, dtype=exact), halves
+        scale, halves = self._views[dtype, count]
+        self._half = 1 - self._half
+        return scale, halves[self._half]
+
+    def _meet(self) -> None:
+        """Tell every peer that this rank is here, and wait until each has said so."""
+        for semaphore in self._to:
+            self._post(semaphore)
+        for semaphore, peer in self._from:
+            if self._trywait(semaphore):
+                self._wait(semaphore, peer)
+
+    def _wait(self, semaphore: int, peer: int) -> None:
+        until = time.perf_counter() + self._spin_s
+        while time.perf_counter() < until:
+            if not self._trywait(semaphore):
+                return
+        waited_s = 0.0
+        while not _block(semaphore, LOOK_EVERY_S):
+            waited_s += LOOK_EVERY_S  # counted in looks and not by a clock: while all are stopped, nobody is late
+            has_ended = peers.process_state(self._pids[peer]) == "has ended"
+            if has_ended and _block(semaphore, 0):  # it may have told us before
+                return
+            if has_ended or waited_s > self._timeout_s:
+                raise peers.lost(peer, self._pids[peer], self._timeout_s)
+
+    def _semaphore(self, sender: int, receiver: int) -> int:
+        """Return the address of the semaphore with which one rank tells another."""
+        return self._base + (sender * self.size + receiver) * LINE_BYTES
+
+
+def hook(here: "World") -> tuple[SharedMean, Any]:
+    """Set shared memory up over all ranks of `here`: what DistributedDataParallel.register_comm_hook takes.
+
+    A collective. Raises UserError where the memory cannot be had.
+    """
+    size = num_bytes(here.size)
+    try:
+        memory, pids = peers.share(here, size)
+    except OSError as problem:
+        wanted = f"{size / 2**20:.0f} MiB of memory to share"
+        raise UserError(f"--comm shm: no {wanted} ({problem.strerror}); use --comm gloo") from problem
+    if here.is_main:
+        _init_semaphores(memory, here.size)
+    # Spinning helps only a rank whose peer computes meanwhile, on a core of its own.
+    spin_s = SPIN_S if here.has_core_each else 0.0
+    mean = SharedMean(memory, pids, here.rank, spin_s=spin_s, timeout_s=here.timeout_s)
+    here.barrier()
+    return mean, reduce_bucket
+
+
+def reduce_bucket(mean, bucket):  # type: ignore[no-untyped-def]  # DDP refuses any annotation but its own
+    """Reduce a bucket of gradients in place: DDP's communication hook."""
+    gradients = bucket.buffer()
+    mean(gradients)
+    done: torch.futures.Future[Tensor] = torch.futures.Future()
+    done.set_result(gradients)
+    return done
+
+
+def num_bytes(size: int) -> int:
+    """Return the bytes that `size` ranks share: semaphores, then two halves of a slot for each."""
+    return _slots_begin(size) + 2 * size * SLOT_BYTES
+
+
+def _add(slots: list[Tensor], out: Tensor) -> None:
+    """Add in rank order."""
+    torch.add(slots[0], slots[1], out=out)
+    for slot in slots[2:]:
+        out.add_(slot)
+
+
+def _slots_begin(size: int) -> int:
+    return -(-size * size * LINE_BYTES // PAGE) * PAGE
+
+
+def _init_semaphores(memory: mmap.mmap, size: int) -> None:
+    base = ctypes.addressof(ctypes.c_char.from_buffer(memory))
+    for index in range(size * size):
+        if _LIBC.sem_init(ctypes.c_void_p(base + index * LINE_BYTES), 1, 0):
+            raise OSError(ctypes.get_errno(), os.strerror(ctypes.get_errno()))
+
+
+def _block(semaphore: int, seconds: float) -> bool:
+    """Wait for a semaphore, asleep. Returns whether it came; a signal ends the wait early, for Python to handle it."""
+    until = time.clock_gettime(time.CLOCK_MONOTONIC) + seconds
+    when = _Timespec(int(until), int(until % 1 * 1e9))
+    return not _LIBC.sem_clockwait(ctypes.c_void_p(semaphore), time.CLOCK_MONOTONIC, ctypes.byref(when))

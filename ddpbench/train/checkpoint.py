@@ -1,0 +1,218 @@
+"""What a run needs to go on from the middle: one file per generation, whole, verified, and never unpickled.
+
+A file is a line of format and digest, a line of JSON (the manifest), and tensors as safetensors stores them. The
+SHA-256 is of all that follows it, so any damage is found before anything is used. It tells accidents, not attackers:
+whoever can write the folder can also write a digest, so the folder (0700) and its files (0600) must be our own.
+"""
+
+import hashlib
+import os
+import re
+import stat
+from dataclasses import dataclass
+from pathlib import Path
+
+import msgspec
+import safetensors.torch
+import torch
+from safetensors import SafetensorError
+from torch import Tensor, nn
+from torch.optim.lr_scheduler import LRScheduler
+
+from ddpbench import files
+from ddpbench.errors import DataError, DiskError, one_line
+from ddpbench.record import Count, Part, Record, Seconds, Text
+from ddpbench.train import process
+
+FORMAT = b"ddpbench checkpoint 1"
+GENERATIONS = 2
+MAX_BYTES = 2**34
+DTYPES = (torch.float32, torch.float64)
+SUFFIX = files.CHECKPOINTS
+
+
+class Manifest(Part, frozen=True):
+    """What a checkpoint is of. `record` holds the settings, the seed, the versions, and every whole epoch so far."""
+
+    record: Record
+    epoch: Count  # the one to go on with, from 1
+    step: Count  # taken in it
+    train_s: Seconds  # of it, so far: rank 0's, without saving
+    alive_s: Seconds  # of all attempts, until it was saved
+    ddpbench: Text
+
+
+@dataclass(frozen=True, slots=True)
+class Checkpoint:
+    """A manifest and its tensors: model.*, optimizer.*, and losses [ranks, steps taken] in double precision."""
+
+    manifest: Manifest
+    tensors: dict[str, Tensor]
+
+    @property
+    def where(self) -> str:
+        """The position in words."""
+        return process.where(self.manifest.epoch, self.manifest.step)
+
+
+def state_of(net: nn.Module, optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
+    """Return every tensor that a step changes, by name."""
+    tensors = {f"model.{name}": value for name, value in net.state_dict().items()}
+    names = {id(parameter): name for name, parameter in net.named_parameters()}
+    for parameter, state in optimizer.state.items():
+        for key, value in state.items():
+            tensors[f"optimizer.{names[id(parameter)]}.{key}"] = value
+    return tensors
+
+
+def restore(
+    found: Checkpoint, net: nn.Module, optimizer: torch.optim.Optimizer, schedule: LRScheduler | None, steps: int
+) -> None:
+    """Put everything back as it was after `steps` steps of the run. Raises DataError for tensors of another network."""
+    weights: dict[str, Tensor] = {}
+    states: dict[str, dict[str, Tensor]] = {}  # of the optimizer, by parameter
+    for name, value in found.tensors.items():
+        kind, _, rest = name.partition(".")
+        if kind == "model":
+            weights[rest] = value
+        elif kind == "optimizer":
+            owner, _, key = rest.rpartition(".")
+            states.setdefault(owner, {})[key] = value
+    if not _fits(weights, states, net):
+        raise DataError("the checkpoint's tensors are not those of this network; start anew, without --resume")
+    net.load_state_dict(weights)
+    for name, parameter in net.named_parameters():
+        state = optimizer.state[parameter]
+        state.clear()
+        for key, value in states.get(name, {}).items():  # in the layout of its parameter, as the optimizer makes it
+            like = parameter if value.dim() else value
+            state[key] = torch.empty_like(like, dtype=value.dtype, device=parameter.device).copy_(value)
+    if schedule is not None and steps:
+        # Every rate and momentum is a function of the step, so the step is all there is to restore.
+        schedule.load_state_dict(schedule.state_dict() | {"last_epoch": steps - 1, "_step_count": steps})
+        schedule.step()
+
+
+def _fits(weights: dict[str, Tensor], states: dict[str, dict[str, Tensor]], net: nn.Module) -> bool:
+    """Whether tensors are those of `net` and of an optimizer, which keeps equal things of every parameter."""
+    wanted = {name: (value.shape, value.dtype) for name, value in net.state_dict().items()}
+    parameters = dict(net.named_parameters())
+    return (
+        wanted == {name: (value.shape, value.dtype) for name, value in weights.items()}
+        and states.keys() in (set(), parameters.keys())
+        and len({frozenset(state) for state in states.values()}) <= 1
+        and all(
+            value.dim() == 0 or (value.shape, value.dtype) == (parameters[name].shape, parameters[name].dtype)
+            for name, state in states.items()
+            for value in state.values()
+        )
+    )
+
+
+def save(folder: Path, manifest: Manifest, tensors: dict[str, Tensor]) -> Path:
+    """Write a generation, then drop the oldest. Raises DiskError where the disk refuses: the old ones stay.
+
+    Kept are the newest, and the newest of the end of an epoch: the last at which ranks were compared.
+    """
+    packed = {name: value.detach().cpu().contiguous() for name, value in tensors.items()}
+    body = msgspec.json.encode(manifest) + b"\n" + safetensors.torch.save(packed)
+    path = folder / f"{manifest.epoch:06d}-{manifest.step:08d}"
+    try:
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    except OSError as problem:
+        raise DiskError(f"cannot write {folder}: {problem.strerror}") from problem
+    if folder.stat().st_mode & 0o022:  # its file system keeps no modes, and nothing would be loaded from there
+        raise DiskError(f"{folder} cannot be made private; for checkpoints, choose --results on another file system")
+    files.write_whole(path, b"%b %b\n%b" % (FORMAT, hashlib.sha256(body).hexdigest().encode(), body), mode=0o600)
+    kept = generations(folder)
+    for old in {*kept[GENERATIONS:]} - {next((each for each in kept if _ends_epoch(each)), path)}:
+        _remove(old)
+    return path
+
+
+def discard_unproved(folder: Path) -> None:
+    """Remove the checkpoints since the end of the last epoch, where all ranks were found to have equal weights.
+
+    Raises DiskError where one stays.
+    """
+    for path in generations(folder):
+        if _ends_epoch(path):
+            return
+        _remove(path)
+
+
+def _remove(path: Path) -> None:
+    try:
+        path.unlink(missing_ok=True)
+    except OSError as problem:
+        raise DiskError(f"cannot remove {path}: {problem.strerror}") from problem
+
+
+def _ends_epoch(path: Path) -> bool:
+    return int(path.name.split("-")[1]) == 0
+
+
+def generations(folder: Path) -> list[Path]:
+    """Return the checkpoints of a folder, the newest first."""
+    return sorted((path for path in folder.glob("*-*") if re.fullmatch(r"\d{6}-\d{8}", path.name)), reverse=True)
+
+
+def load(path: Path) -> Checkpoint:
+    """Read and verify a checkpoint. Raises DataError naming the file and what is wrong with it."""
+    content = _read_own(path)
+    head, _, body = content.partition(b"\n")
+    if not head.startswith(FORMAT + b" "):
+        raise DataError(f"{path} is no checkpoint of this version")
+    if hashlib.sha256(body).hexdigest().encode() != head[len(FORMAT) + 1 :]:
+        raise DataError(f"{path} is damaged: its SHA-256 is not the one it was written with")
+    told, _, packed = body.partition(b"\n")
+    try:
+        manifest = msgspec.json.decode(told, type=Manifest)
+        tensors = safetensors.torch.load(packed)
+    except (msgspec.DecodeError, RecursionError, SafetensorError, KeyError, ValueError) as problem:
+        raise DataError(f"{path} is not a whole checkpoint: {one_line(str(problem)[:200])}") from problem
+    if any(value.dtype not in DTYPES or not torch.isfinite(value).all() for value in tensors.values()):
+        raise DataError(f"{path} holds numbers that are not finite, or of another type than is trained in")
+    if "losses" not in tensors or tensors["losses"].shape != (manifest.record.world_size, manifest.step):
+        raise DataError(f"{path} does not hold the losses of {manifest.record.world_size} x {manifest.step} steps")
+    return Checkpoint(manifest, tensors)
+
+
+def is_whole(path: Path) -> bool:
+    """Whether a checkpoint could be gone on with."""
+    try:
+        load(path)
+    except DataError:
+        return False
+    return True
+
+
+def _read_own(path: Path) -> bytes:
+    """Return a file's content. Raises DataError unless it is an ordinary file that only we could have written."""
+    try:
+        handle = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK)
+        with os.fdopen(handle, "rb") as file:
+            for what, found in ((path, os.fstat(handle)), (path.parent, path.parent.stat())):
+                if found.st_uid != os.geteuid() or found.st_mode & 0o022:
+                    raise DataError(f"{what} could have been written by others; nothing is loaded from it")
+            if not stat.S_ISREG(os.fstat(handle).st_mode) or os.fstat(handle).st_size > MAX_BYTES:
+                raise DataError(f"{path} is no ordinary file, or larger than {MAX_BYTES:,} bytes")
+            return file.read()
+    except OSError as problem:
+        raise DataError(f"cannot read {path}: {problem.strerror}") from problem
+
+
+def newest(folder: Path) -> tuple[Checkpoint | None, list[str]]:
+    """Return the newest checkpoint that is whole, and what is wrong with those that are newer.
+
+    None where there is no checkpoint yet. Raises DataError, listing them, where all are damaged.
+    """
+    wrong: list[str] = []
+    for path in generations(folder):
+        try:
+            return load(path), wrong
+        except DataError as problem:
+            wrong.append(str(problem))
+    if wrong:
+        raise DataError(f"no checkpoint is whole: {'; '.join(wrong)}; to start anew, remove {folder}")
+    return None, []

@@ -1,0 +1,98 @@
+"""What only torch can tell before a study: asked by the orchestrator, which never imports it.
+
+python -m ddpbench.train.probe DESCRIPTOR
+
+Reads one question a line from standard input and writes one answer a line to the descriptor, both typed JSON. It ends
+when there are no more questions.
+"""
+
+from ddpbench.train import process
+
+if __name__ == "__main__":
+    process.begin()  # before the imports below, which take a second
+
+import os
+import sys
+import time
+from functools import cache
+
+import msgspec
+import torch
+from torch.nn import functional as F  # noqa: N812 - the field's name for it
+
+from ddpbench import config, environment, questions
+from ddpbench.config import TrainConfig
+from ddpbench.errors import DdpbenchError
+from ddpbench.tasks import models
+from ddpbench.train import data, engine, optim, startup, world
+
+PROBE_STEPS = 5
+
+
+def main() -> None:
+    """Answer until there are no more questions."""
+    start_s = startup.alive_s(with_parent=False)  # what every run pays before it can load its data
+    with os.fdopen(int(sys.argv[1]), "wb", buffering=0) as answers:
+        for line in sys.stdin.buffer:
+            try:
+                reply = _reply(msgspec.json.decode(line, type=questions.Question), start_s)
+            except DdpbenchError as problem:
+                reply = questions.Refused(why=str(problem), code=problem.exit_code)
+            answers.write(msgspec.json.encode(reply) + b"\n")
+
+
+def _reply(question: questions.Question, start_s: float) -> questions.Reply:
+    cfg = config.parse(question.flags)
+    if isinstance(question, questions.Describe):
+        return _describe(cfg, start_s)
+    if isinstance(question, questions.Check):
+        world.check(cfg, question.ranks, question.ranks)
+        return questions.Fine()
+    return questions.StepTime(seconds=_step_s(cfg, question.threads, question.rank_batch))
+
+
+def _describe(cfg: TrainConfig, start_s: float) -> questions.Machine:
+    """Fetch the data where it is missing, and describe what there is to train, and on what."""
+    device = world.resolve_device(cfg)
+    comm = world.resolve_comm(cfg, one_machine=True)
+    world.check(cfg, 1, 1)
+    begin = time.perf_counter()
+    images = data.load(cfg)
+    return questions.Machine(
+        environment=environment.describe(),
+        device=device,
+        comm=comm,
+        gpus=torch.cuda.device_count() if device == "cuda" else 0,
+        parameters=models.num_parameters(models.build(cfg)),
+        num_train=len(images.train.labels),
+        num_test=len(images.test.labels),
+        start_s=start_s + time.perf_counter() - begin,
+    )
+
+
+@cache
+def _step_s(cfg: TrainConfig, threads: int, batch: int) -> float:
+    """Time a training step of one process on random images: the median of a few, after as many to warm up."""
+    torch.set_num_threads(threads)
+    device = torch.device(world.resolve_device(cfg))
+    net = models.build(cfg).to(device)
+    optimizer = optim.build_optimizer(net, cfg)
+    images = torch.rand(batch, 1, 28, 28, device=device, dtype=models.dtype(cfg))
+    labels = torch.randint(10, (batch,), device=device)
+    steps_s = []
+    for _ in range(2 * PROBE_STEPS):
+        begin = time.perf_counter()
+        with engine.autocast(cfg, device):
+            loss = F.cross_entropy(net(images), labels)
+        for parameter in net.parameters():  # optimizer.zero_grad() would import torch._dynamo: a second
+            parameter.grad = None
+        loss.backward()
+        optimizer.step()
+        loss.item()  # waits for the device
+        steps_s.append(time.perf_counter() - begin)
+    return sorted(steps_s[PROBE_STEPS:])[PROBE_STEPS // 2]
+
+
+if __name__ == "__main__":
+    main()
+    os._exit(0)  # to take torch apart would keep the first run waiting

@@ -1,0 +1,143 @@
+"""The proof: two ranks learn what one process learns. Real processes, real gloo, the installed scripts."""
+
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file
+from torch.nn import functional as F  # noqa: N812 - the field's name for it
+
+from ddpbench.config import TrainConfig
+from ddpbench.record import Record, read_record
+from ddpbench.tasks import models
+from ddpbench.train import data, optim
+from ddpbench.train.world import World
+
+pytestmark = pytest.mark.slow
+Run = Callable[..., subprocess.CompletedProcess[str]]
+CPU = torch.device("cpu")
+
+
+def train(run_script: Run, folder: Path, ranks: int, *flags: str) -> tuple[Record, dict[str, torch.Tensor]]:
+    """Train with the real scripts: one process, or ranks under torchrun. Returns the record and the weights."""
+    common = [
+        "--dataset",
+        "synthetic",
+        "--device",
+        "cpu",
+        "--threads",
+        "1",
+        "--epochs",
+        "1",
+        "--results",
+        folder,
+        *flags,
+    ]
+    launcher = ["torchrun", f"--nproc_per_node={ranks}", "ddp_train.py"] if ranks else ["python", "baseline_train.py"]
+    done = run_script(*launcher, *common)
+    assert done.returncode == 0, done.stderr
+    (path,) = folder.glob("*.json")
+    record = read_record(path)
+    assert record.weights is not None
+    return record, load_file(folder / record.weights)
+
+
+def require_close(one: dict[str, torch.Tensor], other: dict[str, torch.Tensor], tolerance: float) -> None:
+    """Fail unless every weight agrees to `tolerance`, absolute; weights are of order one."""
+    assert one.keys() == other.keys()
+    for name, weights in one.items():
+        torch.testing.assert_close(
+            weights, other[name], atol=tolerance, rtol=0, msg=lambda said, name=name: f"{name}: {said}"
+        )
+
+
+@pytest.mark.parametrize("model", [pytest.param("mlp", marks=pytest.mark.long), "cnn"])
+def test_two_ranks_learn_what_one_process_learns_to_1e10_in_float64(
+    model: str, tmp_path: Path, run_script: Run
+) -> None:
+    """The default recipe, AdamW and one-cycle, in double precision."""
+    flags = ("--model", model, "--precision", "fp64")
+    alone, weights_alone = train(run_script, tmp_path / "alone", 0, *flags)
+    together, weights_together = train(run_script, tmp_path / "together", 2, *flags)
+
+    require_close(weights_together, weights_alone, 1e-10)
+    assert together.epochs[0].correct_per_class == alone.epochs[0].correct_per_class
+    assert together.epochs[0].train_loss == pytest.approx(alone.epochs[0].train_loss, abs=1e-6)  # kept in float32
+
+
+def test_two_ranks_learn_what_one_process_learns_to_rounding_in_float32(tmp_path: Path, run_script: Run) -> None:
+    flags = ("--optimizer", "sgd", "--schedule", "constant", "--lr", "0.05")
+    _, weights_alone = train(run_script, tmp_path / "alone", 0, *flags)
+    _, weights_together = train(run_script, tmp_path / "together", 2, *flags)
+
+    require_close(weights_together, weights_alone, 1e-5)
+
+
+def test_a_world_of_one_is_the_baseline_to_the_bit(tmp_path: Path, run_script: Run) -> None:
+    _, weights_alone = train(run_script, tmp_path / "alone", 0)
+    record, weights_together = train(run_script, tmp_path / "together", 1)
+
+    assert (record.kind, record.world_size) == ("ddp", 1)
+    require_close(weights_together, weights_alone, 0)
+
+
+def test_replicas_that_never_communicate_learn_something_else(tmp_path: Path, run_script: Run) -> None:
+    """The control is a control: if it matched, the proofs above would prove nothing."""
+    _, weights_alone = train(run_script, tmp_path / "alone", 0, "--precision", "fp64")
+    record, weights_apart = train(run_script, tmp_path / "apart", 2, "--precision", "fp64", "--comm", "none")
+
+    assert record.comm == "none"
+    assert max((weights_apart[name] - weights_alone[name]).abs().max() for name in weights_alone) > 1e-3
+
+
+@pytest.mark.usefixtures("one_thread")
+def test_two_ranks_have_the_bits_of_an_oracle_that_splits_batches_by_hand(tmp_path: Path, run_script: Run) -> None:
+    """One process takes both ranks' halves in turn and averages their gradients: the same float32 bits."""
+    record, weights = train(run_script, tmp_path / "shm", 2, "--comm", "shm")
+    _, weights_by_gloo = train(run_script, tmp_path / "gloo", 2, "--comm", "gloo")
+    cfg = TrainConfig(dataset="synthetic", epochs=1)
+    images = data.load(cfg)
+    halves = [
+        data.Batches(images, cfg, World(rank=rank, size=2, local_size=2, device=CPU, comm="shm")) for rank in (0, 1)
+    ]
+    net = models.build(cfg)
+    optimizer = optim.build_optimizer(net, cfg)
+    schedule = optim.build_schedule(optimizer, cfg, halves[0].steps)
+    assert schedule is not None
+    for pair in zip(halves[0].epoch(1), halves[1].epoch(1), strict=True):
+        gradients = []
+        for x, y in pair:
+            net.zero_grad()
+            F.cross_entropy(net(x), y).backward()
+            gradients.append([p.grad.clone() for p in net.parameters() if p.grad is not None])
+        for p, first, second in zip(net.parameters(), *gradients, strict=True):
+            p.grad = first / 2 + second / 2
+        optimizer.step()
+        schedule.step()
+
+    assert (record.world_size, record.comm) == (2, "shm")
+    for name, value in net.state_dict().items():
+        assert torch.equal(weights[name], value), name
+        assert torch.equal(weights_by_gloo[name], value), name
+
+
+@pytest.mark.long
+def test_three_ranks_learn_by_shared_memory_what_they_learn_by_gloo(tmp_path: Path, run_script: Run) -> None:
+    """gloo adds three ranks in another order: equal to rounding."""
+    flags = ("--model", "mlp", "--global-batch", "240", "--optimizer", "sgd", "--comm")
+    _, weights_by_gloo = train(run_script, tmp_path / "gloo", 3, *flags, "gloo")
+    _, weights = train(run_script, tmp_path / "shm", 3, *flags, "shm")
+
+    require_close(weights, weights_by_gloo, 1e-6)
+
+
+def test_accuracy_does_not_depend_on_how_many_ranks_count_it(tmp_path: Path, run_script: Run) -> None:
+    """Three ranks share 1,000 test images unevenly; in double precision all three worlds learn the same."""
+    flags = ("--precision", "fp64", "--model", "mlp", "--global-batch", "240")
+    counts = [
+        train(run_script, tmp_path / str(ranks), ranks, *flags)[0].epochs[0].correct_per_class for ranks in (1, 2, 3)
+    ]
+
+    assert counts[0] == counts[1] == counts[2]
