@@ -1,4 +1,4 @@
-"""What runs before the packages are there: it finds out what is missing and installs it.
+"""What runs before the packages are installed: it finds out what is missing, and installs it.
 
-`launch.sh` calls it. It uses the standard library alone, and may import errors and words.
+`launch.sh` starts it. It uses the standard library alone, and may import ddpbench.errors and ddpbench.words.
 """

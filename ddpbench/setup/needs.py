@@ -1,10 +1,10 @@
-"""Print the requirements of pyproject.toml that this Python does not meet: one a line, nothing when all is there.
+"""Print the requirements of pyproject.toml that this Python does not meet, one a line.
 
 python -m ddpbench.setup.needs        what the project needs to run
-python -m ddpbench.setup.needs dev    and what its tests need
+python -m ddpbench.setup.needs dev    what its tests need as well
 
 Exit codes: 0 all is there, 3 something is missing or only half installed, 2 this Python is too old.
-Runs at every start and before anything is installed, on any Python: standard library only.
+`launch.sh` runs it at every start, on any Python and before anything is installed: standard library only.
 """
 
 from __future__ import annotations  # an older Python must reach the line that refuses it
@@ -15,14 +15,14 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 PROJECT = Path(__file__).parents[2] / "pyproject.toml"
-UNFINISHED = "ddpbench-set-up-unfinished"  # this file lies in an environment while install works on it
+UNFINISHED = "ddpbench-set-up-unfinished"  # a file of this name is in an environment while the set-up works on it
 LACKING = 3  # an exit code that a Python which fails to start does not have
 
 
 def required(project_toml: str, *, dev: bool) -> list[str]:
-    """Return the requirements, each `name>=version`, from the two lists of pyproject.toml.
+    """Return the requirements of pyproject.toml, each as `name>=version`; with `dev` those of the tests too.
 
-    By pattern, because Python 3.10 has no TOML reader; a test holds this against a real one.
+    By pattern, because Python 3.10 has no reader of TOML; a test compares the result with a real reader's.
     """
     lists = dict(re.findall(r"^(dependencies|dev) = \[\n(.*?)^\]", project_toml, re.M | re.S))
     bodies = [lists["dependencies"], lists["dev"] if dev else ""]
@@ -34,7 +34,7 @@ def is_met(requirement: str) -> bool:
     name, bound = requirement.split(">=")
     try:
         return numbers(version(name)) >= numbers(bound)
-    except (PackageNotFoundError, TypeError, KeyError, AttributeError):  # the last three: its metadata is torn
+    except (PackageNotFoundError, TypeError, KeyError, AttributeError):  # the last three: damaged metadata
         return False
 
 
@@ -45,7 +45,7 @@ def numbers(text: str) -> tuple[int, ...]:
 
 def main(words: list[str]) -> int:
     """Print what is missing. Returns the exit code."""
-    if sys.version_info < (3, 10):  # noqa: UP036 - this is where an older Python learns it
+    if sys.version_info < (3, 10):  # noqa: UP036 - an older Python is refused here
         print(f"launch.sh: Python 3.10 or later is needed, this is {sys.version.split()[0]}", file=sys.stderr)
         return 2
     unmet = [each for each in required(PROJECT.read_text(), dev="dev" in words) if not is_met(each)]

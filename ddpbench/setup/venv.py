@@ -1,4 +1,4 @@
-"""The environment .venv: which Python it is, what it lacks, how it is made, and mended after an interruption.
+"""The environment .venv: which Python it has, what it lacks, how it is made, and mended after an interruption.
 
 Standard library only: nothing is installed yet.
 """
@@ -19,56 +19,61 @@ from ddpbench.setup import needs
 HERE = needs.PROJECT.parent
 VENV = HERE / ".venv"
 PYTHON = VENV / "bin" / "python"
-MARK = VENV / needs.UNFINISHED
-# What may lie in an environment whose making was interrupted. Anything else was put there by somebody.
-OF_A_VENV = {"bin", "include", "lib", "lib64", "share", "pyvenv.cfg", ".gitignore", ".lock", "CACHEDIR.TAG", MARK.name}
+UNFINISHED = VENV / needs.UNFINISHED
+# What a set-up that was interrupted may have left in .venv. A user has put everything else there.
+OWN_ENTRIES = {"bin", "include", "lib", "lib64", "share", "pyvenv.cfg", ".gitignore", ".lock", "CACHEDIR.TAG"}
+OWN_ENTRIES |= {UNFINISHED.name}
 
 
-class Found(NamedTuple):
-    """The Python of an environment."""
+class PythonInfo(NamedTuple):
+    """Which Python an environment has."""
 
     version: tuple[int, ...]
-    base: str  # where its standard library is: two environments of the same Python have the same
+    base: str  # the folder of its standard library: two environments of the same Python have the same
 
 
-OURS = Found(sys.version_info[:3], os.path.realpath(sys.base_prefix))
+RUNNING = PythonInfo(sys.version_info[:3], os.path.realpath(sys.base_prefix))
 
 
-def look_at(python: Path) -> Found | None:
-    """Return which Python this is; None where it does not start."""
+def inspect(python: Path) -> PythonInfo | None:
+    """Start a Python and return which one it is; None where it does not start."""
     code = "import os, sys; print(*sys.version_info[:3]); print(os.path.realpath(sys.base_prefix))"
     try:
         done = subprocess.run([python, "-c", code], capture_output=True, text=True, check=True)
     except (OSError, subprocess.CalledProcessError):
         return None
     version, _, base = done.stdout.partition("\n")
-    return Found(tuple(map(int, version.split())), base.strip())
+    return PythonInfo(tuple(map(int, version.split())), base.strip())
 
 
-def refuse_what_is_not_ours(found: Found | None, *, is_chosen: bool) -> None:
-    """Raise where .venv must be neither used nor replaced. `is_chosen`: the user has named the Python that we are."""
+def require_usable(python: PythonInfo | None, *, is_chosen: bool) -> None:
+    """Raise UserError where .venv must be neither used nor replaced.
+
+    `python` is that of .venv, None where it does not start. `is_chosen`: the user has named the running Python.
+    """
     cure = f"remove {VENV} to have it made anew"
-    if found is None and VENV.exists():
-        others = {path.name for path in VENV.iterdir()} - OF_A_VENV if VENV.is_dir() else {"no folder"}
-        if others:
-            raise UserError(f"{VENV} does not start a Python and was not made here ({min(others)}); move it away")
-    if found and found.version < (3, 10):
-        raise UserError(f"{VENV} is Python {dotted(found.version)}, and 3.10 or later is needed; {cure}")
-    if found and is_chosen and found != OURS:
+    if python is None and VENV.exists():
+        foreign = sorted({path.name for path in VENV.iterdir()} - OWN_ENTRIES) if VENV.is_dir() else []
+        if foreign or not VENV.is_dir():
+            why = f"it holds {foreign[0]}" if foreign else "it is no folder"
+            raise UserError(f"{VENV} does not start a Python, and was not made by launch.sh ({why}); move it away")
+    if python and python.version < (3, 10):
+        raise UserError(f"{VENV} is Python {dotted(python.version)}, and 3.10 or later is needed; {cure}")
+    if python and is_chosen and python != RUNNING:
         raise UserError(
-            f"PYTHON is {OURS.base}, {dotted(OURS.version)}, but {VENV} was made with {found.base}, "
-            f"{dotted(found.version)}; {cure}, or unset PYTHON"
+            f"PYTHON is {RUNNING.base}, {dotted(RUNNING.version)}, but {VENV} was made with {python.base}, "
+            f"{dotted(python.version)}; {cure}, or unset PYTHON"
         )
 
 
 def dotted(version: tuple[int, ...]) -> str:
-    """Return a version as people write it."""
+    """Return a version as people write it: (3, 12, 1) -> 3.12.1."""
     return ".".join(map(str, version))
 
 
-def lacking(words: list[str]) -> list[str]:
-    """Return the requirements that .venv does not meet."""
-    command = [str(PYTHON), "-m", "ddpbench.setup.needs", *words]
+def missing(*, dev: bool) -> list[str]:
+    """Return the requirements that .venv does not meet. Raises UserError where its Python fails."""
+    command = [str(PYTHON), "-m", "ddpbench.setup.needs", *(["dev"] if dev else [])]
     done = subprocess.run(command, cwd=HERE, capture_output=True, text=True, check=False)
     if done.returncode not in (0, needs.LACKING):
         raise UserError(f"{PYTHON} fails ({last_line(done.stderr)}); remove {VENV} to have it made anew")
@@ -76,25 +81,28 @@ def lacking(words: list[str]) -> list[str]:
 
 
 def last_line(text: str) -> str:
-    """Return the last line that says something."""
-    return next((line.strip() for line in reversed(text.splitlines()) if line.strip()), "it says nothing")
+    """Return the last line that is not empty."""
+    return next((line.strip() for line in reversed(text.splitlines()) if line.strip()), "it printed nothing")
 
 
 def packages(pattern: str) -> list[Path]:
-    """Return the records of installed packages, such as torch-2.14.1.dist-info."""
+    """Return the folders that describe installed packages, such as torch-2.14.1.dist-info."""
     return sorted(VENV.glob(f"lib/python*/site-packages/{pattern}.dist-info"))
 
 
-def forget_half_installed() -> list[str]:
-    """Delete the records of packages that are not whole, so that they are installed again. Returns their names."""
-    torn = [info for info in packages("*") if not is_whole(info)]
-    for info in torn:
+def delete_half_installed() -> list[str]:
+    """Delete the descriptions of packages of which files are missing, so that they are installed again.
+
+    Returns the names of those packages.
+    """
+    damaged = [info for info in packages("*") if not is_whole(info)]
+    for info in damaged:
         shutil.rmtree(info)
-    return [info.stem for info in torn]
+    return [info.stem for info in damaged]
 
 
 def is_whole(info: Path) -> bool:
-    """Whether every file of an installed package is there with its size. Its RECORD lists them, and is written last."""
+    """Whether every file of a package is there with its size. Installers write the list, RECORD, last."""
     try:
         rows = list(csv.reader((info / "RECORD").read_text("utf-8").splitlines()))
         return bool(rows) and all((info.parent / row[0]).stat().st_size == int(row[2]) for row in rows if row[2])
@@ -103,18 +111,18 @@ def is_whole(info: Path) -> bool:
 
 
 def make() -> None:
-    """Make .venv, without pip: bringing pip can be repeated, and uv does without."""
+    """Make .venv without pip: uv needs none, and `install_pip` can be repeated after an interruption."""
     _run([sys.executable, "-m", "venv", "--without-pip", "--clear", VENV], "cannot make .venv")
 
 
-def bring_pip() -> None:
-    """Install the pip that comes with Python, where .venv has none."""
+def install_pip() -> None:
+    """Install the pip that comes with Python, unless .venv has one."""
     if not packages("pip-*"):
         _run([PYTHON, "-m", "ensurepip"], "cannot install pip into .venv")
 
 
 def _run(command: list[str | Path], problem: str) -> None:
-    """Run a part of Python that Debian ships apart from it."""
+    """Run a module of Python that Debian ships in a package of its own. Raises UserError where it fails."""
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     if done.returncode:
         package = f"python{sys.version_info[0]}.{sys.version_info[1]}-venv"

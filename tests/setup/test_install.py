@@ -85,14 +85,14 @@ def test_no_setting_leads_packages_elsewhere() -> None:
     environment = {"PIP_USER": "1", "PIP_TARGET": "/t", "PIP_NO_DEPS": "1", "PIP_CERT": "/ca", "HOME": "/h"}
     settings = {"user": "1", "target": "/t", "no-deps": "1", "cert": "/ca"}
 
-    assert packages.own_environment(settings, environment) == {"PIP_CERT": "/ca", "HOME": "/h"}
+    assert packages.installer_environment(settings, environment) == {"PIP_CERT": "/ca", "HOME": "/h"}
 
 
 def test_a_pip_conf_that_leads_packages_elsewhere_keeps_its_other_lines() -> None:
     """No variable undoes a line of it, so pip gets the others as variables, and no file."""
     settings = {"target": "/t", "extra-index-url": "https://a\nhttps://b"}
 
-    assert packages.own_environment(settings, {}) == {
+    assert packages.installer_environment(settings, {}) == {
         "PIP_EXTRA_INDEX_URL": "https://a\nhttps://b",
         "PIP_CONFIG_FILE": os.devnull,
     }
@@ -148,10 +148,10 @@ def test_a_disk_that_is_too_small_is_refused_before_anything_is_made(
     where = str(venv.VENV.resolve())
 
     with pytest.raises(UserError, match="make room") as told:
-        install.refuse_a_full_disk(3, 6, {}, {"HOME": "/h"})
+        install.require_room(3, 6, {}, {"HOME": "/h"})
     assert str([(where, 6), ("/t", 3), ("/h/.cache", 3)]) in str(told.value)
     with pytest.raises(UserError) as told:
-        install.refuse_a_full_disk(3, 6, {"no-cache-dir": "1"}, {"HOME": "/h"})
+        install.require_room(3, 6, {"no-cache-dir": "1"}, {"HOME": "/h"})
     assert str([(where, 6), ("/t", 3)]) in str(told.value)
 
 
@@ -184,7 +184,7 @@ def test_a_log_has_one_line_a_package() -> None:
     """
     uv = "Resolved 2 packages\nDownloading scipy (33.7MiB)\n Downloaded scipy\n + scipy==1.17.1\n + tqdm==4.70.1\n"
 
-    assert [*packages.lines(textwrap.dedent(pip).splitlines(keepends=True))] == [
+    assert [*packages.summary(textwrap.dedent(pip).splitlines(keepends=True))] == [
         "torch 2.14.1, 554.6 MB",
         "nvidia-cublas 13.1.1.3, 423.1 MB",
         "torch 2.14.1+cpu, 192 MB",
@@ -192,7 +192,7 @@ def test_a_log_has_one_line_a_package() -> None:
         "some-old-thing 1.2, 3 kB",
         "unpacking them",
     ]
-    assert [*packages.lines(uv.splitlines(keepends=True))] == ["scipy 1.17.1, 33.7MiB", "tqdm 4.70.1"]
+    assert [*packages.summary(uv.splitlines(keepends=True))] == ["scipy 1.17.1, 33.7MiB", "tqdm 4.70.1"]
 
 
 def test_a_package_is_whole_when_every_file_has_its_size(tmp_path: Path) -> None:
@@ -233,11 +233,11 @@ def test_an_index_that_does_not_answer_is_given_up_with_its_reason(
     (tmp_path / "served" / "torch").mkdir()
     monkeypatch.setenv("no_proxy", "127.0.0.1")
 
-    assert packages.silence_of(index) == ""
-    assert "HTTP Error 404" in packages.silence_of(f"{index}/elsewhere")
-    assert "refused" in packages.silence_of("http://127.0.0.1:9")
-    assert "refused" in packages.silence_of("http://no-such-host.invalid", proxy="http://127.0.0.1:9")
-    assert packages.silence_of("not a URL") != ""
+    assert packages.index_problem(index) == ""
+    assert "HTTP Error 404" in packages.index_problem(f"{index}/elsewhere")
+    assert "refused" in packages.index_problem("http://127.0.0.1:9")
+    assert "refused" in packages.index_problem("http://no-such-host.invalid", proxy="http://127.0.0.1:9")
+    assert packages.index_problem("not a URL") != ""
 
 
 def test_an_index_that_hangs_is_waited_for_as_long_as_was_said(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -252,7 +252,7 @@ def test_an_index_that_hangs_is_waited_for_as_long_as_was_said(monkeypatch: pyte
     monkeypatch.delenv("http_proxy", raising=False)
     monkeypatch.delenv("HTTP_PROXY", raising=False)
 
-    assert packages.silence_of("http://host.invalid", within_s=0.05) == "no answer within 0.05 s"
+    assert packages.index_problem("http://host.invalid", within_s=0.05) == "no answer within 0.05 s"
     is_over.set()
 
 
@@ -630,7 +630,7 @@ def test_a_set_up_that_is_stopped_ends_in_a_line_and_is_gone_on_with(
     out, err = process.communicate(timeout=30)
 
     assert (process.returncode, out) == (code, "")
-    assert err.splitlines()[-1] == "launch.sh: the set-up was interrupted; the same command goes on with it"
+    assert err.splitlines()[-1] == "launch.sh: the set-up was interrupted; run the same command to go on with it"
     assert "Traceback" not in err
     assert "cancelled" not in err
     assert (stage.fake / "interrupted").exists(), "pip has ended too, and could remove its temporary files"
@@ -650,7 +650,7 @@ def test_a_package_that_was_left_half_installed_is_installed_again(stage: Stage)
     done = stage.launch("x")
 
     assert done.returncode == 0, done.stderr
-    assert "going on with an interrupted set-up; half installed were ddpbenchtiny-1.0\n" in done.stderr
+    assert "going on with an interrupted set-up; half installed: ddpbenchtiny-1.0\n" in done.stderr
     assert [words[-1] for words, _ in stage.calls()] == ["ddpbenchtiny>=1.0"]
     assert not (stage.place / ".venv" / needs.UNFINISHED).exists()
 
@@ -682,7 +682,10 @@ def test_an_installer_that_outlives_a_killed_set_up_keeps_its_turn(stage: Stage)
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "said"),
-    [("Scripts/python.exe", "was not made here (Scripts); move it away"), ("", "was not made here (no folder)")],
+    [
+        ("Scripts/python.exe", "was not made by launch.sh (it holds Scripts); move it away"),
+        ("", "was not made by launch.sh (it is no folder); move it away"),
+    ],
 )
 def test_a_venv_of_somebody_else_is_left_alone(name: str, said: str, real: str, tmp_path: Path) -> None:
     place = checkout(tmp_path / "here", "ddpbenchtiny>=1.0")
@@ -703,10 +706,10 @@ def test_a_venv_of_another_python_is_not_used_for_the_one_that_was_named(stage: 
 
     assert named.returncode == 0, "its own is used"
     with pytest.raises(UserError, match=r"PYTHON is .* was made with /other, 3.12.1; remove .* or unset PYTHON"):
-        venv.refuse_what_is_not_ours(venv.Found((3, 12, 1), "/other"), is_chosen=True)
+        venv.require_usable(venv.PythonInfo((3, 12, 1), "/other"), is_chosen=True)
     with pytest.raises(UserError, match=r"is Python 3.9.18, and 3.10 or later is needed; remove"):
-        venv.refuse_what_is_not_ours(venv.Found((3, 9, 18), "/other"), is_chosen=False)
-    venv.refuse_what_is_not_ours(venv.Found((3, 12, 1), "/other"), is_chosen=False)
+        venv.require_usable(venv.PythonInfo((3, 9, 18), "/other"), is_chosen=False)
+    venv.require_usable(venv.PythonInfo((3, 12, 1), "/other"), is_chosen=False)
 
 
 @pytest.mark.slow
@@ -740,7 +743,7 @@ def test_pytorch_comes_from_its_cpu_index_where_there_is_no_gpu(index: str, tmp_
     assert "\nlaunch.sh: no NVIDIA GPU: taking PyTorch's CPU build (PIP_INDEX_URL=" in done.stderr
     assert "\nlaunch.sh: about 205 MB to download, 810 MB unpacked; " in done.stderr
     assert f"\n  torch 2.14.1+cpu, {file.stat().st_size} bytes\n  unpacking them\nlaunch.sh: set up in " in done.stderr
-    assert packages.TOOK not in done.stderr
+    assert packages.MEASURED_TIME not in done.stderr
     assert any((place / ".venv").rglob("torch-2.14.1+cpu.dist-info"))
     assert not (tmp_path / "t").exists()
 
