@@ -3,26 +3,26 @@
 python baseline_train.py --epochs 3
 """
 
-from ddpbench.train import process
+from ddpbench.train import life
 
-process.begin()  # first of all: before the imports below, which take a second
+process = life.begin()  # first of all: before the imports below, which take a second
 
 from torch.nn import DataParallel
 
 from ddpbench import config, files
-from ddpbench.tasks import models
-from ddpbench.train import data, engine, startup, world
+from ddpbench.tasks import mnist
+from ddpbench.train import engine, world
+from ddpbench.train.batches import Batches
 
 
 def main() -> None:
     """Build everything, then fit."""
-    startup.reached("imports")
     cfg = config.parse(doc=__doc__, refuse={"comm": "is for ddp_train.py"})
-    here = world.solo(cfg)
+    here = world.solo(cfg, process)
     files.claim(cfg.results, writer=here.is_main)
-    batches = data.Batches(data.load(cfg), cfg, here)
+    batches = Batches(mnist.load(cfg), cfg, here)
     with here:
-        net = models.build(cfg).to(here.device)
+        net = mnist.build(cfg).to(here.device)
         if cfg.data_parallel:
             net = DataParallel(net)
         engine.fit(net, batches, cfg, here, kind="data_parallel" if cfg.data_parallel else "baseline")

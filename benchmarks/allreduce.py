@@ -29,7 +29,8 @@ from ddpbench.comm import shm
 from ddpbench.config import TrainConfig
 from ddpbench.files import write_whole
 from ddpbench.show.charts.style import BLUE, GREEN, GREY, ORANGE, Chart
-from ddpbench.train import world
+from ddpbench.train import machine, world
+from ddpbench.train.life import Life
 
 ROUNDS = 7
 SIZES = (4_000, 100_000, 407_080, 4_000_000, 24_000_000, 64_000_000)  # bytes; the third is the MLP's gradients
@@ -80,7 +81,7 @@ def torch_ranks() -> None:
     """Be a rank under torchrun: time shm and gloo."""
     with world.join(TrainConfig(device="cpu", comm="gloo", global_batch=240)) as here:
         torch.set_num_threads(1)
-        mean, _ = shm.hook(here)
+        mean, _ = shm.hook(here, spins=here.size <= environment.usable_cores())
 
         def gloo(tensor: torch.Tensor) -> None:
             tensor /= here.size
@@ -140,11 +141,11 @@ def chart(found: Figures, ranks: int) -> Chart:
 
     small = SIZES[0]
     times = median(ratios(found["gloo"][small], found["shm"][small]))
-    machine = environment.describe()
+    described = machine.describe()
     return Chart(
         slug="allreduce",
         finding=f"{small // 1000} KB between {ranks} ranks: shared memory takes 1/{times:.0f} of gloo's time",
-        conditions=f"{machine.cpu_model}, {machine.cores} cores; median of {ROUNDS} rounds, lowest to highest",
+        conditions=f"{described.cpu_model}, {described.cores} cores; median of {ROUNDS} rounds, lowest to highest",
         alt="",
         height=3.4,
         draw=draw,
@@ -154,7 +155,7 @@ def chart(found: Figures, ranks: int) -> Chart:
 if __name__ == "__main__":
     inner = sys.argv[1] if len(sys.argv) > 1 else ""
     if inner == "torch":
-        world.run(torch_ranks)
+        Life().run(torch_ranks)
     elif inner == "mpi":
         os.environ["OMP_NUM_THREADS"] = "1"
         mpi_ranks()

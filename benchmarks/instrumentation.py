@@ -1,4 +1,4 @@
-"""What the timers inside a run cost: DDP steps with and without reduction.ReductionTimer, over shm.
+"""What the timers inside a run cost: DDP steps with and without reductions.ReductionTimer, over shm.
 
 torchrun --nproc_per_node=2 -m benchmarks.instrumentation [cnn|mlp] [GLOBAL_BATCH]
 """
@@ -7,17 +7,16 @@ import sys
 import time
 from statistics import median
 
-from torch.nn.parallel import DistributedDataParallel
-
 from benchmarks.rounds import Report, interleaved, ratios
-from ddpbench.comm import shm
+from ddpbench.comm import ddp
 from ddpbench.config import TrainConfig
-from ddpbench.tasks import models
-from ddpbench.train import data, engine, optim, world
-from ddpbench.train.checkpointer import Unsaved
-from ddpbench.train.data import Batches
-from ddpbench.train.progress import EpochBar
-from ddpbench.train.reduction import ReductionTimer
+from ddpbench.tasks import mnist
+from ddpbench.train import engine, world
+from ddpbench.train.batches import Batches
+from ddpbench.train.life import Life
+from ddpbench.train.progress import Bar
+from ddpbench.train.reductions import ReductionTimer
+from ddpbench.train.state import TrainState
 
 ROUNDS, STEPS = 21, 50
 
@@ -25,9 +24,9 @@ ROUNDS, STEPS = 21, 50
 def main() -> None:
     """Measure both on every rank, round by round; the first rank prints."""
     model, batch = (*sys.argv[1:], *("cnn", "256")[len(sys.argv) - 1 :])[:2]
-    told = TrainConfig(model=model, global_batch=int(batch), steps=STEPS, device="cpu")  # type: ignore[arg-type]
+    told = TrainConfig(model=model, global_batch=int(batch), steps=STEPS, schedule="constant", device="cpu")  # type: ignore[arg-type]
     here = world.join(told)
-    batches = Batches(data.load(told), told, here)
+    batches = Batches(mnist.load(told), told, here)
     with here:
         arms = {name: Arm(told, batches, here, timed=name == "timed") for name in ("bare", "timed")}
         figures = interleaved({name: arm.round for name, arm in arms.items()}, ROUNDS)
@@ -48,17 +47,16 @@ class Arm:
 
     def __init__(self, cfg: TrainConfig, batches: Batches, here: world.World, *, timed: bool) -> None:
         self._cfg, self._batches, self._here = cfg, batches, here
-        self._net = DistributedDataParallel(models.build(cfg), gradient_as_bucket_view=True)
-        self._net.register_comm_hook(*shm.hook(here))
-        self._optimizer = optim.build_optimizer(self._net, cfg)
-        self._timer = ReductionTimer(self._net, self._optimizer, here.device) if timed else None
+        net = ddp.wrap(mnist.build(cfg), here, "shm")
+        self._state = TrainState.of(net, cfg, STEPS)
+        self._timer = ReductionTimer(net, self._state.optimizer, here.device) if timed else None
 
     def round(self) -> float:
         """Train STEPS steps. Returns seconds."""
         self._here.barrier()
         begin = time.perf_counter()
-        with EpochBar(1, 1, STEPS, shown=False) as bar:
-            engine.train_epoch(self._net, self._optimizer, None, self._batches, 1, self._cfg, bar, Unsaved())
+        engine.train_epoch(self._state, self._batches, self._cfg, Bar(1, shown=False))
+        self._state.losses.clear()
         took_s = time.perf_counter() - begin
         if self._timer is not None:
             self._timer.take()
@@ -67,7 +65,7 @@ class Arm:
     def hooks_s(self, calls: int = 1_000) -> float:
         """Return the seconds that the hooks of one step take, called outside of it."""
         assert self._timer is not None
-        gradients = list(self._net.parameters())
+        gradients = list(self._state.net.parameters())
         begin = time.perf_counter()
         for _ in range(calls):
             for gradient in gradients:
@@ -77,4 +75,4 @@ class Arm:
 
 
 if __name__ == "__main__":
-    world.run(main)
+    Life().run(main)

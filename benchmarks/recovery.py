@@ -3,7 +3,7 @@
 python -m benchmarks.recovery
 
 Saving: the default run on MNIST in one process, which saves what rank 0 of a DDP run saves, with a clock around every
-checkpoint and around every step's calls of the Checkpointer. Recovery: rank 1 of two is killed after step 200; from
+checkpoint and around every step's calls of the Saver. Recovery: rank 1 of two is killed after step 200; from
 then until all ranks are about to take the next attempt's first step, over the same from the start of the supervisor.
 Both are the moments at which this program reads the lines that say so.
 """
@@ -20,9 +20,10 @@ from typing import Any
 from benchmarks.rounds import Report, ratios
 from ddpbench import config
 from ddpbench.record import read_record
-from ddpbench.tasks import models
-from ddpbench.train import data, engine, world
-from ddpbench.train.checkpointer import Checkpointer
+from ddpbench.tasks import mnist
+from ddpbench.train import engine, world
+from ddpbench.train.batches import Batches
+from ddpbench.train.saver import Saver
 
 ROUNDS = 5
 LAUNCH = ("-m", "ddpbench", "run", "--ranks", "2", "--threads", "1", "--device", "cpu", "--epochs", "1")
@@ -59,14 +60,14 @@ def train_and_save() -> tuple[list[float], list[float], float]:
     with tempfile.TemporaryDirectory() as folder:
         cfg = config.parse(["--results", folder, "--device", "cpu"])
         here = world.solo(cfg)
-        before = {name: getattr(Checkpointer, name) for name in ("_save", "step", "before_reduction")}
-        Checkpointer._save = timed(before["_save"], saved_s)  # type: ignore[method-assign]
-        Checkpointer.step = timed(before["step"], stepped_s)  # type: ignore[method-assign]
-        Checkpointer.before_reduction = timed(before["before_reduction"], stepped_s)  # type: ignore[method-assign]
+        before = {name: getattr(Saver, name) for name in ("_save", "step_taken", "loss_computed")}
+        Saver._save = timed(before["_save"], saved_s)  # type: ignore[method-assign]
+        Saver.step_taken = timed(before["step_taken"], stepped_s)  # type: ignore[method-assign]
+        Saver.loss_computed = timed(before["loss_computed"], stepped_s)  # type: ignore[method-assign]
         with here:
-            engine.fit(models.build(cfg), data.Batches(data.load(cfg), cfg, here), cfg, here, kind="baseline")
+            engine.fit(mnist.build(cfg), Batches(mnist.load(cfg), cfg, here), cfg, here, kind="baseline")
         for name, method in before.items():
-            setattr(Checkpointer, name, method)
+            setattr(Saver, name, method)
         (path,) = Path(folder).glob("*.json")
         return saved_s, stepped_s, sum(epoch.train_s for epoch in read_record(path).epochs)
 
@@ -85,7 +86,7 @@ def timed(method: Callable[..., None], into: list[float]) -> Any:
 def kill_and_wait() -> tuple[float, float]:
     """Run with a rank that is killed. Returns the seconds of the start, and from the death to the next first step."""
     with tempfile.TemporaryDirectory() as folder:
-        command = [sys.executable, *LAUNCH, "--results", folder, "--inject", "kill=1@200"]
+        command = [sys.executable, *LAUNCH, "--results", folder, "--hook", "tests/hooks/faults.py:kill=1@200"]
         begin, moments = time.perf_counter(), dict[str, list[float]]()
         process = subprocess.Popen(
             command,

@@ -12,9 +12,9 @@ from typing import TypeVar
 
 import msgspec
 
-from ddpbench import environment
 from ddpbench.files import write_whole
 from ddpbench.record import Record, read_record
+from ddpbench.train import machine
 
 LAST = Path(__file__).parent / "last"
 Name = TypeVar("Name", bound=Hashable)
@@ -85,11 +85,11 @@ class Report:
 
     def write(self) -> None:
         """Keep the figures, whole."""
-        machine = msgspec.to_builtins(environment.describe())
+        described = msgspec.to_builtins(machine.describe())
         told = {
             "benchmark": self._name,
             "date": f"{date.today():%Y-%m-%d}",
-            "machine": machine,
+            "machine": described,
             "cases": self._sections,
         }
         write_whole(LAST / f"{self._name}.json", msgspec.json.format(msgspec.json.encode(told), indent=1) + b"\n")

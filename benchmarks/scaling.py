@@ -17,19 +17,22 @@ from statistics import median
 from typing import Literal
 
 import torch
+from msgspec.structs import replace
 from torch.nn.parallel import DistributedDataParallel
 
 from benchmarks.rounds import Report, interleaved, ratios
 from ddpbench import environment
-from ddpbench.comm import shm
+from ddpbench.comm import ddp, shm
 from ddpbench.config import TrainConfig
 from ddpbench.record import Comm
-from ddpbench.tasks import models
-from ddpbench.train import data, engine, optim, world
-from ddpbench.train.checkpointer import Unsaved
-from ddpbench.train.data import Batches, DataSet
-from ddpbench.train.progress import EpochBar
-from ddpbench.train.reduction import ReductionTimer
+from ddpbench.tasks import mnist
+from ddpbench.tasks.mnist import DataSet
+from ddpbench.train import engine, world
+from ddpbench.train.batches import Batches
+from ddpbench.train.life import Life
+from ddpbench.train.progress import Bar
+from ddpbench.train.reductions import ReductionTimer
+from ddpbench.train.state import TrainState
 
 ROUNDS, ROUND_S = 15, 0.5
 Way = Comm | Literal["wrapper"]
@@ -41,19 +44,15 @@ class Arm:
 
     def __init__(self, cfg: TrainConfig, images: DataSet, here: world.World, comm: Way | None, threads: int) -> None:
         self._cfg, self._here, self._threads = cfg, here, threads
-        net = models.build(cfg)
-        if comm not in (None, "none"):
-            net = ddp = DistributedDataParallel(net, gradient_as_bucket_view=True)
-            if comm == "shm":
-                ddp.register_comm_hook(*shm.hook(here))
-            elif comm == "wrapper":
-                ddp.register_comm_hook(lambda _: None, shm.reduce_bucket)
+        net = ddp.wrap(mnist.build(cfg), here, "gloo" if comm == "wrapper" else comm)
+        if comm == "wrapper" and isinstance(net, DistributedDataParallel):
+            net.register_comm_hook(lambda _: None, shm.reduce_bucket)
         self._alone = comm is None
         self._batches = Batches(images, cfg, world.solo(cfg) if self._alone else here)
-        self._net, self._optimizer = net, optim.build_optimizer(net, cfg)
-        self._timer = ReductionTimer(net, self._optimizer, here.device)
+        self._state = TrainState.of(net, cfg, self._batches.steps)
+        self._timer = ReductionTimer(net, self._state.optimizer, here.device)
         self._stamps: list[float] = []  # when each step ended
-        self._optimizer.register_step_post_hook(lambda *_: self._stamps.append(time.perf_counter()))
+        self._state.optimizer.register_step_post_hook(lambda *_: self._stamps.append(time.perf_counter()))
         self.in_step_ms: list[float] = []  # of each round, if every step waited for its slowest rank and for no more
 
     def round(self) -> float:
@@ -63,15 +62,15 @@ class Arm:
         self._here.barrier()
         begin = time.perf_counter()
         if not self._alone or self._here.is_main:
-            with EpochBar(1, 1, self._batches.steps, shown=False) as bar:
-                engine.train_epoch(self._net, self._optimizer, None, self._batches, 1, self._cfg, bar, Unsaved())
+            engine.train_epoch(self._state, self._batches, self._cfg, Bar(1, shown=False))
+            self._state.losses.clear()
             self._timer.take()
         took_s = time.perf_counter() - begin
         if not self._alone:
             steps_s = [end - start for start, end in zip([begin, *self._stamps], self._stamps, strict=False)]
             slowest_s = map(max, zip(*self._here.gather(steps_s), strict=True))
             self.in_step_ms.append(1e3 * sum(slowest_s) / self._batches.steps)
-        return 1e3 * max(row[0] for row in self._here.gather([took_s])) / self._batches.steps
+        return 1e3 * max(self._here.gather(took_s)) / self._batches.steps
 
 
 def main() -> None:
@@ -80,20 +79,20 @@ def main() -> None:
     cases = CASES if len(sys.argv) < 3 else ((sys.argv[1], int(sys.argv[2])),)
     with world.join(TrainConfig(device="cpu", threads=1)) as here:
         for model, batch in cases:
-            measure(TrainConfig(model=model, global_batch=batch, device="cpu"), here, report)  # type: ignore[arg-type]
+            measure(TrainConfig(model=model, global_batch=batch, schedule="constant", device="cpu"), here, report)  # type: ignore[arg-type]
     if here.is_main:
         report.write()
 
 
 def measure(cfg: TrainConfig, here: world.World, report: Report) -> None:
     """Measure one network at one batch."""
-    images = data.load(cfg)
+    images = mnist.load(cfg)
     steps = max(
         5,
         min(len(images.train.labels), int(ROUND_S * 10_000 if cfg.model == "cnn" else ROUND_S * 60_000))
         // cfg.global_batch,
     )
-    cfg = TrainConfig(model=cfg.model, global_batch=cfg.global_batch, device="cpu", steps=min(steps, 1_000))
+    cfg = replace(cfg, steps=min(steps, 1_000))
     singles = sorted({1, *range(2, environment.usable_cores() + 1, 2), environment.usable_cores()})
     comms: tuple[Way, ...] = ("none", "wrapper", "shm", "gloo")
     arms = {f"baseline, {threads}": Arm(cfg, images, here, None, threads) for threads in singles}
@@ -119,4 +118,4 @@ def measure(cfg: TrainConfig, here: world.World, report: Report) -> None:
 
 
 if __name__ == "__main__":
-    world.run(main)
+    Life().run(main)

@@ -21,12 +21,13 @@ from benchmarks.rounds import Report, interleaved, ratios
 from ddpbench import environment
 from ddpbench.arm import plural
 from ddpbench.config import TrainConfig
-from ddpbench.tasks import models
-from ddpbench.train import data, engine, optim, world
-from ddpbench.train.checkpointer import Unsaved
+from ddpbench.tasks import mnist, networks
+from ddpbench.tasks.mnist import DataSet, Split
+from ddpbench.train import engine, world
+from ddpbench.train.batches import Batches
 from ddpbench.train.clock import Stopwatch
-from ddpbench.train.data import Batches, DataSet, Split
-from ddpbench.train.progress import EpochBar
+from ddpbench.train.progress import Bar
+from ddpbench.train.state import TrainState
 
 ROUNDS = 9
 TEXTBOOK_STEPS, OUR_STEPS = 600, 3_000  # each about the same number of seconds
@@ -36,7 +37,7 @@ def main() -> None:
     """Measure on one thread and on every core, all in the same rounds, and compare the best with the best."""
     threads = sorted({1, environment.usable_cores()})
     cfg = TrainConfig(model="mlp", optimizer="sgd", schedule="constant", global_batch=16, device="cpu")
-    found = data.load(cfg)
+    found = mnist.load(cfg)
     some = slice(0, OUR_STEPS * cfg.global_batch)
     part = DataSet(Split(found.train.images[some], found.train.labels[some]), found.test, found.classes)
     batches = Batches(part, cfg, world.solo(cfg))
@@ -66,8 +67,8 @@ def textbook_loader(data_dir: Path, batch: int) -> DataLoader[tuple[torch.Tensor
 def textbook(cfg: TrainConfig, loader: DataLoader[tuple[torch.Tensor, torch.Tensor]], threads: int) -> float:
     """Train as the tutorials do. Returns batches per second."""
     torch.set_num_threads(threads)
-    net = models.mlp(10)
-    optimizer = torch.optim.SGD(net.parameters(), lr=cfg.peak_lr)
+    net = networks.mlp(10)
+    optimizer = torch.optim.SGD(net.parameters(), lr=mnist.peak_lr(cfg))
     begin = time.perf_counter()
     for images, labels in islice(loader, TEXTBOOK_STEPS):
         optimizer.zero_grad()
@@ -80,11 +81,9 @@ def textbook(cfg: TrainConfig, loader: DataLoader[tuple[torch.Tensor, torch.Tens
 def ours(cfg: TrainConfig, batches: Batches, threads: int) -> float:
     """Train as our scripts do. Returns batches per second."""
     torch.set_num_threads(threads)
-    net = models.build(cfg)
-    optimizer = optim.build_optimizer(net, cfg)
-    watch = Stopwatch()
-    with EpochBar(1, 1, batches.steps, shown=True) as bar, watch:
-        engine.train_epoch(net, optimizer, None, batches, 1, cfg, bar, Unsaved())
+    state, watch = TrainState.of(mnist.build(cfg), cfg, batches.steps), Stopwatch()
+    with Bar(1, shown=True) as bar, watch:
+        engine.train_epoch(state, batches, cfg, bar)
     return batches.steps / watch.last_s
 
 

@@ -23,7 +23,7 @@ from benchmarks.textbook import textbook_loader
 from ddpbench import environment
 from ddpbench.config import TrainConfig
 from ddpbench.record import Record
-from ddpbench.train import data
+from ddpbench.tasks import mnist
 
 TARGET = 0.99
 RECIPE = ("--model", "cnn-small", "--epochs", "2", "--label-smoothing", "0.2", "--device", "cpu")
@@ -75,7 +75,7 @@ def textbook_s(seed: int) -> tuple[int, float]:
     """Train the textbook until an epoch ends with the target. Returns epochs and the seconds of training alone."""
     torch.manual_seed(seed)
     cfg = TrainConfig(device="cpu")
-    loader, test = textbook_loader(cfg.data_dir, 64), data.load(cfg).test
+    loader, test = textbook_loader(cfg.data_dir, 64), mnist.load(cfg).test
     net = nn.Sequential(
         nn.Conv2d(1, 32, 3),
         nn.ReLU(),

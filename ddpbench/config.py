@@ -1,120 +1,135 @@
-"""What a run can be told: one dataclass, one flag per field, checked where it is made."""
+"""The configuration of a run and its command line: one flag for each field, checked where it is made."""
 
 import difflib
-import math
+import operator
 import re
 from argparse import SUPPRESS, ArgumentParser, ArgumentTypeError, BooleanOptionalAction, RawDescriptionHelpFormatter
-from collections.abc import Mapping, Sequence
-from dataclasses import MISSING, dataclass, field, fields
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal, NoReturn, get_args, get_origin, get_type_hints
+from typing import Annotated, Any, Literal, NamedTuple, NoReturn, get_args, get_origin, get_type_hints
+
+import msgspec
+from msgspec import Meta
 
 from ddpbench.errors import UserError
-from ddpbench.record import Settings
-
-# Peak learning rates that train well at the default batch sizes; --lr overrides.
-RECIPE_LR = {
-    ("cnn", "adamw"): 0.01,
-    ("cnn", "sgd"): 0.2,
-    ("cnn-small", "adamw"): 0.03,
-    ("cnn-small", "sgd"): 0.2,
-    ("mlp", "adamw"): 0.002,
-    ("mlp", "sgd"): 0.1,
-}
+from ddpbench.settings import Help, Settings
 
 
-# Epochs: data.EPOCHS_APART keeps the sample orders of seeds apart. Threads: more only crash torch.
-MOST = {"epochs": 999_999, "global_batch": 2**31, "steps": 2**31, "threads": 1_024}
+class TrainConfig(Settings, frozen=True):
+    """The settings of a run, and how it is carried out: none of the fields below changes what is computed."""
 
-
-def flag(default: Any, help: str) -> Any:
-    """Declare a field of TrainConfig together with its line of --help."""
-    return field(default=default, metadata={"help": help})
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class TrainConfig:
-    """Everything a run can be told. Runs with equal `settings()` are comparable."""
-
-    model: Literal["cnn", "cnn-small", "mlp"] = flag("cnn", "network")
-    dataset: Literal["mnist", "fashion-mnist", "synthetic"] = flag("mnist", "data set; synthetic needs no download")
-    data_dir: Path = flag(Path("data"), "folder of data sets, laid out as torchvision does")
-    epochs: int = flag(3, "passes over the training set")
-    global_batch: int = flag(256, "samples per optimizer step, summed over ranks")
-    steps: int | None = flag(None, "steps per epoch: a short run for its times alone (default: a whole pass)")
-    lr: float | None = flag(None, "peak learning rate (default: the recipe's for this model and optimizer)")
-    optimizer: Literal["adamw", "sgd"] = flag("adamw", "optimizer")
-    schedule: Literal["one-cycle", "constant"] = flag(
-        "one-cycle", "learning rate over the run; one-cycle also cycles momentum, as torch's OneCycleLR does"
+    data_dir: Annotated[Path, Help("folder of data sets, laid out as torchvision does")] = Path("data")
+    seed: Annotated[int, Meta(ge=0, lt=2**32), Help("decides weights and sample order")] = 0
+    threads: Annotated[
+        Annotated[int, Meta(ge=1, le=1_024)] | None,
+        Help("CPU threads of one rank (default: usable cores / local ranks)"),
+    ] = None
+    comm: Annotated[
+        Literal["auto", "nccl", "shm", "gloo", "none"],
+        Help("ddp_train.py only: how gradients are combined; shm: shared memory; none: never, a control"),
+    ] = "auto"
+    timeout_s: Annotated[
+        float, Meta(ge=1, le=86_400), Help("seconds that a rank waits for another before the run fails")
+    ] = 120.0
+    checkpoint_every: Annotated[str, Help("save after so many seconds (30s) or steps (500), and after every epoch")] = (
+        "60s"
     )
-    precision: Literal["fp32", "bf16", "fp64"] = flag("fp32", "bf16 is autocast; fp64 is for proofs")
-    channels_last: bool = flag(True, "memory layout of convolution weights")
-    label_smoothing: float = flag(0.0, "share of a label that is spread over all classes, in training")
-    target_accuracy: float | None = flag(None, "stop after the first epoch whose test accuracy, 0 to 1, reaches it")
-    seed: int = flag(0, "decides weights and sample order")
-    device: Literal["auto", "cpu", "cuda"] = flag("auto", "where to train; auto takes CUDA when there is a GPU")
-    threads: int | None = flag(None, "CPU threads of one rank (default: usable cores / local ranks)")
-    comm: Literal["auto", "nccl", "shm", "gloo", "none"] = flag(
-        "auto", "ddp_train.py only: how gradients are combined; shm: shared memory; none: never, a control"
-    )
-    timeout_s: float = flag(120.0, "seconds that a rank waits for another before the run fails")
-    checkpoint_every: str = flag("60s", "save after so many seconds (30s) or steps (500), and after every epoch")
-    resume: bool = flag(False, "go on with the newest unfinished run of these settings in --results")
-    data_parallel: bool = flag(False, "baseline_train.py only: wrap the model in nn.DataParallel")
-    results: Path = flag(Path("results"), "folder for the record and the weights")
-    inject: str | None = flag(None, "for tests: add a known loss (slow-rank=1.5) or fault (kill=1@7); see inject.py")
+    resume: Annotated[bool, Help("go on with the newest unfinished run of these settings in --results")] = False
+    data_parallel: Annotated[bool, Help("baseline_train.py only: wrap the model in nn.DataParallel")] = False
+    results: Annotated[Path, Help("folder for the record and the weights")] = Path("results")
+    hook: Annotated[
+        str | None, Help("FILE.py or FILE.py:WORDS: your own onlooker of training; its runs are no results")
+    ] = None
 
     def __post_init__(self) -> None:
-        """Raise UserError for a number that no run could use."""
-        for name, most in MOST.items():
-            value = getattr(self, name)
-            if value is not None and value < 1:
-                raise UserError(f"{flag_name(name)} must be at least 1, got {value}")
-            if value is not None and value > most:
-                raise UserError(f"{flag_name(name)} must be at most {most:,}, got {value:,}")
-        if not (math.isfinite(self.timeout_s) and 1 <= self.timeout_s <= 86_400):
-            raise UserError(f"--timeout-s must be between 1 and 86,400 seconds, got {self.timeout_s:g}")
-        if not 0 <= self.label_smoothing < 1:
-            raise UserError(f"--label-smoothing must be at least 0 and below 1, got {self.label_smoothing:g}")
-        if self.target_accuracy is not None and not 0 < self.target_accuracy <= 1:
-            raise UserError(
-                f"--target-accuracy must be above 0 and at most 1, as in 0.99; got {self.target_accuracy:g}"
-            )
-        every(self.checkpoint_every)
-        if not 0 <= self.seed < 2**32:
-            raise UserError(f"--seed must be between 0 and 2^32 - 1, got {self.seed}")
+        """Raise UserError for a value that no run could use."""
+        for flag in FLAGS:
+            flag.require_in_bounds(getattr(self, flag.name))
+        saving_interval(self.checkpoint_every)
+        hook_file(self.hook)
         if self.data_parallel and self.precision == "bf16":
             raise UserError("--data-parallel forgets bf16 in its threads and would train in fp16; use --precision fp32")
-        if self.lr is not None and not (math.isfinite(self.lr) and self.lr > 0):
-            raise UserError(f"--lr must be a finite number above 0, got {self.lr}")
+
+    def settings(self, *, device: Literal["cpu", "cuda"], lr: float) -> Settings:
+        """Return the settings for the record, with the device and the peak learning rate that were resolved.
+
+        A run cut short by `steps` has no accuracy, and so no target.
+        """
+        values = {name: getattr(self, name) for name in Settings.__struct_fields__}
+        target = self.target_accuracy if self.steps is None else None
+        return Settings(**values | {"lr": lr, "device": device, "target_accuracy": target})
 
     @property
-    def peak_lr(self) -> float:
-        """The learning rate asked for, or the recipe's."""
-        return RECIPE_LR[self.model, self.optimizer] if self.lr is None else self.lr
-
-    def settings(self, device: Literal["cpu", "cuda"]) -> Settings:
-        """Return what must be equal between runs for their times and accuracies to be comparable.
-
-        Folders, threads and comm are no part of it: they do not change what is computed. A run cut short by `steps`
-        has no accuracy, and so no target.
-        """
-        told = {name: getattr(self, name) for name in Settings.__struct_fields__}
-        target = self.target_accuracy if self.steps is None else None
-        return Settings(**told | {"lr": self.peak_lr, "device": device, "target_accuracy": target})
+    def injected(self) -> str | None:
+        """The hook as the record names it: its file without folders, and its words. None without a hook."""
+        path, words = hook_file(self.hook) or (None, "")
+        return None if path is None else path.name + (f":{words}" if words else "")
 
 
-def every(text: str) -> tuple[int, float]:
+class Flag(NamedTuple):
+    """A field of TrainConfig as the command line sees it."""
+
+    name: str
+    kind: type
+    choices: tuple[str, ...]
+    bounds: Meta | None
+    help: str
+    default: Any
+
+    def require_in_bounds(self, value: Any) -> None:
+        """Raise UserError for a number that is out of bounds, or not a number."""
+        if self.bounds is None or value is None:
+            return
+        names = {"ge": "at least", "gt": "above", "le": "at most", "lt": "below"}
+        limits = {name: limit for name in names if (limit := getattr(self.bounds, name)) is not None}
+        if not all(getattr(operator, name)(value, limit) for name, limit in limits.items()):  # false for NaN
+            allowed = " and ".join(f"{names[name]} {limit:,}" for name, limit in limits.items())
+            raise UserError(f"{flag_name(self.name)} must be {allowed}, got {value:,}")
+
+
+def _flags() -> Iterator[Flag]:
+    hints = get_type_hints(TrainConfig, include_extras=True)
+    for field in msgspec.structs.fields(TrainConfig):
+        kind, *metas = _parts(hints[field.name])
+        bounds = next((meta for meta in metas if meta.description is None), None)
+        text = next(meta.description for meta in metas if meta.description is not None)
+        choices = get_args(kind) if get_origin(kind) is Literal else ()
+        yield Flag(field.name, str if choices else kind, choices, bounds, text, field.default)
+
+
+def _parts(hint: Any) -> list[Any]:
+    """Return the plain type of a field, without None, and every Meta that annotates it."""
+    if get_origin(hint) is Annotated:
+        inner, *metas = get_args(hint)
+        return [*_parts(inner), *metas]
+    options = [option for option in get_args(hint) if option is not type(None)]
+    return _parts(options[0]) if len(options) == 1 and type(None) in get_args(hint) else [hint]
+
+
+FLAGS = tuple(_flags())
+
+
+def saving_interval(text: str) -> tuple[int, float]:
     """Read `60s` or `500` as (steps, seconds), one of them 0. Raises UserError for anything else."""
-    told = re.fullmatch(r"([1-9]\d{0,8})(s?)", text)
-    if told is None:
+    match = re.fullmatch(r"([1-9]\d{0,8})(s?)", text)
+    if match is None:
         raise UserError(f"--checkpoint-every must be seconds, as in 60s, or steps, as in 500; got {text!r}")
-    count = int(told[1])
-    return (0, float(count)) if told[2] else (count, 0.0)
+    count = int(match[1])
+    return (0, float(count)) if match[2] else (count, 0.0)
+
+
+def hook_file(text: str | None) -> tuple[Path, str] | None:
+    """Read `FILE.py` or `FILE.py:WORDS` into the file and the words. Raises UserError where there is no such file."""
+    if text is None:
+        return None
+    match = re.fullmatch(r"(.+?\.py)(?::(.*))?", text)
+    if match is None or not Path(match[1]).is_file():
+        raise UserError(f"--hook must name a Python file, as in watch.py or watch.py:WORDS; got {text!r}")
+    return Path(match[1]), match[2] or ""
 
 
 def rank_batch(global_batch: int, world_size: int) -> int:
-    """Samples per step on one rank. Raises UserError, saying which batch would do, unless it divides."""
+    """Return the samples per step of one rank. Raises UserError, naming a batch that would do, unless it divides."""
     share, rest = divmod(global_batch, world_size)
     if rest:
         near = f"{share * world_size} or {(share + 1) * world_size}" if share else f"{world_size}"
@@ -123,7 +138,7 @@ def rank_batch(global_batch: int, world_size: int) -> int:
 
 
 class Parser(ArgumentParser):
-    """argparse, but an error is raised instead of printed under a page of usage."""
+    """An argparse parser that raises UserError where argparse prints a page of usage and exits."""
 
     def error(self, message: str) -> NoReturn:
         """Raise UserError with argparse's message."""
@@ -135,43 +150,42 @@ def parse(
 ) -> TrainConfig:
     """Read a TrainConfig from the command line.
 
-    `doc` is shown by --help; `refuse` names fields that are not offered, with what to say to those who ask.
+    `doc` is the text of --help. `refuse` names fields that this program does not offer, with the reason to print.
     Raises UserError for anything that is not a known flag with a legal value.
     """
     return TrainConfig(**read(parser(doc, refuse), argv, refuse))
 
 
-def parser(doc: str | None, refuse: Mapping[str, str] | None = None) -> "Parser":
-    """Return a parser with a flag for every field of TrainConfig that is not refused."""
+def parser(doc: str | None, refuse: Mapping[str, str] | None = None) -> Parser:
+    """Return a parser with a flag for every field of TrainConfig that is not refused. A flag not given has no value."""
     made = Parser(description=doc, formatter_class=RawDescriptionHelpFormatter, allow_abbrev=False)
-    hints = get_type_hints(TrainConfig)
-    for f in fields(TrainConfig):
-        if f.name not in (refuse or {}):
-            made.add_argument(flag_name(f.name), help=_help(f.metadata["help"], f.default), **_kind(hints[f.name]))
+    for flag in FLAGS:
+        if flag.name not in (refuse or {}):
+            made.add_argument(flag_name(flag.name), default=SUPPRESS, help=_help(flag), **_reading(flag))
     return made
 
 
-def read(made: "Parser", argv: Sequence[str] | None = None, refuse: Mapping[str, str] | None = None) -> dict[str, Any]:
-    """Return the values of the flags that are given. Raises UserError for an unknown one, and for a refused one."""
-    given, unknown = made.parse_known_args(argv)
+def read(made: Parser, argv: Sequence[str] | None = None, refuse: Mapping[str, str] | None = None) -> dict[str, Any]:
+    """Return the values of the flags that were given. Raises UserError for an unknown flag and for a refused one."""
+    values, unknown = made.parse_known_args(argv)
     if unknown:
         offered = [option for action in made._actions for option in action.option_strings]
         refused = {flag_name(name): why for name, why in (refuse or {}).items()}
         raise UserError(_unknown(unknown[0].split("=")[0], offered, refused))
-    return vars(given)
+    return vars(values)
 
 
 def to_flags(cfg: TrainConfig) -> list[str]:
-    """Return the flags that make this configuration: those that differ from their defaults."""
+    """Return the flags that make this configuration: those whose values differ from their defaults."""
     words: list[str] = []
-    for f in fields(TrainConfig):
-        value = getattr(cfg, f.name)
-        if value == f.default:
+    for flag in FLAGS:
+        value = getattr(cfg, flag.name)
+        if value == flag.default:
             continue
         if isinstance(value, bool):
-            words.append(flag_name(f.name) if value else flag_name(f"no_{f.name}"))
+            words.append(flag_name(flag.name) if value else flag_name(f"no_{flag.name}"))
         else:
-            words += [flag_name(f.name), str(value)]
+            words += [flag_name(flag.name), str(value)]
     return words
 
 
@@ -180,28 +194,27 @@ def flag_name(field_name: str) -> str:
     return "--" + field_name.replace("_", "-")
 
 
-def _kind(hint: Any) -> dict[str, Any]:
-    """Return what argparse needs to read a value of this type. What is not given has no value."""
-    if hint is bool:
-        return {"action": BooleanOptionalAction, "default": SUPPRESS}
-    if get_origin(hint) is Literal:
-        return {"choices": get_args(hint), "default": SUPPRESS}
-    plain = next((part for part in get_args(hint) if part is not type(None)), hint)
-    as_type = _folder if plain is Path else plain
-    return {"type": as_type, "default": SUPPRESS, "metavar": {int: "N", float: "X", Path: "DIR", str: "TEXT"}[plain]}
+def _reading(flag: Flag) -> dict[str, Any]:
+    """Return what argparse needs to read a value of this flag."""
+    if flag.kind is bool:
+        return {"action": BooleanOptionalAction}
+    if flag.choices:
+        return {"choices": flag.choices}
+    as_type = _folder if flag.kind is Path else flag.kind
+    return {"type": as_type, "metavar": {int: "N", float: "X", Path: "DIR", str: "TEXT"}[flag.kind]}
 
 
 def _folder(text: str) -> Path:
-    """Read a folder's name. An empty one is an unset variable, one with a dash a flag; controls break what we print."""
+    """Read the name of a folder. Refused are an empty name (an unset variable), a dash in front, and controls."""
     if not text or not text.isprintable() or text.startswith("-"):
         raise ArgumentTypeError(f"{text!r} is no name for a folder")
     return Path(text)
 
 
-def _help(text: str, default: Any) -> str:
-    if default is None or default is MISSING or isinstance(default, bool):
-        return text
-    return f"{text} (default: {default})"
+def _help(flag: Flag) -> str:
+    if flag.default is None or isinstance(flag.default, bool):
+        return flag.help
+    return f"{flag.help} (default: {flag.default})"
 
 
 def _unknown(name: str, offered: list[str], refused: dict[str, str]) -> str:

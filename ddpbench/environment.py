@@ -1,16 +1,10 @@
-"""The machine and the software a run happened on. No host name, no user, no path, no environment dump."""
+"""What this process may use and has used: cores, memory and CPU time."""
 
 import os
-import platform
-import re
-import subprocess
-from functools import cache, partial
+from functools import cache
 from pathlib import Path
 
 import psutil
-
-from ddpbench import variables
-from ddpbench.record import Environment
 
 CGROUP = Path("/sys/fs/cgroup")
 
@@ -29,28 +23,6 @@ def usable_cores(cgroup: Path = CGROUP, membership: Path = Path("/proc/self/cgro
 def physical_cores() -> int:
     """Return the cores of this machine, two threads of one core counted once."""
     return psutil.cpu_count(logical=False) or psutil.cpu_count() or 1
-
-
-def describe() -> Environment:
-    """Describe this machine, what else it is doing, and the versions that decide speed."""
-    import torch  # here, so that `usable_cores` costs no torch
-
-    gpus = [torch.cuda.get_device_name(index) for index in range(torch.cuda.device_count())]
-    blas = re.search(r"BLAS_INFO=(\w+)", torch.__config__.show())
-    return Environment(
-        cpu_model=_cpu_model(),
-        cpu_capability=torch.backends.cpu.get_cpu_capability(),
-        cores=usable_cores(),
-        memory_bytes=psutil.virtual_memory().total,
-        gpu_models=gpus,
-        python=platform.python_version(),
-        torch=str(torch.__version__),
-        blas=blas.group(1) if blas else "unknown",
-        system=f"{platform.system()} {platform.machine()}",
-        load_1m=psutil.getloadavg()[0],
-        commit=_commit(),
-        variables=variables.recorded(),
-    )
 
 
 def peak_rss_bytes() -> int:
@@ -93,25 +65,4 @@ def _quota_of(place: Path) -> float | None:
             quota, period = ((place / f"cpu.cfs_{name}_us").read_text().strip() for name in ("quota", "period"))
         return None if quota in {"max", "-1"} else int(quota) / int(period)
     except (OSError, ValueError):
-        return None
-
-
-def _cpu_model() -> str:
-    try:
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
-        return next(line.split(":", 1)[1].strip() for line in lines if line.startswith("model name"))
-    except (OSError, StopIteration):
-        return platform.processor() or platform.machine()
-
-
-def _commit() -> str | None:
-    """Return the commit of this checkout, "-dirty" added where files differ from it; None outside git."""
-    here = Path(__file__).parent
-    git = ["git", "-C", str(here), "--no-optional-locks"]  # `describe --dirty` would lock the index for a moment
-    run = partial(subprocess.run, capture_output=True, text=True, timeout=10)
-    try:
-        commit = run([*git, "describe", "--always", "--abbrev=12", "--exclude=*"], check=True).stdout.strip()
-        differs = run([*git, "diff-index", "--quiet", "HEAD"], check=False).returncode
-        return f"{commit}-dirty" if differs else commit
-    except (OSError, subprocess.SubprocessError):
         return None

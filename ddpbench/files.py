@@ -1,7 +1,7 @@
-"""The one way a file of ours reaches the disk: whole, or not at all. And one writer at a time.
+"""Files are written whole or not at all, and by one writer at a time.
 
-Some file systems lack what this needs: SMB, FUSE and shared folders of virtual machines cannot flush a folder, Lustre
-and NFS may come without locks. Training goes on there, and one caution says what is not certain.
+Some file systems lack what this needs: SMB, FUSE and shared folders of virtual machines cannot flush a folder, and
+Lustre and NFS may come without locks. Training goes on there, and a caution says what is not certain.
 """
 
 import contextlib
@@ -11,6 +11,7 @@ import os
 import sys
 import tempfile
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
 import psutil
@@ -25,7 +26,6 @@ NOT_OFFERED = frozenset(
         *(errno.EBADF, errno.EACCES, errno.EPERM),
     }
 )
-_cautioned: set[str] = set()  # about what this process has said a caution
 
 
 def write_whole(path: Path, content: bytes, *, mode: int = 0o666) -> None:
@@ -133,9 +133,8 @@ def _is_locked(descriptor: int, path: Path, *, wait: bool) -> bool:
         if problem.errno not in NOT_OFFERED:
             raise DiskError(f"{path} cannot be locked: {problem.strerror}; choose another folder") from problem
         _caution(
-            "locks",
-            f"the file system of {path} has no locks ({problem.strerror}): nothing keeps a second writer out; "
-            "let one run at a time write there",
+            f"the file system of {path if path.is_dir() else path.parent} has no locks ({problem.strerror}): "
+            "nothing keeps a second writer out; let one run at a time write there"
         )
         return False
     return True
@@ -172,17 +171,17 @@ def _sync_folder(folder: Path) -> None:
     except OSError as problem:
         if problem.errno not in NOT_OFFERED:
             raise
+        shown = folder.parent if folder.suffix == CHECKPOINTS else folder  # it lies in the folder of its record
         _caution(
-            "folders",
-            f"the file system of {folder} cannot flush a folder ({problem.strerror}): "
-            "after a power cut, a file written last may be missing or the one before",
+            f"the file system of {shown} cannot flush a folder ({problem.strerror}): "
+            "after a power cut, a file written last may be missing or the one before"
         )
 
 
-def _caution(about: str, text: str) -> None:
-    """Say a caution on stderr, once in this process for each thing that it is about."""
-    if about in _cautioned or sys.stderr is None:
+@cache
+def _caution(text: str) -> None:
+    """Print a caution on stderr. The cache makes it one line for each text in this process."""
+    if sys.stderr is None:
         return
-    _cautioned.add(about)
     with contextlib.suppress(OSError):  # stderr takes no more: training goes on
         print(f"caution: {one_line(text)}", file=sys.stderr, flush=True)

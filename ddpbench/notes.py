@@ -6,11 +6,14 @@ supervisor owns: no disk is needed, so a full one hides no cause, and nothing is
 
 import os
 import signal
+import time
 from pathlib import Path
 
 import msgspec
+from msgspec.structs import replace
 
 VARIABLE = "DDPBENCH_LAUNCH"
+HANGS = signal.SIGALRM  # ends a process that hangs; the exit status then tells the supervisor so
 # What tells a study and its runs to stop. USR1 and USR2 are what schedulers send some time before the end of a job.
 STOPS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2)
 
@@ -27,7 +30,7 @@ class Launch(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Note(msgspec.Struct, frozen=True, kw_only=True, tag_field="what"):
-    """One thing that happened in a run. Who, when and where are filled in by `process.tell`."""
+    """One thing that happened in a run. Who, when and where are filled in by `tell`."""
 
     attempt: int = 0
     rank: int = 0
@@ -109,6 +112,24 @@ def answer(descriptor: int, value: object) -> None:
     """
     with os.fdopen(descriptor, "wb") as file:
         file.write(msgspec.json.encode(value) + b"\n")
+
+
+def tell(note: Note, at: tuple[int, int] | None = None) -> bool:
+    """Send a note to the supervisor of this process. Returns whether there is one that takes it.
+
+    `at` is how far training is: the epoch, and the steps taken in it.
+    """
+    launch = launched()
+    if launch is None or not launch.notes:
+        return False
+    rank = int(os.environ.get("RANK", "0"))
+    sender = {"attempt": launch.attempt, "rank": rank, "at": at, "time_ns": time.monotonic_ns()}
+    return append(launch.notes, replace(note, **sender))
+
+
+def position(epoch: int, step: int) -> str:
+    """Return a position in a run in words."""
+    return f"epoch {epoch}, step {step}"
 
 
 def signal_name(number: int) -> str:

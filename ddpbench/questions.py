@@ -5,6 +5,7 @@ from typing import Literal
 import msgspec
 
 from ddpbench.record import Comm, Environment
+from ddpbench.settings import Settings
 
 
 class Describe(msgspec.Struct, frozen=True, tag="describe"):
@@ -32,6 +33,7 @@ class Machine(msgspec.Struct, frozen=True, tag="machine"):
     """What there is to train, and on what."""
 
     environment: Environment
+    settings: Settings  # of a run with these flags, all of them resolved
     device: Literal["cpu", "cuda"]
     comm: Comm  # the fastest that fits, or the one that was asked for
     gpus: int  # 0 where it trains on the CPU

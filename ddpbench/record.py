@@ -8,31 +8,20 @@ import json
 import math
 import re
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Literal
 
 import msgspec
-from msgspec import Meta
 
 from ddpbench.errors import UserError, one_line
+from ddpbench.fields import Count, Duration, Fraction, Number, Part, Seconds, Text
 from ddpbench.files import write_whole
+from ddpbench.settings import Settings
 
 SCHEMA = 3
 MAX_BYTES = 16 * 2**20
 
-# What a run can produce. Anything beyond is no record of ours, and is refused by the name of its field.
-Text = Annotated[str, Meta(max_length=300, pattern=r"^[^\x00-\x1f\x7f-\x9f<>\u2028-\u202e\u2066-\u2069]*$")]
-Count = Annotated[int, Meta(ge=0, le=2**53)]
-Seconds = Annotated[float, Meta(ge=0, le=1e9)]
-Duration = Annotated[float, Meta(ge=1e-9, le=1e9)]  # of something that certainly took time
-Number = Annotated[float, Meta(ge=-1e30, le=1e30)]
-Fraction = Annotated[float, Meta(ge=0, le=1)]
-
 Kind = Literal["baseline", "data_parallel", "ddp"]
 Comm = Literal["nccl", "gloo", "shm", "none"]
-
-
-class Part(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """A piece of a record: read strictly, so that a misspelt name is an error and not a default."""
 
 
 class Environment(Part, frozen=True):
@@ -49,25 +38,8 @@ class Environment(Part, frozen=True):
     system: Text
     load_1m: Number  # average number of runnable processes in the minute before the run
     commit: Text | None
-    variables: list[Text] = []  # NAME=VALUE of those that bind, limit or trace threads and collectives
-
-
-class Settings(Part, frozen=True):
-    """What was computed: runs with equal settings are comparable."""
-
-    model: Text
-    dataset: Text
-    epochs: Count
-    global_batch: Count  # samples per optimizer step, summed over ranks
-    steps: Count | None  # per epoch, where it is cut short: such a run is timed, and its accuracy is no result
-    lr: float  # the peak, where the schedule varies it
-    label_smoothing: float
-    target_accuracy: float | None  # of the whole test set: training ends after the first epoch that reaches it
-    optimizer: Text
-    schedule: Text
-    precision: Text
-    channels_last: bool
-    device: Literal["cpu", "cuda"]
+    # NAME=VALUE of those that bind, limit or trace threads and collectives:
+    variables: list[Text] = msgspec.field(default_factory=list)
 
 
 class Epoch(Part, frozen=True):
@@ -163,11 +135,12 @@ class _DuplicateError(ValueError):
     """A JSON object that names something twice: readers would disagree about what it says."""
 
 
-def _refuse_duplicates(pairs: list[tuple[str, object]]) -> None:
+def _refuse_duplicates(pairs: list[tuple[str, object]]) -> dict[str, object]:
     names = [name for name, _ in pairs]
     if len(set(names)) < len(names):
         twice = next(name for name in names if names.count(name) > 1)
         raise _DuplicateError(f"`{twice}` is given twice")
+    return dict(pairs)
 
 
 def write_record(path: Path, record: Record) -> None:
@@ -193,7 +166,10 @@ def read_record(path: Path) -> Record:
         if version != SCHEMA:
             raise UserError(f"{path} has schema {version}, this program reads {SCHEMA}; judge it with its own version")
         record = msgspec.json.decode(content, type=Record)
-        json.loads(content, object_pairs_hook=_refuse_duplicates)  # of two equal names, msgspec would take the last
+        plain = json.loads(content, object_pairs_hook=_refuse_duplicates)  # of two equal names, msgspec takes the last
+        missing = [name for name in Settings.__struct_fields__ if name not in plain["settings"]]  # flags have defaults
+        if missing:
+            raise ValueError(f"Object missing required field `{missing[0]}` - at `$.settings`")
     except (msgspec.DecodeError, RecursionError, ValueError) as problem:
         said = re.sub(
             r"`str` matching regex '.*'", "text without control characters, < and >", one_line(str(problem)[:300])
@@ -211,7 +187,7 @@ def _require_consistent(path: Path, record: Record) -> None:
         "threads_per_rank": record.threads_per_rank > 0,
         "ranks": record.status != "complete" or len(record.ranks) == record.world_size,
         "ranks.rank_batch": all(rank.rank_batch > 0 for rank in record.ranks),
-        "settings": record.settings.epochs > 0 and record.settings.global_batch > 0 and record.settings.steps != 0,
+        "settings": record.settings.device != "auto" and record.settings.lr is not None,
         "test_set.samples_per_class": len(counts) == len(record.test_set.classes) and min(counts, default=0) > 0,
         "epochs": record.status != "complete" or record.target or len(record.epochs) == record.settings.epochs,
         "target": record.target is None or record.target.epoch == len(record.epochs) <= record.settings.epochs,

@@ -1,11 +1,13 @@
 """The command line: one flag per field, and one clear line for a wrong one."""
 
-from dataclasses import fields, replace
+from pathlib import Path
 
 import pytest
+from msgspec.structs import replace
 
-from ddpbench.config import RECIPE_LR, TrainConfig, flag_name, parse, rank_batch
+from ddpbench.config import TrainConfig, flag_name, parse, rank_batch
 from ddpbench.errors import UserError
+from ddpbench.settings import Settings
 
 
 def test_every_field_is_a_flag_with_its_default() -> None:
@@ -27,21 +29,24 @@ def test_flags_reach_their_fields() -> None:
         (["--wibble"], "unknown flag --wibble; see --help"),
         (["--results", ""], "--results: '' is no name for a folder"),
         (["--data-dir", "a\nb"], r"--data-dir: 'a\nb' is no name for a folder"),
-        (["--epochs", "0"], "--epochs must be at least 1, got 0"),
-        (["--epochs", "-2"], "--epochs must be at least 1, got -2"),
+        (["--epochs", "0"], "--epochs must be at least 1 and at most 999,999, got 0"),
+        (["--epochs", "-2"], "--epochs must be at least 1 and at most 999,999, got -2"),
         (["--epochs", "1.5"], "--epochs: invalid int value: '1.5'"),
-        (["--global-batch", "0"], "--global-batch must be at least 1, got 0"),
-        (["--threads", "99999999999999999999"], "--threads must be at most 1,024, got 99,999,999,999,999,999,999"),
-        (["--epochs", "1000000"], "--epochs must be at most 999,999, got 1,000,000"),
-        (["--threads", "0"], "--threads must be at least 1, got 0"),
-        (["--seed", "-1"], "--seed must be between 0 and 2^32 - 1, got -1"),
-        (["--lr", "nan"], "--lr must be a finite number above 0, got nan"),
-        (["--lr", "inf"], "--lr must be a finite number above 0, got inf"),
-        (["--lr", "0"], "--lr must be a finite number above 0, got 0.0"),
-        (["--lr", "1e999"], "--lr must be a finite number above 0, got inf"),
+        (["--global-batch", "0"], "--global-batch must be at least 1 and at most 2,147,483,648, got 0"),
+        (
+            ["--threads", "99999999999999999999"],
+            "at most 1,024, got 99,999,999,999,999,999,999",
+        ),
+        (["--epochs", "1000000"], "--epochs must be at least 1 and at most 999,999, got 1,000,000"),
+        (["--threads", "0"], "--threads must be at least 1 and at most 1,024, got 0"),
+        (["--seed", "-1"], "--seed must be at least 0 and below 4,294,967,296, got -1"),
+        (["--lr", "nan"], "--lr must be above 0 and at most 1e+30, got nan"),
+        (["--lr", "inf"], "--lr must be above 0 and at most 1e+30, got inf"),
+        (["--lr", "0"], "--lr must be above 0 and at most 1e+30, got 0.0"),
+        (["--lr", "1e999"], "--lr must be above 0 and at most 1e+30, got inf"),
         (["--label-smoothing", "1"], "--label-smoothing must be at least 0 and below 1, got 1"),
-        (["--target-accuracy", "99"], "--target-accuracy must be above 0 and at most 1, as in 0.99; got 99"),
-        (["--target-accuracy", "nan"], "--target-accuracy must be above 0 and at most 1, as in 0.99; got nan"),
+        (["--target-accuracy", "99"], "--target-accuracy must be above 0 and at most 1, got 99"),
+        (["--target-accuracy", "nan"], "--target-accuracy must be above 0 and at most 1, got nan"),
         (["--comm", "mpi"], "--comm: invalid choice: 'mpi'"),
         (["--epochs"], "--epochs: expected one argument"),
     ],
@@ -69,33 +74,48 @@ def test_a_batch_that_does_not_divide_says_which_would() -> None:
 
 
 def test_settings_hold_what_is_computed_and_not_where_or_on_how_many_threads() -> None:
-    names = set(TrainConfig().settings("cpu").__struct_fields__)
+    names = set(Settings.__struct_fields__)
 
-    assert {f.name for f in fields(TrainConfig)} - names == {
+    assert {*TrainConfig.__struct_fields__} - names == {
         "data_dir",
         "results",
         "seed",
         "threads",
         "comm",
         "data_parallel",
-        "inject",
+        "hook",
         "timeout_s",
         "checkpoint_every",
         "resume",
     }
 
 
-def test_settings_name_the_learning_rate_that_the_recipe_chose() -> None:
-    assert TrainConfig().settings("cpu").lr == RECIPE_LR["cnn", "adamw"]
-    assert TrainConfig(lr=0.3).settings("cpu").lr == 0.3
+def test_settings_hold_what_was_resolved() -> None:
+    settings = TrainConfig(dataset="synthetic").settings(device="cpu", lr=0.3)
+
+    assert (settings.dataset, settings.device, settings.lr) == ("synthetic", "cpu", 0.3)
+
+
+def test_a_hook_is_recorded_by_its_name_and_words(tmp_path: Path) -> None:
+    (tmp_path / "watch.py").touch()
+
+    assert TrainConfig().injected is None
+    assert TrainConfig(hook=f"{tmp_path}/watch.py").injected == "watch.py"
+    assert TrainConfig(hook=f"{tmp_path}/watch.py:a:b=1").injected == "watch.py:a:b=1"
+
+
+@pytest.mark.parametrize("text", ["", "watch", "nowhere.py", "nowhere.py:words", ".py", "/"])
+def test_a_hook_that_is_no_file_is_refused(text: str) -> None:
+    with pytest.raises(UserError, match=r"--hook must name a Python file, as in watch.py or watch.py:WORDS; got"):
+        TrainConfig(hook=text)
 
 
 def test_a_short_run_has_no_target() -> None:
     """launch.sh hands every flag to every run, and some of a study are short."""
     cfg = TrainConfig(target_accuracy=0.99)
 
-    assert cfg.settings("cpu").target_accuracy == 0.99
-    assert replace(cfg, steps=5).settings("cpu").target_accuracy is None
+    assert cfg.settings(device="cpu", lr=0.1).target_accuracy == 0.99
+    assert replace(cfg, steps=5).settings(device="cpu", lr=0.1).target_accuracy is None
 
 
 def test_flag_names_are_the_fields() -> None:

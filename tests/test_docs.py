@@ -61,9 +61,10 @@ def test_no_interval_is_taken_from_a_clock_that_can_jump() -> None:
     }
 
     assert asks == {
-        ("runlog.py", "datetime.now"),
+        ("entries.py", "datetime.now"),
+        ("recorder.py", "datetime.fromisoformat"),
         ("study.py", "datetime.now"),
         ("events.py", "datetime.now"),
         ("files.py", "datetime.fromtimestamp"),
-        ("startup.py", "time.time"),
+        ("processes.py", "time.time"),
     }

@@ -9,6 +9,7 @@ import msgspec
 import pytest
 
 from ddpbench import environment
+from ddpbench.train import machine
 
 
 @pytest.mark.parametrize(
@@ -52,7 +53,7 @@ def test_peak_memory_is_at_least_what_was_just_touched() -> None:
 
 
 def test_a_description_holds_no_host_name_user_or_path() -> None:
-    text = msgspec.json.encode(environment.describe()).decode()
+    text = msgspec.json.encode(machine.describe()).decode()
 
     assert platform.node() not in text
     assert f'"{getpass.getuser()}"' not in text

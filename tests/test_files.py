@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 
 from ddpbench import files
-from ddpbench.errors import UserError
+from ddpbench.errors import DiskError, UserError
 from ddpbench.files import claim, lock, require_writable, write_whole
 from tests.conftest import PROJECT
 
@@ -23,8 +23,8 @@ NOT_OFFERED = ["EINVAL", "ENOTSUP", "EOPNOTSUPP", "ENOSYS", "EBADF", "EACCES", "
 
 
 @pytest.fixture(autouse=True)
-def _no_caution_yet(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(files, "_cautioned", set())
+def _no_caution_yet() -> None:
+    files._caution.cache_clear()
 
 
 def refuse(monkeypatch: pytest.MonkeyPatch, module: Any, name: str, code: str, when: Callable[..., bool]) -> None:
@@ -61,7 +61,7 @@ def test_a_full_disk_leaves_the_old_file_and_says_so(tmp_path: Path, monkeypatch
         raise OSError(28, os.strerror(28))
 
     monkeypatch.setattr(os, "fsync", full)
-    with pytest.raises(UserError, match=r"cannot write .*file: No space left on device"):
+    with pytest.raises(DiskError, match=r"cannot write .*file: No space left on device"):
         write_whole(target, b"new")
 
     assert target.read_bytes() == b"old"
@@ -70,18 +70,19 @@ def test_a_full_disk_leaves_the_old_file_and_says_so(tmp_path: Path, monkeypatch
 
 @pytest.mark.parametrize("code", NOT_OFFERED)
 @pytest.mark.parametrize("call", ["fsync", "open"])
-def test_a_file_system_that_cannot_flush_a_folder_is_said_once_and_the_file_is_written(
+def test_a_file_system_that_cannot_flush_a_folder_is_said_once_for_each_and_the_file_is_written(
     call: str, code: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """As SMB, FUSE and VirtualBox's shared folders do; some cannot even open one."""
     refuse(monkeypatch, os, call, code, is_folder)
-    for name in ("a/file", "b/file", "a/file"):
+    for name in ("a/file", "b/file", "a/file", "a/run.checkpoint/file"):
         write_whole(tmp_path / name, b"new")
 
     assert (tmp_path / "b" / "file").read_bytes() == b"new"
-    assert capsys.readouterr().err == (
-        f"caution: the file system of {tmp_path}/a cannot flush a folder ({os.strerror(getattr(errno, code))}): "
+    assert capsys.readouterr().err == "".join(
+        f"caution: the file system of {tmp_path}/{folder} cannot flush a folder ({os.strerror(getattr(errno, code))}): "
         "after a power cut, a file written last may be missing or the one before\n"
+        for folder in ("a", "b")
     )
 
 
@@ -91,7 +92,7 @@ def test_a_disk_that_fails_under_a_folder_is_an_error(
     call: str, code: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     refuse(monkeypatch, os, call, code, is_folder)
-    with pytest.raises(UserError, match=rf"cannot write .*file: {os.strerror(getattr(errno, code))}"):
+    with pytest.raises(DiskError, match=rf"cannot write .*file: {os.strerror(getattr(errno, code))}"):
         write_whole(tmp_path / "file", b"new")
 
     assert capsys.readouterr().err == ""
@@ -105,7 +106,7 @@ def test_a_file_that_cannot_be_flushed_or_renamed_is_an_error_and_leaves_the_old
     """What is certain about a folder cannot make up for the file itself."""
     write_whole(tmp_path / "file", b"old")
     refuse(monkeypatch, module, call, code, lambda *args: not is_folder(args[0]))
-    with pytest.raises(UserError, match=rf"cannot write .*file: {re.escape(os.strerror(getattr(errno, code)))}"):
+    with pytest.raises(DiskError, match=rf"cannot write .*file: {re.escape(os.strerror(getattr(errno, code)))}"):
         write_whole(tmp_path / "file", b"new")
 
     assert [path.read_bytes() for path in tmp_path.iterdir()] == [b"old"]
@@ -113,16 +114,16 @@ def test_a_file_that_cannot_be_flushed_or_renamed_is_an_error_and_leaves_the_old
 
 @pytest.mark.parametrize("path", ["n" * 300, "/".join(["n" * 200] * 30)], ids=["a name", "a path"])
 def test_a_path_longer_than_the_file_system_allows_is_one_line(path: str, tmp_path: Path) -> None:
-    with pytest.raises(UserError, match=r"cannot write .*: File name too long"):
+    with pytest.raises(DiskError, match=r"cannot write .*: File name too long"):
         write_whole(tmp_path / path, b"new")
-    with pytest.raises(UserError, match="is not a folder we can write to: File name too long"):
+    with pytest.raises(DiskError, match="is not a folder we can write to: File name too long"):
         claim(tmp_path / path, writer=True)
 
     assert not [*tmp_path.rglob("*.partial")]
 
 
 def test_a_name_that_has_no_room_for_the_temporary_name_is_one_line_and_leaves_nothing(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match=r"cannot write .*: File name too long"):
+    with pytest.raises(DiskError, match=r"cannot write .*: File name too long"):
         write_whole(tmp_path / ("n" * 250), b"new")
 
     assert not [*tmp_path.iterdir()]
@@ -132,7 +133,7 @@ def test_a_link_in_place_of_the_temporary_file_is_not_followed(tmp_path: Path) -
     victim = tmp_path / "victim"
     victim.write_bytes(b"theirs")
     (tmp_path / f".file.{os.getpid()}.partial").symlink_to(victim)
-    with pytest.raises(UserError, match=r"cannot write .*file: Too many levels of symbolic links"):
+    with pytest.raises(DiskError, match=r"cannot write .*file: Too many levels of symbolic links"):
         write_whole(tmp_path / "file", b"new")
 
     assert victim.read_bytes() == b"theirs"
@@ -141,9 +142,9 @@ def test_a_link_in_place_of_the_temporary_file_is_not_followed(tmp_path: Path) -
 def test_a_folder_that_is_a_file_is_refused_by_name(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
 
-    with pytest.raises(UserError, match="file is not a folder we can write to"):
+    with pytest.raises(DiskError, match="file is not a folder we can write to"):
         require_writable(tmp_path / "file")
-    with pytest.raises(UserError, match="is not a folder we can write to"):
+    with pytest.raises(DiskError, match="is not a folder we can write to"):
         require_writable(tmp_path / "file" / "below")
 
 
@@ -234,7 +235,7 @@ def test_a_file_system_without_locks_is_said_once_and_gone_on_with(
         assert not second.is_held
 
     assert capsys.readouterr().err == (
-        f"caution: the file system of {tmp_path}/file has no locks ({os.strerror(getattr(errno, code))}): "
+        f"caution: the file system of {tmp_path} has no locks ({os.strerror(getattr(errno, code))}): "
         "nothing keeps a second writer out; let one run at a time write there\n"
     )
 
@@ -255,7 +256,7 @@ def test_a_lock_on_a_failing_disk_is_one_line_and_leaves_nothing_open(
 ) -> None:
     refuse(monkeypatch, module, call, "EIO", lambda *_: True)
     before = len([*Path("/proc/self/fd").iterdir()])
-    with pytest.raises(UserError, match="file cannot be locked: Input/output error; choose another folder"):
+    with pytest.raises(DiskError, match="file cannot be locked: Input/output error; choose another folder"):
         lock(tmp_path / "file", wait=True)
 
     assert len([*Path("/proc/self/fd").iterdir()]) == before
@@ -271,7 +272,7 @@ def test_another_users_lock_file_is_locked_as_it_is(tmp_path: Path, monkeypatch:
 
 def test_a_lock_file_that_is_a_link_is_not_followed(tmp_path: Path) -> None:
     (tmp_path / "link").symlink_to(tmp_path / "elsewhere")
-    with pytest.raises(UserError, match="link cannot be locked: Too many levels of symbolic links"):
+    with pytest.raises(DiskError, match="link cannot be locked: Too many levels of symbolic links"):
         lock(tmp_path / "link", wait=False)
 
     assert not (tmp_path / "elsewhere").exists()

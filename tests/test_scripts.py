@@ -101,7 +101,7 @@ def test_the_control_is_marked_and_offers_no_accuracy(tmp_path: Path, run_script
     [
         (["baseline_train.py", "--model", "vgg"], "--model: invalid choice: 'vgg'"),
         (["baseline_train.py", "--comm", "gloo"], "--comm is for ddp_train.py"),
-        (["baseline_train.py", "--lr", "nan"], "--lr must be a finite number above 0, got nan"),
+        (["baseline_train.py", "--lr", "nan"], "--lr must be above 0 and at most 1e+30, got nan"),
         (
             ["baseline_train.py", "--dataset", "synthetic", "--results", "/dev/null/x"],
             "is not a folder we can write to",
@@ -111,7 +111,7 @@ def test_the_control_is_marked_and_offers_no_accuracy(tmp_path: Path, run_script
         (["ddp_train.py"], "torchrun did not start this; use: torchrun --nproc_per_node=N ddp_train.py"),
         (["ddp_train.py", "--data-parallel"], "--data-parallel is for baseline_train.py"),
         (["ddp_train.py", "--epochs", "x"], "--epochs: invalid int value: 'x'"),
-        (["ddp_train.py", "--timeout-s", "0"], "--timeout-s must be between 1 and 86,400 seconds, got 0"),
+        (["ddp_train.py", "--timeout-s", "0"], "--timeout-s must be at least 1 and at most 86,400, got 0"),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else None,
 )
@@ -167,11 +167,11 @@ def test_a_stale_environment_is_no_torchrun(env: dict[str, str], run_script: Run
             ["sweep"], {"BATCHES": "9000"}, "--global-batch 9000 is more than one epoch", marks=pytest.mark.long
         ),
         (["--steps", "3"], {}, "--steps is set for each run of a study"),
-        (["--inject", "slow-rank=2"], {}, "it needs DDPBENCH_INJECT=yes in the environment"),
+        (["--hook", "nowhere.py:x"], {}, "--hook must name a Python file, as in watch.py or watch.py:WORDS; got"),
         (["swep"], {}, "no command is called 'swep'; there are study, sweep, run, test"),
         (["--world-sizes", "two"], {}, "--world-sizes two must be whole numbers from 1 up"),
         (["--seeds"], {}, "--seeds: expected at least one argument"),
-        (["--epochs", "0"], {}, "--epochs must be at least 1, got 0"),
+        (["--epochs", "0"], {}, "--epochs must be at least 1 and at most 999,999, got 0"),
         (["--results", "/dev/null"], {}, "/dev/null is not a folder we can write to"),
         pytest.param(
             ["--data-dir", "/dev/null", "--dataset", "mnist"],

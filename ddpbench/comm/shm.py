@@ -1,14 +1,15 @@
 """Gradients combined through memory that the ranks of one machine share: `--comm shm`, a DDP communication hook.
 
-Every rank writes its bucket into a slot of its own, tells the others, waits for them, and adds all slots in rank order:
-every rank gets identical bits, and so does every repetition. Two halves are used in turn, so that a slot is never
-rewritten while a peer may still read it: who has told of chunk k has read all of chunk k - 1, and chunk k + 1 is the
-first to use that half again. Large buckets of more than two ranks are added by parts, each rank its own.
+1. Every rank writes its chunk into its own slot, signals the other ranks, and waits for their signals.
+2. Every rank adds all slots in rank order. So all ranks get identical bits, and so does every repetition. Large chunks
+   of more than two ranks are added by parts, one part by each rank.
+3. Two halves of the memory are used in turn. A rank signals chunk k only after it has read every slot of chunk k - 1,
+   so chunk k + 1 may reuse that half.
 
-Why it is right on x86-64 and on arm64: ranks tell each other with POSIX semaphores, one for each ordered pair, which
-are specified to synchronise memory between processes (IEEE 1003.1-2017, 4.12): what was written before sem_post is seen
-after the sem_wait that it lets through. No flag of ours is polled and no order of stores is assumed. glibc does it by a
-release increment and an acquire decrement. Where a C library lacks these calls, shm is refused and gloo remains.
+This is correct on x86-64 and on arm64. Ranks signal with POSIX semaphores, one for each ordered pair of ranks, which
+synchronise memory between processes (IEEE 1003.1-2017, 4.12): what a rank wrote before sem_post is visible to the rank
+whose sem_wait returns because of it. The code polls no flag of its own and assumes no order of stores. Where a C
+library lacks these calls, shm is refused and gloo remains.
 """
 
 import ctypes
@@ -16,16 +17,16 @@ import mmap
 import os
 import sys
 import time
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from torch import Tensor
 
+from ddpbench import processes
 from ddpbench.comm import peers
+from ddpbench.comm.ranks import Ranks
+from ddpbench.comm.sharing import share
 from ddpbench.errors import UserError
-
-if TYPE_CHECKING:
-    from ddpbench.train.world import World  # which asks us what is missing
 
 SLOT_BYTES = 2**20  # of a bucket at a time: slots stay in cache (measured: 256 KiB 1.2 times as long at 24 MB)
 BY_PARTS_BYTES = 2**16  # from here on, more than two ranks share the adding out
@@ -114,7 +115,7 @@ class SharedMean:
         return scale, halves[self._half]
 
     def _meet(self) -> None:
-        """Tell every peer that this rank is here, and wait until each has said so."""
+        """Signal every peer that this rank is here, and wait for the signal of each."""
         for semaphore in self._to:
             self._post(semaphore)
         for semaphore, peer in self._from:
@@ -128,35 +129,35 @@ class SharedMean:
                 return
         waited_s = 0.0
         while not _block(semaphore, LOOK_EVERY_S):
-            waited_s += LOOK_EVERY_S  # counted in looks and not by a clock: while all are stopped, nobody is late
-            has_ended = peers.process_state(self._pids[peer]) == "has ended"
-            if has_ended and _block(semaphore, 0):  # it may have told us before
+            # Looks are counted, and no clock is read: while every process is stopped, no rank is late.
+            waited_s += LOOK_EVERY_S
+            has_ended = processes.state(self._pids[peer]) == "ended"
+            if has_ended and _block(semaphore, 0):  # the peer may have signalled before it ended
                 return
             if has_ended or waited_s > self._timeout_s:
-                raise peers.lost(peer, self._pids[peer], self._timeout_s)
+                raise peers.end_late(peer, self._pids[peer], self._timeout_s)
 
     def _semaphore(self, sender: int, receiver: int) -> int:
-        """Return the address of the semaphore with which one rank tells another."""
+        """Return the address of the semaphore with which one rank signals another."""
         return self._base + (sender * self.size + receiver) * LINE_BYTES
 
 
-def hook(here: "World") -> tuple[SharedMean, Any]:
-    """Set shared memory up over all ranks of `here`: what DistributedDataParallel.register_comm_hook takes.
+def hook(ranks: Ranks, *, spins: bool) -> tuple[SharedMean, Any]:
+    """Set up memory that all ranks share. Returns the arguments of DistributedDataParallel.register_comm_hook.
 
-    A collective. Raises UserError where the memory cannot be had.
+    `spins` says whether a rank may wait for a short time without sleep, which helps only where its peer computes on
+    another core meanwhile. A collective. Raises UserError where the memory cannot be had.
     """
-    size = num_bytes(here.size)
+    size = num_bytes(ranks.size)
     try:
-        memory, pids = peers.share(here, size)
+        memory, pids = share(ranks, size)
     except OSError as problem:
         wanted = f"{size / 2**20:.0f} MiB of memory to share"
         raise UserError(f"--comm shm: no {wanted} ({problem.strerror}); use --comm gloo") from problem
-    if here.is_main:
-        _init_semaphores(memory, here.size)
-    # Spinning helps only a rank whose peer computes meanwhile, on a core of its own.
-    spin_s = SPIN_S if here.has_core_each else 0.0
-    mean = SharedMean(memory, pids, here.rank, spin_s=spin_s, timeout_s=here.timeout_s)
-    here.barrier()
+    if ranks.rank == 0:
+        _init_semaphores(memory, ranks.size)
+    mean = SharedMean(memory, pids, ranks.rank, spin_s=SPIN_S if spins else 0.0, timeout_s=ranks.timeout_s)
+    ranks.barrier()
     return mean, reduce_bucket
 
 

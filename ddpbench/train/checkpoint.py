@@ -19,10 +19,10 @@ from safetensors import SafetensorError
 from torch import Tensor, nn
 from torch.optim.lr_scheduler import LRScheduler
 
-from ddpbench import files
+from ddpbench import files, notes
 from ddpbench.errors import DataError, DiskError, one_line
-from ddpbench.record import Count, Part, Record, Seconds, Text
-from ddpbench.train import process
+from ddpbench.fields import Count, Part, Seconds, Text
+from ddpbench.record import Record
 
 FORMAT = b"ddpbench checkpoint 1"
 GENERATIONS = 2
@@ -52,7 +52,7 @@ class Checkpoint:
     @property
     def where(self) -> str:
         """The position in words."""
-        return process.where(self.manifest.epoch, self.manifest.step)
+        return notes.position(self.manifest.epoch, self.manifest.step)
 
 
 def state_of(net: nn.Module, optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:

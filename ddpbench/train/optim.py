@@ -8,14 +8,15 @@ from torch.optim.lr_scheduler import LRScheduler, OneCycleLR
 
 from ddpbench.config import TrainConfig
 from ddpbench.errors import NumericalError
+from ddpbench.tasks import mnist
 
 
 class Careful:
     """An optimizer that takes no step on a gradient that is not finite: the weights stay as they were.
 
-    Gradients are reduced by then, so every rank finds the same. The kernel that looks is the one of torch's GradScaler:
-    one pass over all gradients (17 us for 100,000). On a GPU nobody waits for it: torch's fused kernels skip the
-    update, and all that follow, where it found something, and the loss at the end of the epoch tells.
+    Gradients are reduced before, so every rank decides the same. The check is the kernel of torch's GradScaler: one
+    pass over all gradients (17 us for 100,000 numbers). On a GPU the check does not wait for the device: torch's fused
+    kernels skip this update and all later ones, and the loss at the end of the epoch is then not finite.
     """
 
     _found: Tensor | None = None
@@ -32,9 +33,9 @@ class Careful:
 
 
 class SGD(Careful, torch.optim.SGD):
-    """torch's SGD without the decorators that keep torch.compile out of it, as nothing here is compiled.
+    """torch's SGD without the decorators that keep torch.compile out of it: nothing here is compiled.
 
-    They import torch._dynamo, which is 1.3 s of the 3.1 s that a single process took to start.
+    The decorators import torch._dynamo, which took 1.3 s of the 3.1 s in which a single process started.
     """
 
     _step = torch.no_grad()(inspect.unwrap(torch.optim.SGD.step))
@@ -61,12 +62,12 @@ class AdamW(Careful, torch.optim.AdamW):
 def build_optimizer(net: nn.Module, cfg: TrainConfig) -> torch.optim.Optimizer:
     """Build the optimizer. Fused: one kernel for all parameters, about 5 % of a step at batch 16."""
     if cfg.optimizer == "sgd":
-        return SGD(net.parameters(), lr=cfg.peak_lr, fused=True)
-    return AdamW(net.parameters(), lr=cfg.peak_lr, fused=True)
+        return SGD(net.parameters(), lr=mnist.peak_lr(cfg), fused=True)
+    return AdamW(net.parameters(), lr=mnist.peak_lr(cfg), fused=True)
 
 
 def build_schedule(optimizer: torch.optim.Optimizer, cfg: TrainConfig, num_steps: int) -> LRScheduler | None:
     """Build the schedule to advance after every optimizer step; None keeps the rate constant."""
     if cfg.schedule == "constant":
         return None
-    return OneCycleLR(optimizer, max_lr=cfg.peak_lr, total_steps=num_steps)
+    return OneCycleLR(optimizer, max_lr=mnist.peak_lr(cfg), total_steps=num_steps)

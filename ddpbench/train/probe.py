@@ -1,15 +1,15 @@
-"""What only torch can tell before a study: asked by the orchestrator, which never imports it.
+"""What only torch can tell before a study. The orchestrator, which never imports torch, asks this process.
 
 python -m ddpbench.train.probe DESCRIPTOR
 
-Reads one question a line from standard input and writes one answer a line to the descriptor, both typed JSON. It ends
-when there are no more questions.
+It reads one question a line from standard input and writes one answer a line to the descriptor, both typed JSON. It
+ends when there are no more questions.
 """
 
-from ddpbench.train import process
+from ddpbench.train import life
 
 if __name__ == "__main__":
-    process.begin()  # before the imports below, which take a second
+    process = life.begin()  # before the imports below, which take a second
 
 import os
 import sys
@@ -20,18 +20,20 @@ import msgspec
 import torch
 from torch.nn import functional as F  # noqa: N812 - the field's name for it
 
-from ddpbench import config, environment, questions
+from ddpbench import config, questions
+from ddpbench.comm import ddp
 from ddpbench.config import TrainConfig
 from ddpbench.errors import DdpbenchError
-from ddpbench.tasks import models
-from ddpbench.train import data, engine, optim, startup, world
+from ddpbench.tasks import mnist
+from ddpbench.train import machine, world
+from ddpbench.train.engine import autocast
+from ddpbench.train.state import TrainState, num_parameters
 
 PROBE_STEPS = 5
 
 
-def main() -> None:
-    """Answer until there are no more questions."""
-    start_s = startup.alive_s(with_parent=False)  # what every run pays before it can load its data
+def main(start_s: float) -> None:
+    """Answer until there are no more questions. `start_s` is what every run takes before it can load its data."""
     with os.fdopen(int(sys.argv[1]), "wb", buffering=0) as answers:
         for line in sys.stdin.buffer:
             try:
@@ -54,16 +56,17 @@ def _reply(question: questions.Question, start_s: float) -> questions.Reply:
 def _describe(cfg: TrainConfig, start_s: float) -> questions.Machine:
     """Fetch the data where it is missing, and describe what there is to train, and on what."""
     device = world.resolve_device(cfg)
-    comm = world.resolve_comm(cfg, one_machine=True)
+    comm = ddp.resolve(cfg.comm, device, one_machine=True)
     world.check(cfg, 1, 1)
     begin = time.perf_counter()
-    images = data.load(cfg)
+    images = mnist.load(cfg)
     return questions.Machine(
-        environment=environment.describe(),
+        environment=machine.describe(),
+        settings=cfg.settings(device=device, lr=mnist.peak_lr(cfg)),
         device=device,
         comm=comm,
         gpus=torch.cuda.device_count() if device == "cuda" else 0,
-        parameters=models.num_parameters(models.build(cfg)),
+        parameters=num_parameters(mnist.build(cfg)),
         num_train=len(images.train.labels),
         num_test=len(images.test.labels),
         start_s=start_s + time.perf_counter() - begin,
@@ -75,24 +78,23 @@ def _step_s(cfg: TrainConfig, threads: int, batch: int) -> float:
     """Time a training step of one process on random images: the median of a few, after as many to warm up."""
     torch.set_num_threads(threads)
     device = torch.device(world.resolve_device(cfg))
-    net = models.build(cfg).to(device)
-    optimizer = optim.build_optimizer(net, cfg)
-    images = torch.rand(batch, 1, 28, 28, device=device, dtype=models.dtype(cfg))
+    state = TrainState.of(mnist.build(cfg).to(device), cfg, epoch_steps=2 * PROBE_STEPS)
+    images = torch.rand(batch, 1, 28, 28, device=device, dtype=mnist.dtype(cfg))
     labels = torch.randint(10, (batch,), device=device)
     steps_s = []
     for _ in range(2 * PROBE_STEPS):
         begin = time.perf_counter()
-        with engine.autocast(cfg, device):
-            loss = F.cross_entropy(net(images), labels)
-        for parameter in net.parameters():  # optimizer.zero_grad() would import torch._dynamo: a second
+        with autocast(cfg, device):
+            loss = F.cross_entropy(state.net(images), labels)
+        for parameter in state.net.parameters():  # optimizer.zero_grad() would import torch._dynamo: a second
             parameter.grad = None
         loss.backward()
-        optimizer.step()
+        state.optimizer.step()
         loss.item()  # waits for the device
         steps_s.append(time.perf_counter() - begin)
     return sorted(steps_s[PROBE_STEPS:])[PROBE_STEPS // 2]
 
 
 if __name__ == "__main__":
-    main()
+    main(process.alive_s(with_torchrun=False))
     os._exit(0)  # to take torch apart would keep the first run waiting

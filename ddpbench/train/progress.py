@@ -5,70 +5,93 @@ import os
 import shutil
 import sys
 import time
-from collections.abc import Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import TextIO
 
 import torch
-from torch import Tensor
 from tqdm import tqdm
+from typing_extensions import Self
 
 from ddpbench import __version__
 from ddpbench.arm import arm_of, plural
 from ddpbench.record import Environment, Record
+from ddpbench.train.onlookers import Onlooker
+from ddpbench.train.state import TrainState
 
 DRAW_EVERY_S, LOG_EVERY_S = 0.25, 10.0
 
 
-class EpochBar:
-    """Progress through one epoch. Ranks that do not speak pass `shown=False` and pay nothing."""
+class Bar(Onlooker):
+    """Shows progress through each epoch: a bar on a terminal, a line now and then elsewhere. Not shown, it is free."""
 
-    def __init__(self, epoch: int, epochs: int, steps: int, *, shown: bool) -> None:
-        self._title = f"Epoch: {epoch}/{epochs}"
-        self._steps = steps
-        self._losses: Sequence[Tensor] = ()
-        self._looked = 0
+    def __init__(self, epochs: int, *, shown: bool) -> None:
+        self._epochs, self._shown = epochs, shown
         self._bar: tqdm[None] | None = None
-        if shown and sys.stderr.isatty():
-            # 80 x 24 where a terminal says 0 x 0, as some do: tqdm would draw nothing.
-            size = shutil.get_terminal_size()
-            self._bar = tqdm(desc=self._title, total=steps, unit="batch", ncols=size.columns, nrows=size.lines)
-        self._every_s = DRAW_EVERY_S if self._bar is not None else LOG_EVERY_S
-        self._begin = time.perf_counter()
-        self._next = self._begin + self._every_s if shown else math.inf
+        self._first = self._looked = 0  # losses of the epoch when it began here, and when it was shown last
+        self._begin, self._next = 0.0, math.inf
 
-    def __enter__(self) -> "EpochBar":
+    def __enter__(self) -> Self:
         return self
 
-    def step(self, losses: Sequence[Tensor]) -> None:
-        """Note that as many steps are done as there are `losses`, scalars on the device."""
-        self._losses = losses
+    def epoch_begins(self, state: TrainState) -> None:
+        """Begin a bar, or the time until the first line."""
+        self._first = self._looked = len(state.losses)
+        self._begin = time.perf_counter()
+        if self._shown and sys.stderr.isatty():
+            # 80 x 24 where a terminal claims 0 x 0, as some do: tqdm would draw nothing.
+            size = shutil.get_terminal_size()
+            self._bar = tqdm(
+                desc=self._title(state),
+                total=state.epoch_steps,
+                initial=self._looked,
+                unit="batch",
+                ncols=size.columns,
+                nrows=size.lines,
+            )
+        self._next = self._begin + self._interval_s() if self._shown else math.inf
+
+    def step_taken(self, state: TrainState) -> None:
+        """Show the step where it is time."""
         now = time.perf_counter()
         if now >= self._next:
-            self._next = now + self._every_s
-            self._look(now)
+            self._next = now + self._interval_s()
+            self._show(state, now)
 
-    def _look(self, now: float) -> None:
-        """Read the losses since the last look, which waits for the device: hence not every step."""
-        done = len(self._losses)
-        loss = torch.stack(list(self._losses[self._looked :])).mean().item()
+    def epoch_trained(self, state: TrainState) -> None:
+        """Show the whole bar."""
+        if self._bar is not None:
+            if len(state.losses) > self._looked:
+                self._show(state, time.perf_counter())
+            self._close()
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._close()
+
+    def _show(self, state: TrainState, now: float) -> None:
+        """Show the mean of the losses since the last time. To read them waits for the device: hence not every step."""
+        done = len(state.losses)
+        loss = torch.stack(state.losses[self._looked :]).mean().item()
         self._looked = done
         if self._bar is not None:
             self._bar.set_postfix(loss=f"{loss:.3f}", refresh=False)
             self._bar.update(done - self._bar.n)
         else:
-            speed = done / (now - self._begin)
-            line = f"{self._title}: {done}/{self._steps} {speed:.1f}batch/s, loss={loss:.3f}"
-            say(line, sys.stderr)
+            speed = (done - self._first) / (now - self._begin)
+            say(f"{self._title(state)}: {done}/{state.epoch_steps} {speed:.1f}batch/s, loss={loss:.3f}", sys.stderr)
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def _title(self, state: TrainState) -> str:
+        return f"Epoch: {state.epoch}/{self._epochs}"
+
+    def _interval_s(self) -> float:
+        return LOG_EVERY_S if self._bar is None else DRAW_EVERY_S
+
+    def _close(self) -> None:
         if self._bar is not None:
-            if kind is None and len(self._losses) > self._looked:
-                self._look(time.perf_counter())
             self._bar.close()
+            self._bar = None
 
 
 def headline(machine: Environment) -> str:

@@ -14,6 +14,7 @@ import torch
 from ddpbench import config
 from ddpbench.comm import shm
 from ddpbench.train import world
+from ddpbench.train.life import Life
 
 SIZES = (1, 2, 17, 1_000, 20_000, 101_770, 500_000)  # the last two take by-parts and several chunks
 
@@ -50,4 +51,4 @@ def mean_in_rank_order(brought: list[torch.Tensor]) -> torch.Tensor:
 
 
 if __name__ == "__main__":
-    world.run(main)
+    Life().run(main)

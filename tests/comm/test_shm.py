@@ -16,10 +16,8 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ddpbench.comm import peers, shm
-from ddpbench.config import TrainConfig
+from ddpbench.comm import ddp, sharing, shm
 from ddpbench.errors import PeerError, UserError
-from ddpbench.train import world
 from ddpbench.train.world import World
 from tests.comm.shm_ranks import mean_in_rank_order, values
 from tests.conftest import PROJECT
@@ -103,7 +101,7 @@ def test_the_memory_is_for_its_owner_alone_and_has_no_name(monkeypatch: pytest.M
         return made[0]
 
     monkeypatch.setattr(os, "memfd_create", creating)
-    mean, _ = shm.hook(World(rank=0, size=1, local_size=1, device=torch.device("cpu"), comm=None))
+    mean, _ = shm.hook(World(rank=0, size=1, local_size=1, device=torch.device("cpu"), comm=None), spins=False)
     tensor = torch.ones(3)
     mean(tensor)
 
@@ -117,10 +115,10 @@ def test_the_memory_is_for_its_owner_alone_and_has_no_name(monkeypatch: pytest.M
 
 @pytest.mark.parametrize("inode", [2**53 - 1, 2**53 + 1, 2**64 - 1])
 def test_the_memory_is_found_again_whatever_number_its_file_has(inode: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Ranks gather doubles, and some file systems number their files with 64 bits."""
+    """Some file systems number their files with 64 bits."""
     of = os.fstat
     monkeypatch.setattr(os, "fstat", lambda file: os.stat_result((*of(file)[:1], inode, *of(file)[2:])))
-    memory, _ = peers.share(World(rank=0, size=1, local_size=1, device=torch.device("cpu"), comm=None), 100)
+    memory, _ = sharing.share(World(rank=0, size=1, local_size=1, device=torch.device("cpu"), comm=None), 100)
 
     assert memory[:] == bytes(100)
 
@@ -131,19 +129,18 @@ def test_memory_that_cannot_be_had_is_said_before_training(monkeypatch: pytest.M
 
     monkeypatch.setattr(os, "posix_fallocate", refuse)
     with pytest.raises(UserError, match=r"--comm shm: no 2 MiB of memory to share \(No space left.*use --comm gloo"):
-        shm.hook(World(rank=0, size=1, local_size=1, device=torch.device("cpu"), comm=None))
+        shm.hook(World(rank=0, size=1, local_size=1, device=torch.device("cpu"), comm=None), spins=False)
 
 
 def test_shm_is_chosen_on_one_machine_and_gloo_elsewhere(monkeypatch: pytest.MonkeyPatch) -> None:
-    cfg = TrainConfig(device="cpu")
-    assert world.resolve_comm(cfg, one_machine=True) == "shm"
-    assert world.resolve_comm(cfg, one_machine=False) == "gloo"
+    assert ddp.resolve("auto", "cpu", one_machine=True) == "shm"
+    assert ddp.resolve("auto", "cpu", one_machine=False) == "gloo"
     with pytest.raises(UserError, match="these are of several; use --comm gloo"):
-        world.resolve_comm(TrainConfig(device="cpu", comm="shm"), one_machine=False)
+        ddp.resolve("shm", "cpu", one_machine=False)
     monkeypatch.setattr(shm, "_LIBC", object())  # a C library without these calls
-    assert world.resolve_comm(cfg, one_machine=True) == "gloo"
+    assert ddp.resolve("auto", "cpu", one_machine=True) == "gloo"
     with pytest.raises(UserError, match="--comm shm needs sem_init, which this platform lacks; use --comm gloo"):
-        world.resolve_comm(TrainConfig(device="cpu", comm="shm"), one_machine=True)
+        ddp.resolve("shm", "cpu", one_machine=True)
 
 
 Start = Callable[..., list["subprocess.Popen[str]"]]

@@ -76,7 +76,7 @@ def environment(mark: str, **more: str) -> dict[str, str]:
     """Return the environment of a run: marked, and with nothing of a launcher that may have started the tests."""
     env = {name: value for name, value in os.environ.items() if name not in {"OMP_NUM_THREADS", "DDPBENCH_LAUNCH"}}
     env["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{env['PATH']}"
-    return env | {MARK: mark, "DDPBENCH_INJECT": "yes", "TMPDIR": str(temporary_folder(mark)), **more}
+    return env | {MARK: mark, "TMPDIR": str(temporary_folder(mark)), **more}
 
 
 def temporary_folder(mark: str) -> Path:

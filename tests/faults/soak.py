@@ -77,7 +77,12 @@ def one_run(arm: str, plan: random.Random, clean: Ended, name: str) -> Counter[s
         position, resume = 0, False
         while True:
             faults, told = plan_faults(plan, position, 1 if arm == "single" else RANKS)
-            flags = ["--timeout-s", "2", *(["--inject", told] if told else []), *["--resume"] * resume]
+            flags = [
+                "--timeout-s",
+                "2",
+                *(["--hook", f"tests/hooks/faults.py:{told}"] if told else []),
+                *["--resume"] * resume,
+            ]
             running = Running(command(arm, results, *flags, restarts=len(faults) + 2), results)
             outside = plan.choice((*OUTSIDE, "none")) if position else "none"
             if outside != "none":

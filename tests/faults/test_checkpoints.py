@@ -9,7 +9,7 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -17,6 +17,7 @@ from typing import Any
 import msgspec
 import pytest
 import torch
+from msgspec.structs import replace
 from safetensors.torch import load_file
 
 from ddpbench import __version__, files, notes
@@ -24,12 +25,14 @@ from ddpbench.config import TrainConfig
 from ddpbench.errors import DataError, TrainingError, UserError
 from ddpbench.record import Record, read_record, write_record
 from ddpbench.study import decide
-from ddpbench.tasks import models
-from ddpbench.train import checkpoint, data, engine, optim, runs, world
+from ddpbench.tasks import mnist
+from ddpbench.tasks.mnist import DataSet, Split
+from ddpbench.train import checkpoint, engine, optim, resume, world
+from ddpbench.train.batches import Batches
 from ddpbench.train.checkpoint import Manifest
-from ddpbench.train.checkpointer import Checkpointer
-from ddpbench.train.data import Batches, DataSet, Split
-from ddpbench.train.runlog import RunLog
+from ddpbench.train.recorder import Recorder
+from ddpbench.train.saver import Saver
+from ddpbench.train.state import TrainState
 from tests.conftest import PROJECT
 from tests.records import make_record
 
@@ -71,7 +74,7 @@ class Learnt:
 @lru_cache
 def samples(precision: str) -> DataSet:
     """Few, so that a run takes a fraction of a second."""
-    whole = data.load(replace(SHORT, precision=precision))  # type: ignore[arg-type]
+    whole = mnist.load(replace(SHORT, precision=precision))  # type: ignore[arg-type]
     train, test = (Split(part.images[:640], part.labels[:640]) for part in (whole.train, whole.test))
     return DataSet(train, test, whole.classes)
 
@@ -82,32 +85,32 @@ def fit(cfg: TrainConfig, *, kill_after: int | None = None, kill_within: int | N
     A killed run says nothing in its record.
     """
     saved: list[dict[str, bytes]] = []
-    completed: list[RunLog] = []
-    save, step, complete, within = checkpoint.save, Checkpointer.step, RunLog.complete, itertools.count(1)
+    completed: list[Recorder] = []
+    save, step, complete, within = checkpoint.save, Saver.step_taken, Recorder.complete, itertools.count(1)
 
     def watched_save(folder: Path, manifest: Manifest, tensors: dict[str, torch.Tensor]) -> Path:
         saved.append(as_bytes(tensors))
         return save(folder, manifest, tensors)
 
-    def deadly_step(self: Checkpointer, losses: list[torch.Tensor]) -> None:
-        step(self, losses)
-        if self._step == kill_after or next(within) == kill_within:
+    def deadly_step(self: Saver, state: TrainState) -> None:
+        step(self, state)
+        if state.step == kill_after or next(within) == kill_within:
             raise Killed
 
-    def watched_complete(self: RunLog) -> None:
-        complete(self)
+    def watched_complete(self: Recorder, state: TrainState) -> None:
+        complete(self, state)
         completed.append(self)
 
-    here, net = world.solo(cfg), models.build(cfg)
+    here, net = world.solo(cfg), mnist.build(cfg)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(checkpoint, "save", watched_save)
-        patch.setattr(RunLog, "complete", watched_complete)
+        patch.setattr(Recorder, "complete", watched_complete)
         if kill_after or kill_within:
-            patch.setattr(Checkpointer, "step", deadly_step)
-            patch.setattr(RunLog, "__exit__", lambda *_: None)
+            patch.setattr(Saver, "step_taken", deadly_step)
+            patch.setattr(Recorder, "__exit__", lambda *_: None)
         with here:
             engine.fit(net, Batches(samples(cfg.precision), cfg, here), cfg, here, kind="baseline")
-    path = completed[0].checkpoints.with_suffix(".json")
+    path = completed[0].path
     weights = as_bytes(load_file(path.with_suffix(".safetensors")))
     assert weights == as_bytes(net.state_dict())
     epochs = [(e.train_loss, e.loss_curve, e.test_accuracy, e.correct_per_class) for e in read_record(path).epochs]
@@ -222,7 +225,7 @@ class Trained:
 
     def __init__(self, cfg: TrainConfig, steps: int) -> None:
         self._images, self._labels = samples(cfg.precision).train.images[:64], samples(cfg.precision).train.labels[:64]
-        self.net = models.build(cfg)
+        self.net = mnist.build(cfg)
         self.optimizer = optim.build_optimizer(self.net, cfg)
         self.schedule = optim.build_schedule(self.optimizer, cfg, 10)
         for _ in range(steps):
@@ -355,7 +358,9 @@ def test_a_run_of_other_settings_is_not_resumed_and_both_values_are_named(
     with pytest.raises(UserError) as problem:
         resumed(replace(cfg, **other))
 
-    assert str(problem.value) == (f"{path} cannot be resumed with other settings ({said}); without --resume it is left")
+    assert str(problem.value) == (
+        f"{path} was started with other settings ({said}); use those to resume it, or drop --resume to start a new run"
+    )
     assert problem.value.exit_code == 2
     assert contents(tmp_path) == before
 
@@ -408,16 +413,15 @@ def test_of_several_unfinished_runs_the_newest_of_these_settings_is_resumed_and_
     assert [read_record(path).attempts for path in (older, ours, foreign)] == [1, 2, 1]
 
 
-def test_a_restart_goes_on_with_a_run_of_its_own_launch_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_restart_goes_on_with_a_run_of_its_own_launch_alone(tmp_path: Path) -> None:
     """Its first attempt may have died before it had a record; then an older run of these settings is not meant."""
     path = killed(replace(SHORT, results=tmp_path), STEPS + 3)
     ours = read_record(path)
-    assert runs.to_resume(tmp_path, ours, by_launcher=True)[0] == path, "plain torchrun: nobody knows better"
-    monkeypatch.setenv(notes.VARIABLE, '{"parent":1}')
-    assert runs.to_resume(tmp_path, ours, by_launcher=True) == (None, None, [])
-    assert runs.to_resume(tmp_path, ours, by_launcher=False)[0] == path
-    monkeypatch.setenv(notes.VARIABLE, f'{{"parent":1,"begun":["{path.stem}"]}}')
-    assert runs.to_resume(tmp_path, ours, by_launcher=True)[0] == path
+
+    assert resume.find(tmp_path, ours, None, is_restart=True).path == path, "plain torchrun: no names are known"
+    assert resume.find(tmp_path, ours, set(), is_restart=True) == resume.Unfinished()
+    assert resume.find(tmp_path, ours, {path.stem}, is_restart=True).path == path
+    assert resume.find(tmp_path, ours, None, is_restart=False).path == path
 
 
 def test_a_run_tells_its_supervisor_its_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -602,12 +606,14 @@ def test_what_cannot_be_discarded_is_named_and_no_attempt_goes_on_from_it(
         raise OSError(errno.EROFS, os.strerror(errno.EROFS), str(path))
 
     cfg = replace(SHORT, results=tmp_path)
-    here, net = world.solo(cfg), models.build(cfg)
-    log = RunLog(net, optim.build_optimizer(net, cfg), Batches(samples("fp32"), cfg, here), cfg, here, kind="baseline")
-    path = save(log.checkpoints, 1, 3)
+    here = world.solo(cfg)
+    state = TrainState.of(mnist.build(cfg), cfg, STEPS)
+    recorder = Recorder(state, Batches(samples("fp32"), cfg, here), cfg, here, "baseline")
+    saver = Saver(state, recorder, cfg, here)
+    path = save(saver.folder, 1, 3)
     monkeypatch.setattr(Path, "unlink", refuse)
     with pytest.raises(TrainingError) as problem:
-        log.require_equal("after epoch 1", [1, 2])
+        saver.require_equal_weights("after epoch 1", [1, 2])
 
     assert (problem.value.exit_code, problem.value.is_final) == (4, True)
     assert str(problem.value) == (

@@ -20,11 +20,11 @@ import torch
 
 from ddpbench import __version__
 from ddpbench.config import TrainConfig
-from ddpbench.errors import DataError, NumericalError, UserError
+from ddpbench.errors import DataError, DdpbenchError, NumericalError, UserError
 from ddpbench.judge import judgement, study
 from ddpbench.record import Record, read_record, write_record
 from ddpbench.show import report, verdict
-from ddpbench.tasks import fetch, models
+from ddpbench.tasks import fetch, mnist
 from ddpbench.train import checkpoint, optim
 from ddpbench.train.checkpoint import Checkpoint, Manifest
 from tests import records
@@ -147,12 +147,12 @@ def nodes(tree: Any) -> Iterator[Any]:
 # Reading it.
 
 
-def refused(read: Callable[[], object], path: Path) -> UserError | None:
+def refused(read: Callable[[], object], path: Path) -> DdpbenchError | None:
     """Return the error that reading ends with; None where it succeeds. Fails for any other end."""
     begin, problem = time.perf_counter(), None
     try:
         read()
-    except UserError as raised:
+    except DdpbenchError as raised:
         problem = raised
     assert time.perf_counter() - begin < SECONDS_EACH
     if problem is not None:
@@ -196,7 +196,7 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def built(cfg: TrainConfig) -> tuple[torch.nn.Module, torch.optim.Optimizer]:
-    net = models.build(cfg)
+    net = mnist.build(cfg)
     optimizer = optim.build_optimizer(net, cfg)
     net(torch.ones(2, 1, 28, 28)).sum().backward()
     optimizer.step()
@@ -213,7 +213,7 @@ def test_500_damaged_checkpoints_are_all_refused(whole: Path, tmp_path: Path) ->
     clean = memory.of(lambda: checkpoint.load(path))
     for number in range(500):
         path.write_bytes(damaged(content, draw))
-        found: list[UserError | None] = []
+        found: list[DdpbenchError | None] = []
         most = memory.of(lambda found=found: found.append(refused(lambda: checkpoint.load(path), path)))  # type: ignore[misc]
         assert isinstance(found[0], DataError), number
         assert most <= 2 * clean + SLACK, number
@@ -268,7 +268,7 @@ def test_200_checkpoints_that_are_damaged_but_have_the_right_digest_are_refused_
             tensors = packed[: 8 + size] + damaged(numbers, draw)
         body = told.replace(b"\n", b" ") + b"\n" + tensors
         path.write_bytes(b"%b %b\n%b" % (checkpoint.FORMAT, hashlib.sha256(body).hexdigest().encode(), body))
-        found: list[UserError | None] = []
+        found: list[DdpbenchError | None] = []
         most = memory.of(lambda found=found: found.append(refused(lambda: checkpoint.load(path), path)))  # type: ignore[misc]
         assert found[0] is None or isinstance(found[0], DataError), (number, how)
         assert most <= 2 * clean + SLACK, (number, how)
@@ -365,7 +365,7 @@ def test_600_damaged_data_files_are_all_refused(tmp_path: Path, monkeypatch: pyt
     for number in range(600):
         name = draw.choice([*contents])
         (folder / name).write_bytes(damaged(contents[name], draw))
-        found: list[UserError | None] = []
+        found: list[DdpbenchError | None] = []
         most = memory.of(
             lambda found=found, name=name: found.append(  # type: ignore[misc]
                 refused(lambda: fetch.ensure("mnist", tmp_path), folder / name)

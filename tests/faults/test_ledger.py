@@ -1,19 +1,21 @@
 """The sample ledger: over any schedule of faults, the surviving history uses every sample of an epoch exactly once."""
 
 import copy
+import dataclasses
 from collections.abc import Iterator
-from dataclasses import replace
 
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
 from ddpbench.config import TrainConfig
 from ddpbench.record import read_record
-from ddpbench.tasks import models
-from ddpbench.train import checkpoint, data, engine, world
-from ddpbench.train.data import Batches, DataSet, Split
+from ddpbench.tasks import mnist
+from ddpbench.tasks.mnist import DataSet, Split
+from ddpbench.train import checkpoint, engine, world
+from ddpbench.train.batches import Batches
 from ddpbench.train.world import World
 
 SAMPLES, BATCH, EPOCHS = 101, 12, 3  # eight steps an epoch; the last, partial batch is dropped
@@ -25,7 +27,7 @@ SMALL = TrainConfig(
 IMAGES = DataSet(
     Split(torch.arange(SAMPLES).view(-1, 1, 1, 1).expand(-1, 1, 28, 28) / SAMPLES, torch.arange(SAMPLES) % 10),
     Split(torch.zeros(10, 1, 28, 28), torch.arange(10)),
-    data.DIGITS,
+    mnist.DIGITS,
 )
 
 
@@ -61,7 +63,7 @@ def train(cfg: TrainConfig, history: list[list[int]], dies_after: int = 10**6) -
     batches.history, batches.dies_after = history, dies_after
     with here:
         try:
-            engine.fit(models.build(cfg), batches, cfg, here, kind="baseline")
+            engine.fit(mnist.build(cfg), batches, cfg, here, kind="baseline")
         except KilledError:
             return False
     return True
@@ -105,7 +107,7 @@ def test_every_rank_goes_on_with_the_samples_that_it_had_not_had(size: int, epoc
     """The order is a function of seed and epoch alone, so a new process continues it at any step and world size."""
     cfg = TrainConfig(global_batch=BATCH, seed=3)
     place = World(rank=0, size=size, local_size=size, device=torch.device("cpu"), comm="gloo")
-    ranks = [Batches(IMAGES, cfg, replace(place, rank=rank)) for rank in range(size)]
+    ranks = [Batches(IMAGES, cfg, dataclasses.replace(place, rank=rank)) for rank in range(size)]
     whole = [[labels for _, labels in rank.epoch(epoch)] for rank in ranks]
     rest = [[labels for _, labels in copy.copy(rank).epoch(epoch, done)] for rank in ranks]
 

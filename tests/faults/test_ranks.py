@@ -45,7 +45,7 @@ long = pytest.mark.long
 def test_a_run_survives_its_ranks_and_learns_the_same_to_the_bit(
     comm: str, fault: str, attempts: int, said: str, clean: Clean, tmp_path: Path
 ) -> None:
-    ended = run(ddp(tmp_path, "--comm", comm, "--inject", fault), tmp_path)
+    ended = run(ddp(tmp_path, "--comm", comm, "--hook", f"tests/hooks/faults.py:{fault}"), tmp_path)
 
     assert ended.code == 0, ended.err
     assert said in " ".join(ended.err.split())
@@ -71,7 +71,7 @@ def test_a_run_survives_its_ranks_and_learns_the_same_to_the_bit(
 def test_a_single_process_survives_as_ranks_do(
     fault: str, attempts: int, said: str, clean: Clean, tmp_path: Path
 ) -> None:
-    ended = run(supervised(tmp_path, "--inject", fault), tmp_path)
+    ended = run(supervised(tmp_path, "--hook", f"tests/hooks/faults.py:{fault}"), tmp_path)
 
     assert ended.code == 0, ended.err
     assert said in " ".join(ended.err.split())
@@ -92,7 +92,16 @@ def test_plain_torchrun_starts_killed_ranks_again_and_they_meet_under_keys_of_th
 ) -> None:
     """torchrun keeps one store over all restarts: without a prefix, ranks find addresses of those that are dead."""
     torchrun = ["torchrun", "--max-restarts=3", "--nproc_per_node=2", f"--log-dir={tmp_path}/logs", "ddp_train.py"]
-    flags = [*SHORT, *SAVING, "--comm", comm, "--inject", fault, "--results", str(tmp_path / "results")]
+    flags = [
+        *SHORT,
+        *SAVING,
+        "--comm",
+        comm,
+        "--hook",
+        f"tests/hooks/faults.py:{fault}",
+        "--results",
+        str(tmp_path / "results"),
+    ]
     cache = {"TORCHINDUCTOR_CACHE_DIR": str(tmp_path)}  # torch makes it, by default in the temporary folder
     ended = run([*torchrun, "--threads", "1", *flags], tmp_path / "results", **cache)
 
@@ -103,7 +112,7 @@ def test_plain_torchrun_starts_killed_ranks_again_and_they_meet_under_keys_of_th
 
 
 def test_a_failure_that_repeats_itself_ends_the_run_at_once_with_one_line_at_the_end(tmp_path: Path) -> None:
-    ended = run(ddp(tmp_path, "--inject", "raise=1@2*", restarts=9), tmp_path)
+    ended = run(ddp(tmp_path, "--hook", "tests/hooks/faults.py:raise=1@2*", restarts=9), tmp_path)
 
     assert ended.code == 4
     assert ended.err.count("Traceback") == 2, "two attempts, and not ten"
@@ -114,7 +123,7 @@ def test_a_failure_that_repeats_itself_ends_the_run_at_once_with_one_line_at_the
 
 def test_a_gradient_that_is_no_number_never_reaches_the_weights_of_any_rank(tmp_path: Path) -> None:
     """And is not tried again: it would only be found again."""
-    ended = run(ddp(tmp_path, "--comm", "shm", "--inject", "nan=1@100"), tmp_path)
+    ended = run(ddp(tmp_path, "--comm", "shm", "--hook", "tests/hooks/faults.py:nan=1@100"), tmp_path)
 
     assert ended.code == 5
     assert ended.cause.endswith("at epoch 2, step 7: a gradient is not a finite number; use a lower --lr")
@@ -125,7 +134,7 @@ def test_a_gradient_that_is_no_number_never_reaches_the_weights_of_any_rank(tmp_
 
 @long
 def test_a_rank_that_is_killed_for_good_is_named_with_its_signal(tmp_path: Path) -> None:
-    ended = run(ddp(tmp_path, "--inject", "kill=1@37", restarts=0), tmp_path)
+    ended = run(ddp(tmp_path, "--hook", "tests/hooks/faults.py:kill=1@37", restarts=0), tmp_path)
 
     assert ended.code == 4
     assert ended.cause == "launch.sh: rank 1 at epoch 1, step 37 was killed by SIGKILL (often: out of memory)"
@@ -133,7 +142,7 @@ def test_a_rank_that_is_killed_for_good_is_named_with_its_signal(tmp_path: Path)
 
 @long
 def test_a_rank_that_hangs_for_good_is_named_and_its_stack_shown(tmp_path: Path) -> None:
-    ended = run(ddp(tmp_path, "--inject", "hold=1@37", restarts=0), tmp_path)
+    ended = run(ddp(tmp_path, "--hook", "tests/hooks/faults.py:hold=1@37", restarts=0), tmp_path)
 
     assert ended.code == 6
     assert "in _happen" in ended.err

@@ -12,7 +12,7 @@ import subprocess
 import sys
 import textwrap
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from ipaddress import ip_address
 from pathlib import Path
@@ -22,14 +22,12 @@ import pytest
 
 from ddpbench import config, errors
 from ddpbench.arm import Arm
-from ddpbench.config import TrainConfig
 from ddpbench.errors import UserError
 from ddpbench.judge import study
 from ddpbench.notes import Launch
 from ddpbench.record import Record, read_record
 from ddpbench.study import commands, options, plan
 from ddpbench.study.runner import Program
-from ddpbench.train import world
 from tests.conftest import PROJECT
 from tests.faults.launching import SHORT, Clean, Ended, ddp, marked, nothing_left, run, start, training, wait_for
 
@@ -162,7 +160,6 @@ def test_no_secret_of_the_environment_is_in_anything_a_run_says_or_leaves(seen: 
 
 @pytest.mark.slow
 def test_the_variable_of_faults_alone_does_nothing(seen: Seen) -> None:
-    assert all(rank["DDPBENCH_INJECT"] == "yes" for rank in seen.ranks)
     assert seen.record.injected is None
     assert "fault: " not in seen.said
 
@@ -198,7 +195,7 @@ def pestered(tmp_path_factory: pytest.TempPathFactory) -> Pestered:
     kept: list[socket.socket] = []
     try:
         with nothing_left(results) as mark:
-            process = start(ddp(results, "--comm", "gloo", "--inject", INERT), mark)
+            process = start(ddp(results, "--comm", "gloo", "--hook", f"tests/hooks/faults.py:{INERT}"), mark)
             deadline = time.monotonic() + 90
             while process.poll() is None and time.monotonic() < deadline:
                 for each in sockets_of(mark):
@@ -241,22 +238,9 @@ def test_a_run_has_an_id_that_nobody_guesses_and_no_other_run_has(seen: Seen, pe
 
 @pytest.mark.slow
 def test_a_run_with_a_fault_planned_says_so_and_is_not_compared(pestered: Pestered) -> None:
-    assert pestered.ended.record.injected == INERT
-    with pytest.raises(UserError, match=f"was spoilt on purpose \\({INERT}\\)"):
+    assert pestered.ended.record.injected == f"faults.py:{INERT}"
+    with pytest.raises(UserError, match=f"was spoilt on purpose \\(faults.py:{INERT}\\)"):
         study.load([pestered.ended.results])
-
-
-@pytest.mark.parametrize("enter", [lambda cfg: world.check(cfg, 2, 2), world.solo], ids=["ranks", "single process"])
-@pytest.mark.parametrize("variable", [None, "", "no", "1", "YES"])
-def test_the_flag_of_faults_alone_is_refused(
-    enter: Callable[[TrainConfig], object], variable: str | None, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.delenv("DDPBENCH_INJECT", raising=False)
-    if variable is not None:
-        monkeypatch.setenv("DDPBENCH_INJECT", variable)
-
-    with pytest.raises(UserError, match="--inject spoils a run on purpose, for tests; it needs DDPBENCH_INJECT=yes"):
-        enter(TrainConfig(device="cpu", threads=1, inject="kill=0@1"))
 
 
 # A machine that offers next to nothing, in namespaces of its own: loopback without IPv6, a name that nobody resolves,

@@ -53,7 +53,7 @@ def ranks(mark: str) -> list[psutil.Process]:
 
 def slowly(*flags: str) -> list[str]:
     """Make a run of gloo last: each reduction takes 20 ms longer."""
-    return ["--comm", "gloo", "--inject", "slow-reduction=0.02", *flags]
+    return ["--comm", "gloo", "--hook", "tests/hooks/losses.py:slow-reduction=0.02", *flags]
 
 
 def without_fault(results: Path, comm: str) -> Ended:
@@ -63,7 +63,7 @@ def without_fault(results: Path, comm: str) -> Ended:
 def test_a_signal_to_one_rank_stops_all_after_the_same_step_and_the_same_command_finishes(tmp_path: Path) -> None:
     """To torchrun's agent it is the same: it passes the signal on to every rank."""
     results = tmp_path / "stopped"
-    fault = ("--comm", "shm", "--inject", "term=1@150")
+    fault = ("--comm", "shm", "--hook", "tests/hooks/faults.py:term=1@150")
     stopped = run(ddp(results, *fault), results)
 
     assert stopped.code == 75, stopped.err
@@ -118,7 +118,7 @@ def test_a_signal_in_the_middle_of_a_checkpoint_waits_for_its_end(tmp_path: Path
 def test_ranks_that_see_different_folders_end_before_they_write_there(tmp_path: Path) -> None:
     """As on machines without a common file system."""
     (tmp_path / "1").mkdir()
-    left = run(ddp(tmp_path / "0", "--comm", "gloo", "--inject", "term=1@150"), tmp_path / "0")
+    left = run(ddp(tmp_path / "0", "--comm", "gloo", "--hook", "tests/hooks/faults.py:term=1@150"), tmp_path / "0")
     before = {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
     script = f'exec "$0" ddp_train.py "$@" --results {tmp_path}/$RANK'
     torchrun = ["torchrun", "--nproc_per_node=2", f"--log-dir={tmp_path}/logs", "--no-python", "bash", "-c", script]
@@ -279,7 +279,15 @@ def test_a_short_stop_is_marked_too(tmp_path: Path) -> None:
 def study(results: Path) -> list[str]:
     """A study whose DDP run lasts: its single processes are not slowed."""
     flags = ["--dataset", "synthetic", "--device", "cpu", "--model", "mlp", "--epochs", "1", "--checkpoint-every", "5"]
-    return ["bash", "launch.sh", *flags, "--inject", "slow-reduction=0.2", "--results", str(results)]
+    return [
+        "bash",
+        "launch.sh",
+        *flags,
+        "--hook",
+        "tests/hooks/losses.py:slow-reduction=0.2",
+        "--results",
+        str(results),
+    ]
 
 
 def at_its_ddp_run(results: Path) -> bool:

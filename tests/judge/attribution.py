@@ -10,19 +10,23 @@ samples fall out of a cache that 500 fit, a larger share is no longer a known lo
 """
 
 import contextlib
+import dataclasses
 import os
 import sys
 import time
 from collections.abc import Iterator
-from dataclasses import replace
 from pathlib import Path
 
 import torch
-from torch.nn.parallel import DistributedDataParallel
+from msgspec.structs import replace
 
 from ddpbench import config
-from ddpbench.tasks import models
-from ddpbench.train import data, engine, world
+from ddpbench.comm import ddp
+from ddpbench.tasks import mnist
+from ddpbench.tasks.mnist import DataSet
+from ddpbench.train import engine, world
+from ddpbench.train.batches import Batches
+from ddpbench.train.life import Life
 
 # slow-start is not among them: it lies before training, and is tested on its own.
 SLOW_RANK, SLOW_REDUCTION_S, LARGE_SHARE = 3, 0.050, 0.9
@@ -34,7 +38,7 @@ def main() -> None:
     folder, first, rounds, *flags = sys.argv[1:]
     cfg = config.parse(flags)
     here = world.join(cfg)
-    images = data.load(cfg)
+    images = mnist.load(cfg)
     alone = replace_world(here)
     with here:
         for seed in range(int(first), int(first) + int(rounds)):
@@ -51,17 +55,21 @@ def main() -> None:
                     here.barrier()
                     place = Path(folder) / (loss or "none")
                     with same_cores():
-                        mine = replace(here, comm=comm)
-                        train(replace(told, comm=comm, inject=loss, results=place), images, mine, "ddp")
+                        mine = dataclasses.replace(here, comm=comm)
+                        train(
+                            replace(told, comm=comm, hook=loss and f"tests/hooks/losses.py:{loss}", results=place),
+                            images,
+                            mine,
+                            "ddp",
+                        )
 
 
-def train(cfg: config.TrainConfig, images: data.DataSet, here: world.World, kind: str) -> None:
+def train(cfg: config.TrainConfig, images: DataSet, here: world.World, kind: str) -> None:
     torch.set_num_threads(1)
-    net = models.build(cfg).to(here.device)
+    net = mnist.build(cfg).to(here.device)
     next(net.children()).register_forward_pre_hook(work)
-    if here.comm not in (None, "none"):
-        net = DistributedDataParallel(net, gradient_as_bucket_view=True)
-    engine.fit(net, data.Batches(images, cfg, here), cfg, here, kind=kind)
+    net = ddp.wrap(net, here, here.comm)
+    engine.fit(net, Batches(images, cfg, here), cfg, here, kind=kind)
 
 
 def work(layer: torch.nn.Module, inputs: tuple[torch.Tensor]) -> None:
@@ -85,4 +93,4 @@ def same_cores() -> Iterator[None]:
 
 
 if __name__ == "__main__":
-    world.run(main)
+    Life().run(main)

@@ -15,8 +15,8 @@ from ddpbench.errors import UserError
 from ddpbench.judge import breakdown, study
 from ddpbench.judge.breakdown import COMMUNICATION, CONTENTION, IDEAL, REDUCING, SMALLER, UNEVEN, WAITING
 from ddpbench.record import read_record
-from ddpbench.train import inject
 from tests.conftest import PROJECT
+from tests.hooks import losses
 from tests.judge.attribution import LARGE_SHARE, SLOW_RANK, SLOW_REDUCTION_S
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
@@ -40,7 +40,7 @@ class Study:
         done = subprocess.run(
             [*torchrun, "-m", "tests.judge.attribution", str(self._folder), str(self.rounds), str(ROUNDS), *flags],
             cwd=PROJECT,
-            env={**os.environ, "DDPBENCH_INJECT": "yes", "OMP_NUM_THREADS": "1"},
+            env={**os.environ, "OMP_NUM_THREADS": "1"},
             capture_output=True,
             text=True,
             check=False,
@@ -139,18 +139,18 @@ def test_ranks_on_one_core_contend(found: Study) -> None:
 def test_a_late_start_is_start_up(tmp_path: Path, run_script: Run) -> None:
     torchrun = ("torchrun", "--nproc_per_node=2", "ddp_train.py", "--dataset", "synthetic", "--device", "cpu")
     torchrun += ("--model", "mlp", "--epochs", "1")
-    for name, flags in (("clean", ()), ("spoilt", ("--inject", "slow-start=12"))):
-        done = run_script(*torchrun, *flags, "--results", tmp_path / name, env={"DDPBENCH_INJECT": "yes"})
+    for name, flags in (("clean", ()), ("spoilt", ("--hook", "tests/hooks/losses.py:slow-start=12"))):
+        done = run_script(*torchrun, *flags, "--results", tmp_path / name)
         assert done.returncode == 0, done.stderr
     (clean,), (spoilt,) = (list((tmp_path / name).glob("*.json")) for name in ("clean", "spoilt"))
     before, after = (json.loads(path.read_text()) for path in (clean, spoilt))
 
     assert after["startup_s"] - before["startup_s"] == pytest.approx(12, rel=0.15)
-    assert after["injected"] == "slow-start=12"
+    assert after["injected"] == "losses.py:slow-start=12"
     assert after["epochs"][0]["train_s"] < before["epochs"][0]["train_s"] + 0.15 * 12
 
 
 @pytest.mark.parametrize("text", ["slow-rank", "slow-rank=x", "earthquake=9", ""])
 def test_a_loss_that_is_not_known_is_refused(text: str) -> None:
     with pytest.raises(UserError, match="is none of slow-rank, slow-reduction"):
-        inject.read(text)
+        losses.read(text)

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from ddpbench.errors import UserError
+from ddpbench.errors import DataError, DiskError, UserError
 from ddpbench.tasks import fetch
 
 CONTENT = {name: name.encode() * 100 for name in fetch.FILES["mnist"]}
@@ -67,7 +67,7 @@ def test_a_truncated_file_is_named_with_its_size(tiny: list[str], tmp_path: Path
     path = tmp_path / "MNIST/raw/train-images-idx3-ubyte"
     path.write_bytes(b"short")
 
-    with pytest.raises(UserError, match=r"train-images-idx3-ubyte has 5 bytes, expected 2,300; delete it"):
+    with pytest.raises(DataError, match=r"train-images-idx3-ubyte has 5 bytes, expected 2,300; delete it"):
         fetch.ensure("mnist", tmp_path)
 
 
@@ -78,7 +78,7 @@ def test_a_flipped_bit_is_found(tiny: list[str], tmp_path: Path) -> None:
     content[77] ^= 1
     path.write_bytes(content)
 
-    with pytest.raises(UserError, match=r"t10k-labels-idx1-ubyte has SHA-256 \w{12}\.\.\., expected"):
+    with pytest.raises(DataError, match=r"t10k-labels-idx1-ubyte has SHA-256 \w{12}\.\.\., expected"):
         fetch.ensure("mnist", tmp_path)
 
 
@@ -99,5 +99,5 @@ def test_no_source_is_one_line_with_every_reason(
 def test_a_data_folder_that_is_no_folder_is_refused(tiny: list[str], tmp_path: Path) -> None:
     (tmp_path / "file").touch()
 
-    with pytest.raises(UserError, match="file is not a folder we can write to"):
+    with pytest.raises(DiskError, match="file is not a folder we can write to"):
         fetch.ensure("mnist", tmp_path / "file")

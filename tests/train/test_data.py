@@ -5,8 +5,9 @@ import torch
 
 from ddpbench.config import TrainConfig
 from ddpbench.errors import UserError
-from ddpbench.train import data
-from ddpbench.train.data import Batches, DataSet, Split
+from ddpbench.tasks import mnist
+from ddpbench.tasks.mnist import DataSet, Split
+from ddpbench.train.batches import Batches
 from ddpbench.train.world import World
 
 CPU = torch.device("cpu")
@@ -82,15 +83,15 @@ def test_evaluation_sees_every_test_sample_once(size: int, test: int) -> None:
 
 
 def test_synthetic_data_is_the_same_bytes_every_time() -> None:
-    one, other = (data.load(TrainConfig(dataset="synthetic")) for _ in range(2))
+    one, other = (mnist.load(TrainConfig(dataset="synthetic")) for _ in range(2))
 
     assert torch.equal(one.train.images, other.train.images)
     assert torch.equal(one.test.labels, other.test.labels)
-    assert one.train.images.shape == (data.SYNTHETIC_TRAIN, 1, 28, 28)
+    assert one.train.images.shape == (mnist.SYNTHETIC_TRAIN, 1, 28, 28)
     assert abs(one.train.images.mean()) < 0.1
     assert abs(one.train.images.std() - 1) < 0.2
 
 
 def test_a_batch_larger_than_the_data_is_refused() -> None:
     with pytest.raises(UserError, match="--global-batch 6001 is more than one epoch: synthetic has 6,000"):
-        data.load(TrainConfig(dataset="synthetic", global_batch=6_001))
+        mnist.load(TrainConfig(dataset="synthetic", global_batch=6_001))

@@ -4,22 +4,24 @@ import copy
 import os
 import subprocess
 import sys
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
+from msgspec.structs import replace
 from safetensors.torch import load_file
 from torch import nn
 from torch.nn import functional as F  # noqa: N812 - the field's name for it
 
 from ddpbench.config import TrainConfig
-from ddpbench.errors import NumericalError, Preempted, UserError
+from ddpbench.errors import DiskError, NumericalError, Preempted
 from ddpbench.record import Comm, Record, read_record, write_record
-from ddpbench.tasks import models
-from ddpbench.train import data, engine, optim, runlog, world
-from ddpbench.train.data import Batches, DataSet, Split
-from ddpbench.train.runlog import RunLog
+from ddpbench.tasks import mnist
+from ddpbench.tasks.mnist import DataSet, Split
+from ddpbench.train import engine, optim, recorder, world
+from ddpbench.train.batches import Batches
+from ddpbench.train.recorder import Recorder
+from ddpbench.train.state import num_parameters
 from ddpbench.train.world import World
 from tests.conftest import PROJECT
 
@@ -29,9 +31,9 @@ SMALL = TrainConfig(dataset="synthetic", model="mlp", epochs=2, global_batch=64,
 
 def train(cfg: TrainConfig) -> tuple[Record, nn.Module]:
     here = world.solo(cfg)
-    net = models.build(cfg)
+    net = mnist.build(cfg)
     with here:
-        engine.fit(net, Batches(data.load(cfg), cfg, here), cfg, here, kind="baseline")
+        engine.fit(net, Batches(mnist.load(cfg), cfg, here), cfg, here, kind="baseline")
     (path,) = cfg.results.glob("*.json")
     return read_record(path), net
 
@@ -73,7 +75,7 @@ def test_a_run_that_died_after_it_had_reached_its_target_trains_no_more(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     cfg = replace(SMALL, target_accuracy=0.1, results=tmp_path)
-    monkeypatch.setattr(RunLog, "complete", lambda _: (_ for _ in ()).throw(KeyboardInterrupt))
+    monkeypatch.setattr(Recorder, "complete", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
     with pytest.raises(KeyboardInterrupt):
         train(cfg)
     monkeypatch.undo()
@@ -89,24 +91,24 @@ def test_a_full_disk_stops_a_run_that_has_no_record_and_no_other(
 ) -> None:
     """The soak found it: an attempt that began while the disk was full ended the run for good."""
     cfg = replace(SMALL, results=tmp_path, resume=True)
-    monkeypatch.setattr(RunLog, "complete", lambda _: (_ for _ in ()).throw(KeyboardInterrupt))
+    monkeypatch.setattr(Recorder, "complete", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
     with pytest.raises(KeyboardInterrupt):
         train(cfg)
     monkeypatch.undo()
-    refusals = iter([UserError("cannot write it: No space left on device")])
+    refusals = iter([DiskError("cannot write it: No space left on device")])
 
     def write(path: Path, record: Record) -> None:
         for refusal in refusals:
             raise refusal
         write_record(path, record)
 
-    monkeypatch.setattr(runlog, "write_record", write)
+    monkeypatch.setattr(recorder, "write_record", write)
     record, _ = train(cfg)
     assert (record.status, record.attempts) == ("complete", 2)
     assert "caution: cannot write it: No space left on device; training goes on" in capsys.readouterr().err
 
-    refusals = iter([UserError("cannot write it: No space left on device")])
-    with pytest.raises(UserError, match="No space left on device"):
+    refusals = iter([DiskError("cannot write it: No space left on device")])
+    with pytest.raises(DiskError, match="No space left on device"):
         train(replace(cfg, results=tmp_path / "new"))
 
 
@@ -156,7 +158,7 @@ def test_a_run_never_writes_over_an_earlier_one(tmp_path: Path) -> None:
     for _ in range(2):
         here = world.solo(cfg)
         with here:
-            engine.fit(models.build(cfg), Batches(data.load(cfg), cfg, here), cfg, here, kind="baseline")
+            engine.fit(mnist.build(cfg), Batches(mnist.load(cfg), cfg, here), cfg, here, kind="baseline")
 
     assert len(list(tmp_path.glob("*.json"))) == len(list(tmp_path.glob("*.safetensors"))) == 2
 
@@ -188,9 +190,9 @@ def test_a_loss_that_is_no_number_fails_the_run_and_is_not_recorded(tmp_path: Pa
 def test_accuracy_is_the_same_count_at_every_world_size(size: int, num_test: int) -> None:
     torch.manual_seed(0)
     test = Split(torch.randn(num_test, 1, 28, 28), torch.randint(10, (num_test,)))
-    images = DataSet(Split(torch.zeros(12, 1, 28, 28), torch.zeros(12, dtype=torch.long)), test, data.DIGITS)
+    images = DataSet(Split(torch.zeros(12, 1, 28, 28), torch.zeros(12, dtype=torch.long)), test, mnist.DIGITS)
     cfg = TrainConfig(global_batch=6)
-    net = models.build(cfg)
+    net = mnist.build(cfg)
     expected = [int(((net(test.images).argmax(1) == test.labels) & (test.labels == c)).sum()) for c in range(10)]
 
     places = [World(rank=rank, size=size, local_size=size, device=CPU, comm="gloo") for rank in range(size)]
@@ -200,16 +202,16 @@ def test_accuracy_is_the_same_count_at_every_world_size(size: int, num_test: int
 
 
 def test_networks_have_the_sizes_they_are_known_by() -> None:
-    assert models.num_parameters(models.build(TrainConfig(model="mlp"))) == 101_770
-    assert models.num_parameters(models.build(TrainConfig(model="cnn"))) == 56_826
+    assert num_parameters(mnist.build(TrainConfig(model="mlp"))) == 101_770
+    assert num_parameters(mnist.build(TrainConfig(model="cnn"))) == 56_826
 
 
 @pytest.mark.parametrize("name", ["adamw", "sgd"])
 def test_a_single_process_does_not_wait_for_what_only_compiling_needs(name: str) -> None:
     code = (
-        "import sys; from ddpbench.tasks import models; from ddpbench.train import optim;"
+        "import sys; from ddpbench.tasks import mnist; from ddpbench.train import optim;"
         "from ddpbench.config import TrainConfig;"
-        f"cfg = TrainConfig(optimizer='{name}'); net = models.build(cfg); optimizer = optim.build_optimizer(net, cfg);"
+        f"cfg = TrainConfig(optimizer='{name}'); net = mnist.build(cfg); optimizer = optim.build_optimizer(net, cfg);"
         "optim.build_schedule(optimizer, cfg, 9); net(__import__('torch').ones(1, 1, 28, 28)).sum().backward();"
         "optimizer.step(); sys.exit('torch._dynamo' in sys.modules)"
     )
@@ -222,8 +224,10 @@ def test_a_single_process_does_not_wait_for_what_only_compiling_needs(name: str)
 def test_optimizers_without_their_decorators_learn_the_same_to_the_bit(name: str) -> None:
     """With the one-cycle schedule, which changes rate and momentum at every step."""
     cfg = TrainConfig(optimizer=name, model="mlp")  # type: ignore[arg-type]
-    ours, theirs = models.build(cfg), models.build(cfg)
-    torchs = {"adamw": torch.optim.AdamW, "sgd": torch.optim.SGD}[name](theirs.parameters(), lr=cfg.peak_lr, fused=True)
+    ours, theirs = mnist.build(cfg), mnist.build(cfg)
+    torchs = {"adamw": torch.optim.AdamW, "sgd": torch.optim.SGD}[name](
+        theirs.parameters(), lr=mnist.peak_lr(cfg), fused=True
+    )
     images, labels = torch.randn(64, 1, 28, 28), torch.randint(10, (64,))
     for net, optimizer in ((ours, optim.build_optimizer(ours, cfg)), (theirs, torchs)):
         schedule = optim.build_schedule(optimizer, cfg, 8)
@@ -241,7 +245,7 @@ def test_optimizers_without_their_decorators_learn_the_same_to_the_bit(name: str
 @pytest.mark.usefixtures("one_thread")
 def test_pooling_before_the_relu_learns_the_same_to_the_bit() -> None:
     """The textbook order, ReLU and then pooling, is the same function with the same gradient: only slower."""
-    ours = models.build(TrainConfig())
+    ours = mnist.build(TrainConfig())
     textbook = nn.Sequential(*(copy.deepcopy(layer) for layer in ours))
     textbook[3], textbook[4] = textbook[4], textbook[3]
     assert [type(layer) for layer in textbook[2:5]] == [nn.Conv2d, nn.ReLU, nn.MaxPool2d]
@@ -259,9 +263,9 @@ def test_pooling_before_the_relu_learns_the_same_to_the_bit() -> None:
 
 def test_the_seed_alone_decides_the_first_weights() -> None:
     torch.manual_seed(99)
-    one = models.build(TrainConfig(seed=4))
+    one = mnist.build(TrainConfig(seed=4))
     torch.manual_seed(98)
-    other = models.build(TrainConfig(seed=4))
+    other = mnist.build(TrainConfig(seed=4))
 
     assert all(torch.equal(a, b) for a, b in zip(one.parameters(), other.parameters(), strict=True))
 
@@ -283,14 +287,14 @@ def test_a_signal_inside_a_write_ends_the_run_where_ranks_cannot_agree_on_a_step
         if where in name:
             asked.append(name)
             if len(asked) == 2:  # the first record has to be there before anything is trained
-                raise Preempted("stopped by SIGTERM")  # as process._told_to_stop does
+                raise Preempted("stopped by SIGTERM")  # as the handler of Life does
         fsync(descriptor)
 
     monkeypatch.setattr(os, "fsync", signalled)
     cfg = replace(SMALL, results=tmp_path)
     here = World(rank=0, size=1, local_size=local_size, device=CPU, comm=comm)
     with pytest.raises(Preempted):
-        engine.fit(models.build(cfg), Batches(data.load(cfg), cfg, here), cfg, here, kind="ddp")
+        engine.fit(mnist.build(cfg), Batches(mnist.load(cfg), cfg, here), cfg, here, kind="ddp")
     (path,) = tmp_path.glob("*.json")
 
     assert len(asked) == 2 + (where == ".json."), "and the record that says so is written after it"

@@ -11,8 +11,9 @@ from torch.nn import functional as F  # noqa: N812 - the field's name for it
 
 from ddpbench.config import TrainConfig
 from ddpbench.record import Record, read_record
-from ddpbench.tasks import models
-from ddpbench.train import data, optim
+from ddpbench.tasks import mnist
+from ddpbench.train import optim
+from ddpbench.train.batches import Batches
 from ddpbench.train.world import World
 
 pytestmark = pytest.mark.slow
@@ -98,11 +99,9 @@ def test_two_ranks_have_the_bits_of_an_oracle_that_splits_batches_by_hand(tmp_pa
     record, weights = train(run_script, tmp_path / "shm", 2, "--comm", "shm")
     _, weights_by_gloo = train(run_script, tmp_path / "gloo", 2, "--comm", "gloo")
     cfg = TrainConfig(dataset="synthetic", epochs=1)
-    images = data.load(cfg)
-    halves = [
-        data.Batches(images, cfg, World(rank=rank, size=2, local_size=2, device=CPU, comm="shm")) for rank in (0, 1)
-    ]
-    net = models.build(cfg)
+    images = mnist.load(cfg)
+    halves = [Batches(images, cfg, World(rank=rank, size=2, local_size=2, device=CPU, comm="shm")) for rank in (0, 1)]
+    net = mnist.build(cfg)
     optimizer = optim.build_optimizer(net, cfg)
     schedule = optim.build_schedule(optimizer, cfg, halves[0].steps)
     assert schedule is not None

@@ -6,6 +6,7 @@ import time
 
 import pytest
 
+from ddpbench import processes
 from ddpbench.train import startup
 
 
@@ -14,7 +15,7 @@ def test_a_process_is_born_when_it_is_started() -> None:
     before = time.monotonic()
     process = subprocess.Popen([sys.executable, "-c", "input()"], stdin=-1)
     after = time.monotonic()
-    born = startup.born(process.pid)
+    born = processes.born(process.pid)
     process.communicate(b"\n")
 
     assert before - 0.02 <= born <= after + 0.02
@@ -22,9 +23,10 @@ def test_a_process_is_born_when_it_is_started() -> None:
 
 def test_parts_follow_one_another_from_birth_on() -> None:
     code = (
-        "from ddpbench.train import startup; import time; time.sleep(0.3); startup.reached('imports'); time.sleep(0.2);"
-        "startup.reached('data'); startup.reached('data');"
-        "print(startup.parts_s(with_parent=False), startup.alive_s(with_parent=False))"
+        "from ddpbench.train import startup; import time; mine = startup.StartUp(); time.sleep(0.3);"
+        "mine.reached('imports'); time.sleep(0.2);"
+        "mine.reached('data'); mine.reached('data');"
+        "print(mine.parts_s(with_parent=False), startup.alive_s(with_parent=False))"
     )
     said = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
     parts, _, alive_s = said.strip().rpartition(" ")

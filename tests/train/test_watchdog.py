@@ -5,8 +5,10 @@ from collections.abc import Iterator
 
 import pytest
 
+from ddpbench import processes
+from ddpbench.notes import HANGS
 from ddpbench.train import watchdog
-from ddpbench.train.watchdog import HANGS, LOOK_EVERY_S, Watchdog
+from ddpbench.train.watchdog import LOOK_EVERY_S, Watchdog
 
 
 class Ended(Exception):  # noqa: N818 - nothing went wrong
@@ -33,7 +35,7 @@ def look(
 
     parents = iter([7] * len(took_s) + [1])
     monkeypatch.setattr(watchdog, "_become_small", lambda: None)
-    monkeypatch.setattr(watchdog, "_is_stopped", lambda _: stopped)
+    monkeypatch.setattr(processes, "state", lambda _: "stopped" if stopped else "running")
     monkeypatch.setattr(watchdog.os, "getppid", lambda: next(parents))
     monkeypatch.setattr(watchdog.os, "kill", lambda _, number: sent.append(number))
     monkeypatch.setattr(watchdog.os, "_exit", lambda _: (_ for _ in ()).throw(Ended))

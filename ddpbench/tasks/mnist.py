@@ -1,25 +1,32 @@
-"""Data sets and batches: in memory, on the device, the same samples in step k at every world size."""
+"""MNIST and data sets of its shape: what is trained, on what, and how fast it may learn.
 
-from collections.abc import Iterator
+A task answers `build` (the network), `load` (the data) and `peak_lr` (the learning rate).
+"""
+
 from dataclasses import dataclass
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn.functional import interpolate
-from torch.utils.data import DistributedSampler
 
-from ddpbench.config import TrainConfig, rank_batch
+from ddpbench.config import TrainConfig
 from ddpbench.errors import UserError
-from ddpbench.tasks import fetch, models
-from ddpbench.train import startup
-from ddpbench.train.world import World
+from ddpbench.tasks import fetch
+from ddpbench.tasks.networks import NETWORKS
 
 DIGITS = tuple("0123456789")
 CLOTHES = ("T-shirt", "trouser", "pullover", "dress", "coat", "sandal", "shirt", "sneaker", "bag", "ankle boot")
 # Mean and standard deviation of the training pixels in 0..1.
 PIXELS = {"mnist": (0.1307, 0.3081), "fashion-mnist": (0.2860, 0.3530), "synthetic": (0.5, 0.257)}
-# DistributedSampler orders by seed + epoch: with neighbouring seeds, epoch 2 of seed 0 would be epoch 1 of seed 1.
-EPOCHS_APART = 1_000_000
+# Peak learning rates that train well at the default batch sizes.
+RATES = {
+    ("cnn", "adamw"): 0.01,
+    ("cnn", "sgd"): 0.2,
+    ("cnn-small", "adamw"): 0.03,
+    ("cnn-small", "sgd"): 0.2,
+    ("mlp", "adamw"): 0.002,
+    ("mlp", "sgd"): 0.1,
+}
 SYNTHETIC_TRAIN, SYNTHETIC_TEST = 6_000, 1_000
 
 
@@ -40,6 +47,24 @@ class DataSet:
     classes: tuple[str, ...]
 
 
+def peak_lr(cfg: TrainConfig) -> float:
+    """Return the learning rate that was asked for, or the one known to train well."""
+    return RATES[cfg.model, cfg.optimizer] if cfg.lr is None else cfg.lr
+
+
+def dtype(cfg: TrainConfig) -> torch.dtype:
+    """Return the type of weights and images. bf16 keeps both in fp32 and rounds inside autocast."""
+    return torch.float64 if cfg.precision == "fp64" else torch.float32
+
+
+def build(cfg: TrainConfig, classes: int = 10) -> nn.Module:
+    """Build the network on the CPU. The seed alone decides its weights, so every rank starts with equal ones."""
+    torch.manual_seed(cfg.seed)
+    # An image of one channel has the same bytes in either layout, so only the weights need one.
+    layout = torch.channels_last if cfg.channels_last else torch.contiguous_format
+    return NETWORKS[cfg.model](classes).to(dtype(cfg)).to(memory_format=layout)
+
+
 def load(cfg: TrainConfig) -> DataSet:
     """Load a data set into CPU memory, fetching it first where it is missing.
 
@@ -54,53 +79,13 @@ def load(cfg: TrainConfig) -> DataSet:
     mean, deviation = PIXELS[cfg.dataset]
     # Once, here, and not per batch: a batch is then a single gather (measured 5 % faster at batch 16).
     train, test = (
-        Split(images.to(models.dtype(cfg)).div_(255).sub_(mean).div_(deviation).unsqueeze(1), labels.long())
+        Split(images.to(dtype(cfg)).div_(255).sub_(mean).div_(deviation).unsqueeze(1), labels.long())
         for images, labels in raw
     )
     if len(train.labels) < cfg.global_batch:
         found = f"{cfg.dataset} has {len(train.labels):,} training samples"
         raise UserError(f"--global-batch {cfg.global_batch} is more than one epoch: {found}; use a smaller one")
     return DataSet(train, test, classes)
-
-
-class Batches:
-    """The batches of one rank, gathered on its device. Step k is one global batch, whatever the world size.
-
-    DistributedSampler strides one permutation, so the union of the ranks' k-th batches is the k-th
-    global batch of a single process. The last, partial global batch of an epoch is dropped at every world size.
-    """
-
-    def __init__(self, data: DataSet, cfg: TrainConfig, here: World) -> None:
-        self.classes = data.classes
-        self.train_images = data.train.images.to(here.device)
-        self.train_labels = data.train.labels.to(here.device)
-        self.test_images = data.test.images.to(here.device)
-        self.test_labels = data.test.labels.to(here.device)
-        whole_pass = len(data.train.labels) // cfg.global_batch
-        self.steps = min(cfg.steps or whole_pass, whole_pass)
-        self.samples = self.steps * cfg.global_batch
-        self.rank_batch = self._even_share = rank_batch(cfg.global_batch, here.size)
-        self._here = here
-        self._sampler: DistributedSampler[int] = DistributedSampler(
-            range(len(data.train.labels)),  # type: ignore[arg-type]  # it only asks for the length
-            num_replicas=here.size,
-            rank=here.rank,
-            seed=cfg.seed * EPOCHS_APART,
-            drop_last=True,
-        )
-        startup.reached("data")
-
-    def epoch(self, epoch: int, done: int = 0) -> Iterator[tuple[Tensor, Tensor]]:
-        """Yield images [rank batch, 1, 28, 28] and labels of each step after `done`: a new order every epoch."""
-        self._sampler.set_epoch(epoch)
-        order = torch.tensor(list(self._sampler), device=self._here.device)
-        for mine in order[: self.steps * self._even_share].split(self._even_share)[done:]:
-            yield self.train_images.index_select(0, mine), self.train_labels.index_select(0, mine)
-
-    def test(self, batch: int = 1_000) -> Iterator[tuple[Tensor, Tensor]]:
-        """Yield this rank's share of the test set: a plain stride, so that no sample counts twice."""
-        mine = slice(self._here.rank, None, self._here.size)
-        yield from zip(self.test_images[mine].split(batch), self.test_labels[mine].split(batch), strict=True)
 
 
 def _read(files: dict[str, bytes]) -> tuple[tuple[Tensor, Tensor], tuple[Tensor, Tensor]]:

@@ -1,4 +1,4 @@
-"""Faults on purpose, to prove what happens then: for tests alone, by --inject and DDPBENCH_INJECT=yes (see inject.py).
+"""Faults on purpose, to prove what happens then: a hook as a user could write one (--hook tests/hooks/faults.py:WORDS).
 
 KIND=RANK@STEP       in the first attempt, after this step of the run on this rank; several, joined by commas
 KIND=RANK@STEP#N     in attempt N, from 0
@@ -19,54 +19,51 @@ import signal
 import sys
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import torch
 from torch import nn
 
-from ddpbench.train import checkpoint, process
-
-if TYPE_CHECKING:
-    from ddpbench.train.world import World
+from ddpbench.config import TrainConfig
+from ddpbench.errors import UserError
+from ddpbench.train import checkpoint
+from ddpbench.train.batches import Batches
+from ddpbench.train.onlookers import Onlooker
+from ddpbench.train.state import TrainState
+from ddpbench.train.world import World
 
 KINDS = ("kill", "stop", "term", "raise", "abort", "exit", "hang", "hold", "nan", "flip", "corrupt")
 SYNTAX = re.compile(rf"({'|'.join(KINDS)})=(\d+)@(\d+)(\*|#\d+)?")
 
 
-class Faults:
-    """The faults of one rank in one attempt."""
-
-    def __init__(self, planned: dict[int, str]) -> None:
-        """`planned` names what happens after which step of the run."""
-        self._planned = planned
-
-    def after_step(self, step: int, net: nn.Module, checkpoints: Path) -> None:
-        """Let happen what is planned for this step."""
-        kind = self._planned.get(step)
-        if kind is not None:
-            print(f"fault: {kind} after step {step}", file=sys.stderr, flush=True)
-            _happen(kind, net, checkpoints)
-
-
-def is_fault(text: str) -> bool:
-    """Whether `text`, of --inject, is a list of faults."""
-    return all(SYNTAX.fullmatch(part) for part in text.split(","))
-
-
-def read(text: str | None, here: "World") -> Faults | None:
-    """Return the faults that `text` plans for this rank in this attempt; None where there are none."""
-    if text is None or not is_fault(text):
-        return None
-    planned = [match.groups() for match in map(SYNTAX.fullmatch, text.split(",")) if match]
+def onlookers(words: str, state: TrainState, batches: Batches, cfg: TrainConfig, here: World) -> list[Onlooker]:
+    """Return the faults that `words` plan for this rank in this attempt."""
+    plan = [match.groups() for match in map(SYNTAX.fullmatch, words.split(",")) if match]
+    if len(plan) < len(words.split(",")):
+        raise UserError(f"no plan of faults: {words!r}")
     mine = {
         int(step): kind
-        for kind, rank, step, when in planned
-        if int(rank) == here.rank and (when or "#0") in {"*", f"#{process.attempt()}"}
+        for kind, rank, step, when in plan
+        if int(rank) == here.rank and (when or "#0") in {"*", f"#{here.process.attempt}"}
     }
-    return Faults(mine) if mine else None
+    return [Faults(mine, cfg.results)]
 
 
-def _happen(kind: str, net: nn.Module, checkpoints: Path) -> None:
+class Faults(Onlooker):
+    """The faults of one rank in one attempt."""
+
+    def __init__(self, plan: dict[int, str], results: Path) -> None:
+        """`plan` names what happens after which step of the run."""
+        self._plan, self._results = plan, results
+
+    def step_taken(self, state: TrainState) -> None:
+        """Let happen what is planned for this step."""
+        kind = self._plan.get(state.step)
+        if kind is not None:
+            print(f"fault: {kind} after step {state.step}", file=sys.stderr, flush=True)
+            _happen(kind, state.bare_net, self._results)
+
+
+def _happen(kind: str, net: nn.Module, results: Path) -> None:
     signals = {"kill": signal.SIGKILL, "stop": signal.SIGSTOP, "term": signal.SIGTERM, "abort": signal.SIGABRT}
     if kind in signals:
         os.kill(os.getpid(), signals[kind])
@@ -87,8 +84,9 @@ def _happen(kind: str, net: nn.Module, checkpoints: Path) -> None:
             parameter = next(net.parameters())
             parameter.view(-1)[:1].view(torch.uint8).bitwise_xor_(1)
     elif kind == "corrupt":
-        newest, *older = [*checkpoint.generations(checkpoints), checkpoints]
-        if any(checkpoint.is_whole(path) for path in older):  # else nothing would be left to go on with
+        (folder,) = results.glob(f"*{checkpoint.SUFFIX}")
+        newest, *older = [*checkpoint.generations(folder), folder]
+        if any(checkpoint.is_whole(path) for path in older):  # otherwise nothing would be left to go on with
             content = bytearray(newest.read_bytes())
             content[len(content) // 2] ^= 1
             newest.write_bytes(content)

@@ -1,15 +1,13 @@
-"""Losses added on purpose, to prove that the judge finds each under its own name. Off unless asked for twice.
+"""Losses on purpose, to prove that the judge finds each under its own name: a hook, as a user could write one.
 
---inject KIND=AMOUNT together with DDPBENCH_INJECT=yes in the environment. The record says so, and compare.py refuses
-such a record unless it is told otherwise. A single process is never slowed: it is what the others are divided by.
+--hook tests/hooks/losses.py:KIND=AMOUNT. The record names it, and compare.py refuses such a record unless it may be
+judged. A single process is never slowed: it is what the others are divided by.
 
 slow-rank=1.5         the last rank computes 1.5 times as long
 slow-reduction=0.005  every reduction takes 5 ms longer
 large-share=0.6       the first rank takes 60 % of every global batch
 one-core=1            all ranks share one core
 slow-start=2          start-up takes 2 s longer
-
-Faults (kill=1@7: rank 1 is killed after step 7) are in faults.py.
 """
 
 import os
@@ -22,9 +20,11 @@ import torch
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
+from ddpbench.config import TrainConfig
 from ddpbench.errors import UserError
-from ddpbench.train import faults
-from ddpbench.train.data import Batches
+from ddpbench.train.batches import Batches
+from ddpbench.train.onlookers import Onlooker
+from ddpbench.train.state import TrainState
 from ddpbench.train.world import World
 
 Kind = Literal["slow-rank", "slow-reduction", "large-share", "one-core", "slow-start"]
@@ -39,19 +39,20 @@ def read(text: str) -> tuple[Kind, float]:
                 return kind, float(amount)
             except ValueError:
                 break
-    raise UserError(f"--inject {text!r} is none of {', '.join(get_args(Kind))} with =AMOUNT, and no fault of faults.py")
+    raise UserError(f"{text!r} is none of {', '.join(get_args(Kind))} with =AMOUNT")
 
 
-def add_loss(text: str | None, net: nn.Module, batches: Batches, here: World) -> None:
-    """Add the loss that `text` names to this rank. Nothing for None, or in a world of one."""
-    if text is None or here.size == 1 or faults.is_fault(text):
-        return
-    kind, amount = read(text)
+def onlookers(words: str, state: TrainState, batches: Batches, cfg: TrainConfig, here: World) -> list[Onlooker]:
+    """Add the loss that `words` name to this rank. A world of one has none."""
+    kind, amount = read(words)
+    net = state.net
+    if here.size == 1:
+        return []
     if kind == "slow-rank" and here.rank == here.size - 1:
         _work_longer(net, amount)
     elif kind == "slow-reduction" and isinstance(net, DistributedDataParallel):
         if here.comm == "shm":
-            raise UserError("--inject slow-reduction takes the place of shm's hook; use --comm gloo")
+            raise UserError("slow-reduction takes the place of shm's hook; use --comm gloo")
         net.register_comm_hook(net.process_group, _reduce_late(amount))
     elif kind == "large-share":
         rest = (1 - amount) / (here.size - 1)
@@ -63,6 +64,7 @@ def add_loss(text: str | None, net: nn.Module, batches: Batches, here: World) ->
             os.sched_setaffinity(int(thread.name), one)
     elif kind == "slow-start":
         time.sleep(amount)
+    return []
 
 
 def _work_longer(net: nn.Module, factor: float) -> None:

@@ -1,0 +1,52 @@
+"""What the kernel knows about a process of this machine: whether it lives, and since when."""
+
+import ctypes
+import os
+import signal
+import sys
+import time
+from pathlib import Path
+from typing import Literal
+
+import psutil
+
+PR_SET_PDEATHSIG = 1
+
+
+def state(pid: int) -> Literal["running", "stopped", "ended"]:
+    """Return what a process does. A zombie has ended; "stopped" is by a signal such as SIGSTOP."""
+    fields = _stat(pid)
+    if fields is None or fields[0] in "ZX":
+        return "ended"
+    return "stopped" if fields[0] in "Tt" else "running"
+
+
+def born(pid: int) -> float:
+    """Return when a process began, in seconds on the monotonic clock.
+
+    psutil derives the time of day from the second in which the machine was started, so it is up to a second off. Linux
+    counts clock ticks since the machine started (proc_pid_stat(5), starttime).
+    """
+    fields = _stat(pid)
+    if fields is None:
+        return time.monotonic() - (time.time() - float(psutil.Process(pid).create_time()))
+    since_boot_s = int(fields[19]) / os.sysconf("SC_CLK_TCK")
+    return time.monotonic() - (time.clock_gettime(time.CLOCK_BOOTTIME) - since_boot_s)
+
+
+def end_with_parent(how: signal.Signals) -> None:
+    """Ask the kernel to send `how` to this process when its parent ends, however that ends. Linux only."""
+    if sys.platform != "linux":
+        return
+    parent = os.getppid()
+    ctypes.CDLL(None, use_errno=True).prctl(PR_SET_PDEATHSIG, int(how))
+    if os.getppid() != parent:  # the parent ended before the kernel was asked
+        os.kill(os.getpid(), how)
+
+
+def _stat(pid: int) -> list[str] | None:
+    """Return the fields of /proc/PID/stat from the third on, the state; None where the process is not there."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    except OSError:
+        return None

@@ -1,0 +1,55 @@
+"""Batches of one rank: in memory, on the device, the same samples in step k at every world size."""
+
+from collections.abc import Iterator
+
+import torch
+from torch import Tensor
+from torch.utils.data import DistributedSampler
+
+from ddpbench.config import TrainConfig, rank_batch
+from ddpbench.tasks.mnist import DataSet
+from ddpbench.train.world import World
+
+# DistributedSampler orders by seed + epoch: with neighbouring seeds, epoch 2 of seed 0 would be epoch 1 of seed 1.
+EPOCHS_APART = 1_000_000
+
+
+class Batches:
+    """The batches of one rank, gathered on its device. Step k is one global batch, whatever the world size.
+
+    DistributedSampler strides one permutation, so the union of the ranks' k-th batches is the k-th
+    global batch of a single process. The last, partial global batch of an epoch is dropped at every world size.
+    """
+
+    def __init__(self, data: DataSet, cfg: TrainConfig, here: World) -> None:
+        self.classes = data.classes
+        self.train_images = data.train.images.to(here.device)
+        self.train_labels = data.train.labels.to(here.device)
+        self.test_images = data.test.images.to(here.device)
+        self.test_labels = data.test.labels.to(here.device)
+        whole_pass = len(data.train.labels) // cfg.global_batch
+        self.steps = min(cfg.steps or whole_pass, whole_pass)
+        self.samples = self.steps * cfg.global_batch
+        self.rank_batch = rank_batch(cfg.global_batch, here.size)
+        self._here = here
+        self._sampler: DistributedSampler[int] = DistributedSampler(
+            range(len(data.train.labels)),  # type: ignore[arg-type]  # it only asks for the length
+            num_replicas=here.size,
+            rank=here.rank,
+            seed=cfg.seed * EPOCHS_APART,
+            drop_last=True,
+        )
+        here.process.startup.reached("data")
+
+    def epoch(self, epoch: int, done: int = 0) -> Iterator[tuple[Tensor, Tensor]]:
+        """Yield images [rank batch, 1, 28, 28] and labels of each step after `done`: a new order every epoch."""
+        self._sampler.set_epoch(epoch)
+        order = torch.tensor(list(self._sampler), device=self._here.device)
+        share = self.samples // (self.steps * self._here.size)
+        for mine in order[: self.steps * share].split(share)[done:]:
+            yield self.train_images.index_select(0, mine), self.train_labels.index_select(0, mine)
+
+    def test(self, batch: int = 1_000) -> Iterator[tuple[Tensor, Tensor]]:
+        """Yield this rank's share of the test set: a plain stride, so that no sample counts twice."""
+        mine = slice(self._here.rank, None, self._here.size)
+        yield from zip(self.test_images[mine].split(batch), self.test_labels[mine].split(batch), strict=True)

@@ -1,0 +1,54 @@
+"""The machine and the software that a run happened on, for its record. No host name, user, path or environment dump."""
+
+import platform
+import re
+import subprocess
+from functools import partial
+from pathlib import Path
+
+import psutil
+import torch
+
+from ddpbench import environment, variables
+from ddpbench.record import Environment
+
+
+def describe() -> Environment:
+    """Describe this machine, what else it is doing, and the versions that decide speed."""
+    gpus = [torch.cuda.get_device_name(index) for index in range(torch.cuda.device_count())]
+    blas = re.search(r"BLAS_INFO=(\w+)", torch.__config__.show())
+    return Environment(
+        cpu_model=_cpu_model(),
+        cpu_capability=torch.backends.cpu.get_cpu_capability(),
+        cores=environment.usable_cores(),
+        memory_bytes=psutil.virtual_memory().total,
+        gpu_models=gpus,
+        python=platform.python_version(),
+        torch=str(torch.__version__),
+        blas=blas.group(1) if blas else "unknown",
+        system=f"{platform.system()} {platform.machine()}",
+        load_1m=psutil.getloadavg()[0],
+        commit=_commit(),
+        variables=variables.recorded(),
+    )
+
+
+def _cpu_model() -> str:
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+        return next(line.split(":", 1)[1].strip() for line in lines if line.startswith("model name"))
+    except (OSError, StopIteration):
+        return platform.processor() or platform.machine()
+
+
+def _commit() -> str | None:
+    """Return the commit of this checkout, "-dirty" added where files differ from it; None outside git."""
+    here = Path(__file__).parent
+    git = ["git", "-C", str(here), "--no-optional-locks"]  # `describe --dirty` would lock the index for a moment
+    run = partial(subprocess.run, capture_output=True, text=True, timeout=10)
+    try:
+        commit = run([*git, "describe", "--always", "--abbrev=12", "--exclude=*"], check=True).stdout.strip()
+        differs = run([*git, "diff-index", "--quiet", "HEAD"], check=False).returncode
+        return f"{commit}-dirty" if differs else commit
+    except (OSError, subprocess.SubprocessError):
+        return None
