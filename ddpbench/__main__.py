@@ -24,13 +24,14 @@ def main() -> int:
     command = words.pop(0) if words and not words[0].startswith("-") else "study"
     if command not in COMMANDS:
         raise UserError(f"no command is called {command!r}; there are {', '.join(COMMANDS)}, see --help")
+    ignored = variables.drop(os.environ)
     if command == "run":
-        from ddpbench.study import one
+        from ddpbench.study import one_run
 
-        return one.main(words)
+        return one_run.main(words, ignored)
     from ddpbench.study import main as study
 
-    return study.main("sweep" if command == "sweep" else "comparison", words)
+    return study.main("sweep" if command == "sweep" else "comparison", words, ignored)
 
 
 if __name__ == "__main__":

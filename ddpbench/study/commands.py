@@ -1,44 +1,48 @@
-"""The command of a run: for a study, and for a person to paste."""
+"""The command of a run: as a supervisor starts it, and as a person may paste it."""
 
 import sys
-from dataclasses import replace
+from collections.abc import Sequence
 from pathlib import Path
 
+from msgspec.structs import replace
+
 from ddpbench import config
-from ddpbench.config import TrainConfig
-from ddpbench.study.options import Asked
+from ddpbench.study.options import StudyOptions
 from ddpbench.study.plan import Job
 
 PROJECT = Path(__file__).parents[2]
 
 
-def by_hand(job: Job, asked: Asked, folder: Path, *, resume: bool) -> list[str]:
-    """Return the command with which a person starts a run."""
-    flags = flags_of(job, asked, folder, resume=resume)
-    if job.arm.kind == "ddp":
-        return ["torchrun", f"--nproc_per_node={job.arm.world_size}", "ddp_train.py", *flags]
-    return ["python", "baseline_train.py", *flags]
+def supervised(ranks: int | None, flags: Sequence[str]) -> list[str]:
+    """Return the command with which a supervisor starts a run: on so many ranks, None for a single process."""
+    if ranks is None:
+        return [sys.executable, str(PROJECT / "baseline_train.py"), *flags]
+    return [sys.executable, "-m", "ddpbench.train.agent", str(ranks), str(PROJECT / "ddp_train.py"), *flags]
 
 
-def command_of(job: Job, asked: Asked, folder: Path, *, resume: bool) -> list[str]:
-    """Return the command with which a study starts a run."""
-    flags = flags_of(job, asked, folder, resume=resume)
-    if job.arm.kind == "ddp":
-        script = str(PROJECT / "ddp_train.py")
-        return [sys.executable, "-m", "ddpbench.train.agent", str(job.arm.world_size), script, *flags]
-    return [sys.executable, str(PROJECT / "baseline_train.py"), *flags]
+def command_of(job: Job, options: StudyOptions, folder: Path, *, resume: bool) -> list[str]:
+    """Return the command with which a study starts a job, whose results go to `folder`."""
+    return supervised(job.ranks, flags_of(job, options, folder, resume=resume))
 
 
-def flags_of(job: Job, asked: Asked, folder: Path, *, resume: bool) -> list[str]:
+def by_hand(job: Job, options: StudyOptions, folder: Path, *, resume: bool) -> list[str]:
+    """Return the command with which a person starts a job."""
+    flags = flags_of(job, options, folder, resume=resume)
+    if job.ranks is None:
+        return ["python", "baseline_train.py", *flags]
+    return ["torchrun", f"--nproc_per_node={job.ranks}", "ddp_train.py", *flags]
+
+
+def flags_of(job: Job, options: StudyOptions, folder: Path, *, resume: bool) -> list[str]:
     """Return the flags that make a training script carry out a job."""
-    cfg: TrainConfig = replace(
-        asked.train,
+    cfg = replace(
+        options.train,
         seed=job.seed,
         global_batch=job.global_batch,
         epochs=job.epochs,
         steps=job.steps,
         threads=job.arm.threads_per_rank,
-        comm=job.arm.comm or "auto",  # type: ignore[arg-type]  # an arm's comm is one of them
+        comm=job.arm.comm or "auto",
         data_parallel=job.arm.kind == "data_parallel",
         results=folder,
         resume=resume,

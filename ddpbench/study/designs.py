@@ -1,4 +1,4 @@
-"""Which arms a study has, at which batch sizes and in which order."""
+"""Which arms a study has, at which batch sizes and in which order. Pure functions."""
 
 import math
 from collections.abc import Callable, Sequence
@@ -8,8 +8,8 @@ from ddpbench.record import Comm
 from ddpbench.study.plan import Job
 
 MAX_DEFAULT_RANKS = 4
-TIMED_EPOCH_S = 1.5  # of a short run: one such epoch to warm up, and at least as long to count
-TIMED_EPOCHS = 5  # at most, where a whole pass over the data is shorter
+TIMED_EPOCH_S = 1.5  # the least length of an epoch of a short run; the first epoch warms up and is not counted
+MAX_TIMED_EPOCHS = 5  # where a whole pass over the data takes less than TIMED_EPOCH_S
 StepS = Callable[[Arm, int], float]  # an arm and a global batch -> seconds of a step
 
 
@@ -29,28 +29,36 @@ def nearest_multiple(value: int, of: int) -> int:
 def arms(sizes: Sequence[int], cores: int, physical_cores: int, gpus: int, comms: Sequence[Comm]) -> list[Arm]:
     """Return the arms of a study: single processes, nn.DataParallel where there are GPUs, DDP and its control.
 
-    `comms` are the ways to combine gradients, the one that is expected to be fastest last.
+    `sizes` are numbers of ranks. `comms` are the ways to combine gradients, the fastest by expectation last.
     """
     per_rank = [max(1, cores // size) for size in sizes]
-    # On CPUs one worker's threads, so that efficiency is measured, and every core, so that the reference is fair.
-    # Physical cores too: a second thread on a core often slows one process down.
+    # On CPUs, the threads of one worker are there to measure efficiency, and every core for a fair reference.
+    # Physical cores too, because a second thread on a core often slows one process down.
     threads = per_rank[:1] if gpus else sorted({1, cores, min(cores, physical_cores), *per_rank})
-    found = [Arm("baseline", 1, count, None) for count in threads]
+    chosen = [Arm("baseline", 1, count, None) for count in threads]
     if gpus:
-        found.append(Arm("data_parallel", 1, threads[0], None))
+        chosen.append(Arm("data_parallel", 1, threads[0], None))
     for size, count in zip(sizes, per_rank, strict=True):
         if size == 1:
-            found.append(Arm("ddp", 1, count, comms[-1]))
+            chosen.append(Arm("ddp", 1, count, comms[-1]))
         else:
-            found += [Arm("ddp", size, count, comm) for comm in (*comms, "none")]
-    return found
+            chosen += [Arm("ddp", size, count, comm) for comm in (*comms, "none")]
+    return chosen
+
+
+def comms(fastest: Comm, *, is_sweep: bool) -> list[Comm]:
+    """Return the ways to combine gradients, the fastest last.
+
+    A comparison shows beside shared memory what gloo costs, which torch uses by default; a sweep has no time for it.
+    """
+    return ["gloo", "shm"] if fastest == "shm" and not is_sweep else [fastest]
 
 
 def controls(of: Sequence[Arm], global_batch: int, num_train: int) -> list[tuple[Arm, int]]:
-    """Return the short runs, each an arm at a batch size, that explain the ddp arms of a study.
+    """Return the short runs that explain the ddp arms of a study: each an arm and a global batch.
 
-    One worker at the rank batch says what smaller batches cost. The ddp arm at its world size times the batch is weak
-    scaling, and the single process with the most threads beside it says whether a larger batch would pay.
+    One worker at the rank batch shows what smaller batches cost. The ddp arm at its world size times the batch is weak
+    scaling. The single process with the most threads at that batch shows whether a larger batch would pay.
     """
     most_threads = max((arm for arm in of if arm.kind == "baseline"), key=lambda arm: arm.threads_per_rank)
     fastest = next((arm.comm for arm in reversed(of) if arm.kind == "ddp" and not arm.is_control), None)
@@ -70,10 +78,10 @@ def whole(arm: Arm, global_batch: int, epochs: int) -> Job:
 
 
 def timed(arm: Arm, global_batch: int, step_s: StepS, num_train: int) -> Job:
-    """Return a short run: long enough to be timed, at most a few passes over the data."""
+    """Return a short run: long enough to be timed, and at most a few passes over the data."""
     seconds, whole_pass = step_s(arm, global_batch), num_train // global_batch
     steps = min(whole_pass, max(1, math.ceil(TIMED_EPOCH_S / seconds)))
-    epochs = min(TIMED_EPOCHS, 1 + math.ceil(TIMED_EPOCH_S / (steps * seconds)))
+    epochs = min(MAX_TIMED_EPOCHS, 1 + math.ceil(TIMED_EPOCH_S / (steps * seconds)))
     return Job(arm=arm, global_batch=global_batch, steps=steps, epochs=epochs)
 
 
@@ -84,9 +92,26 @@ def comparison(of: Sequence[Arm], global_batch: int, epochs: int, step_s: StepS,
 
 
 def sweep(of: Sequence[Arm], batches: Sequence[int], step_s: StepS, num_train: int) -> list[Job]:
-    """Return the runs of a sweep over batch sizes, for one seed: short ones, of every arm but the control."""
+    """Return the runs of a sweep over batch sizes, for one seed: a short run of every arm but the control."""
     pairs = [(arm, batch) for batch in batches for arm in of if not arm.is_control]
     return [timed(arm, batch, step_s, num_train) for arm, batch in pairs]
+
+
+def checks(jobs: Sequence[Job], batches: Sequence[int], seeds: Sequence[int], num_train: int) -> list[Job]:
+    """Return the runs that check a sweep's prediction at `batches`; `jobs` are the runs of that sweep.
+
+    Each has as many epochs as the run of its arm at the nearest batch, and as many samples in an epoch.
+    """
+    if not batches:
+        return []
+    added = []
+    for batch in batches:
+        for arm in dict.fromkeys(job.arm for job in jobs):
+            near = min((job for job in jobs if job.arm == arm), key=lambda job: abs(job.global_batch - batch))
+            steps = max(1, round((near.steps or 1) * near.global_batch / batch))
+            steps = min(steps, num_train // batch)
+            added.append(Job(arm=arm, global_batch=batch, steps=steps, epochs=near.epochs, is_check=True))
+    return interleave(added, seeds)
 
 
 def interleave(jobs: Sequence[Job], seeds: Sequence[int]) -> list[Job]:

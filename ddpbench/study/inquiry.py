@@ -19,25 +19,28 @@ from ddpbench.study.runner import LOOK_EVERY_S, Program, Stop, Stopped, wait
 
 
 class Inquiry:
-    """A process that answers questions while `with` lasts."""
+    """A process that answers questions while `with` lasts.
+
+    Each question raises UserError or DataError for what a run would refuse, and Stopped after a signal.
+    """
 
     def __init__(self, stop: Stop) -> None:
         self._stop = stop
 
     def __enter__(self) -> Self:
-        answers, theirs = os.pipe()
+        answers, answers_end = os.pipe()
         questions_end, self._questions = os.pipe()
-        command = [sys.executable, "-m", "ddpbench.train.probe", str(theirs)]
-        # What libraries print on standard output goes to standard error: only the descriptor carries answers.
+        command = [sys.executable, "-m", "ddpbench.train.probe", str(answers_end)]
+        # Libraries may print on standard output, so it is led to standard error, and a descriptor carries the answers.
         with os.fdopen(questions_end, "rb") as stdin:
             program = Program(["sh", "-c", 'exec "$@" >&2', "sh", *command])
-            self._child = program.start(Launch(parent=os.getpid()), keep=[theirs], stdin=stdin)
-        os.close(theirs)
+            self._child = program.start(Launch(parent=os.getpid()), keep=[answers_end], stdin=stdin)
+        os.close(answers_end)
         self._answers = os.fdopen(answers, "rb")
         return self
 
     def describe(self, cfg: TrainConfig) -> Machine:
-        """Return what there is to train, and on what. Raises UserError for what a run would refuse."""
+        """Return what there is to train, and on what."""
         reply = self._ask(questions.Describe(to_flags(cfg)))
         assert isinstance(reply, Machine)
         return reply
@@ -47,7 +50,7 @@ class Inquiry:
         reply = self._ask(questions.Check(to_flags(cfg), ranks))
         assert isinstance(reply, Fine)
 
-    def step_s(self, cfg: TrainConfig, arm: Arm, global_batch: int, machine: Machine) -> float:
+    def step_s(self, cfg: TrainConfig, machine: Machine, arm: Arm, global_batch: int) -> float:
         """Estimate the seconds of a step of an arm."""
         batch = rank_batch(global_batch, arm.world_size)
         reply = self._ask(questions.TimeStep(to_flags(cfg), arm.threads_per_rank, batch))
@@ -58,13 +61,13 @@ class Inquiry:
         try:
             os.write(self._questions, msgspec.json.encode(question) + b"\n")
             while not select.select([self._answers], [], [], LOOK_EVERY_S)[0]:
-                if self._stop.asked is not None:
+                if self._stop.signal is not None:
                     raise Stopped
             line = self._answers.readline()
         except BrokenPipeError:
             line = b""
         if not line:
-            raise UserError("the process that asks torch ended without an answer; its lines are above")
+            raise UserError("the process that asks torch about this machine ended without an answer; see above")
         reply: questions.Reply = msgspec.json.decode(line, type=questions.Reply)
         if isinstance(reply, Refused):
             raise DataError(reply.why) if reply.code == DataError.exit_code else UserError(reply.why)

@@ -1,59 +1,44 @@
-"""A study from its command line to its answer: check, plan, run every job in turn, judge."""
+"""A study from its command line to its answer: draft it, run every job in turn, judge it."""
 
 import os
-import signal
 import time
 from collections.abc import Sequence
 
-from ddpbench import environment, variables
-from ddpbench.errors import Preempted
 from ddpbench.files import require_writable
-from ddpbench.study.draft import Draft, print_plan
+from ddpbench.study import options, preview
+from ddpbench.study.draft import Draft
 from ddpbench.study.inquiry import Inquiry
-from ddpbench.study.options import Design, read
 from ddpbench.study.runner import Stop, Stopped
 from ddpbench.study.screen import Screen
-from ddpbench.study.study import Study, unfinished
+from ddpbench.study.study import Study
 
 
-def main(design: Design, argv: Sequence[str]) -> int:
-    """Carry out a study. Returns its exit code. Raises UserError for what it refuses."""
-    begin = time.monotonic()
-    show, stop = Screen(), Stop()
-    dropped = variables.drop(os.environ)
-    asked = read(design, argv, os.environ)
-    stop.hear()
-    require_writable(asked.train.results)
+def main(design: options.Design, argv: Sequence[str], ignored: Sequence[str]) -> int:
+    """Carry out a study. Returns its exit code. Raises UserError for what it refuses.
+
+    `ignored` are the names of the environment variables that were dropped.
+    """
+    begin_s = time.monotonic()
+    screen, stop = Screen(), Stop()
+    chosen = options.read(design, argv, os.environ)
+    stop.listen()
+    require_writable(chosen.train.results)
     try:
         with Inquiry(stop) as inquiry:
-            draft = Draft.of(asked, inquiry)
+            draft = Draft.make(chosen, inquiry)
     except Stopped:
-        show.warn("stopped before any run")
-        return 128 + (stop.asked or 0)
-    if dropped:
-        show.warn(f"ignoring from the environment: {' '.join(dropped)}")
-    for line in asked.from_environment:
-        show.warn(line)
-    if asked.is_plan:
-        found = unfinished(draft.plan.request, asked.train.results, show) if asked.train.resume else None
-        print_plan(draft, asked, found)
+        screen.warn("stopped before any run")
+        return stop.exit_code(0)
+    screen.warn_of_ignored(ignored)
+    for line in (*chosen.notices, *filter(None, [draft.notice])):
+        screen.warn(line)
+    if chosen.is_plan:
+        preview.print_plan(draft)
         return 0
-    study = Study.open(draft, asked, show)
-    with study.events:
-        code = study.carry_out(stop)
-        if code == 0:
-            code = study.judge(stop)
-        own = {"peak_rss_bytes": environment.peak_rss_bytes(), "cpu_s": environment.cpu_s()}
-        study.events.write("ended", exit_code=code, **own)
-    if stop.asked is not None:
-        return code_of_stop(stop.asked, code)
-    took_s = time.monotonic() - begin
+    code = Study.prepare(draft, screen).carry_out(stop)
+    if stop.signal is not None:
+        return stop.exit_code(code)
     if code == 0:
+        took_s = time.monotonic() - begin_s
         print(f"took {took_s // 60:.0f} min {took_s % 60:.0f} s", flush=True)
     return code
-
-
-def code_of_stop(asked: int, code: int) -> int:
-    """Return the exit code of a study that was stopped: 75 where a scheduler stops it and the run has saved."""
-    by_person = asked in {signal.SIGINT, signal.SIGHUP}
-    return code if code == Preempted.exit_code and not by_person else 128 + asked

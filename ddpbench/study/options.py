@@ -1,88 +1,109 @@
-"""What a study is asked for: flags, and the environment variables that say the same."""
+"""What a command line asks for: a study or one run, by flags and by the environment variables that stand for some."""
 
 from argparse import SUPPRESS
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 from ddpbench import config
 from ddpbench.config import TrainConfig
 from ddpbench.errors import UserError
 
-MOST_RESTARTS = 9_999
+MAX_RESTARTS = 9_999
 ARM_FLAGS = dict.fromkeys(("threads", "comm", "data_parallel", "steps"), "is set for each run of a study")
 ARM_FLAGS["seed"] = "is set for each run of a study; use --seeds 0 1 2"
+DEFAULT_SEEDS = [0, 1, 2]
 DEFAULT_BATCHES = [64, 128, 256, 512, 1024]
-# A flag, the variable that says the same, the least value, and an example.
-LISTS = {
-    "seeds": ("SEEDS", 0, "0 1 2"),
-    "world_sizes": ("WORLD_SIZES", 1, "2 4"),
-    "batches": ("BATCHES", 1, "64 256"),
-    "restarts": ("RESTARTS", 0, "3"),
-}
+DEFAULT_RESTARTS = 3
 Design = Literal["comparison", "sweep"]
 
 
+class ListFlag(NamedTuple):
+    """A flag of a study that takes whole numbers."""
+
+    variable: str  # the environment variable that stands for the flag
+    least: int
+    example: str
+
+
+LISTS = {
+    "seeds": ListFlag("SEEDS", 0, "0 1 2"),
+    "world_sizes": ListFlag("WORLD_SIZES", 1, "2 4"),
+    "batches": ListFlag("BATCHES", 1, "64 256"),
+    "restarts": ListFlag("RESTARTS", 0, "3"),
+}
+MAY_BE_EMPTY = {"world_sizes", "batches"}  # an empty variable of these means the default
+
+
 @dataclass(frozen=True, kw_only=True)
-class Asked:
+class StudyOptions:
     """A study as it is asked for, checked as far as that needs no machine."""
 
     design: Design
     seeds: list[int]
     world_sizes: list[int]  # empty: as many ranks as suit the machine
-    batches: list[int]  # of a sweep
+    batches: list[int]  # the global batches of a sweep
     restarts: int  # of each run
     train: TrainConfig
-    has_batch: bool  # whether the global batch is asked for, or the default may move to one that divides
+    has_batch: bool  # whether --global-batch is given; otherwise the batch may move to one that the ranks can share
     is_plan: bool  # print what would run, and run nothing
-    from_environment: list[str]  # what to say of variables that were read
+    notices: list[str]  # one line for each environment variable that was read
 
 
-def read(design: Design, argv: Sequence[str], environment: Mapping[str, str]) -> Asked:
-    """Read a command line. Raises UserError for anything that no study could use."""
+@dataclass(frozen=True, kw_only=True)
+class RunOptions:
+    """One run as it is asked for."""
+
+    ranks: int | None  # None: a single process
+    restarts: int
+    train: TrainConfig
+
+
+def read(design: Design, argv: Sequence[str], environment: Mapping[str, str]) -> StudyOptions:
+    """Read the command line of a study. Raises UserError for anything that no study could use."""
     parser = config.parser(None, ARM_FLAGS)
     for name, (_, _, example) in LISTS.items():
         parser.add_argument(config.flag_name(name), nargs="+", default=SUPPRESS, metavar="N", help=example)
     parser.add_argument("--plan", action="store_true", default=False)
-    given = config.read(parser, argv, ARM_FLAGS)
-    is_plan = given.pop("plan")
-    lists, said = _lists(given, environment)
+    values = config.read(parser, argv, ARM_FLAGS)
+    lists, notices = _lists(values, environment)
     if design == "comparison" and "batches" in lists:
         raise UserError("--batches is for a sweep: bash launch.sh sweep --batches 64 256; or use --global-batch N")
-    seeds = lists.get("seeds", [0, 1, 2])
+    seeds = lists.get("seeds", DEFAULT_SEEDS)
     for seed in seeds:
         TrainConfig(seed=seed)  # refuses what a run would refuse
-    restarts = lists.get("restarts", [3])
-    if len(restarts) != 1 or restarts[0] > MOST_RESTARTS:
-        raise UserError(f"--restarts must be one whole number from 0 to {MOST_RESTARTS:,}")
-    return Asked(
+    restarts = lists.get("restarts", [DEFAULT_RESTARTS])
+    return StudyOptions(
         design=design,
         seeds=seeds,
         world_sizes=lists.get("world_sizes", []),
         batches=lists.get("batches", DEFAULT_BATCHES) if design == "sweep" else [],
-        restarts=restarts[0],
-        train=TrainConfig(**given),
-        has_batch="global_batch" in given,
-        is_plan=is_plan,
-        from_environment=said,
+        restarts=_one_number("--restarts", restarts, LISTS["restarts"].least),
+        train=TrainConfig(**{name: value for name, value in values.items() if name not in {*LISTS, "plan"}}),
+        has_batch="global_batch" in values,
+        is_plan=values["plan"],
+        notices=notices,
     )
 
 
-def _lists(given: dict[str, Any], environment: Mapping[str, str]) -> tuple[dict[str, list[int]], list[str]]:
-    """Take the lists out of `given`; where a flag is absent, its variable counts. Second, what to say of those."""
-    lists: dict[str, list[int]] = {}
-    said = []
-    for name, (variable, least, example) in LISTS.items():
-        flag = config.flag_name(name)
-        if name in given:
-            lists[name] = numbers(flag, " ".join(given.pop(name)), least, f"{flag} {example}")
-        elif (text := environment.get(variable)) is not None and (text.strip() or name in {"seeds", "restarts"}):
-            lists[name] = numbers(f'{variable}="{text}"', text, least, f'{variable}="{example}"')
-            if not lists[name]:
-                raise UserError(f'{variable} is empty; give whole numbers, like {variable}="{example}"')
-            same = " ".join(map(str, lists[name]))
-            said.append(f'{variable}="{text}" is read from the environment; {flag} {same} says the same')
-    return lists, said
+def read_run(argv: Sequence[str]) -> RunOptions:
+    """Read the command line of one run. Raises UserError for anything that no run could use."""
+    parser = config.parser(None)
+    parser.add_argument("--ranks", default=None, metavar="N")
+    parser.add_argument("--restarts", default=str(DEFAULT_RESTARTS), metavar="N")
+    values = config.read(parser, argv)
+    ranks, restarts = values.pop("ranks"), values.pop("restarts")
+    for name, is_misplaced, script in (
+        ("comm", ranks is None, "ddp_train.py: give --ranks N"),
+        ("data_parallel", ranks is not None, "baseline_train.py: leave out --ranks"),
+    ):
+        if name in values and is_misplaced:
+            raise UserError(f"{config.flag_name(name)} is for {script}")
+    return RunOptions(
+        ranks=None if ranks is None else _one_number("--ranks", numbers("--ranks", ranks, 1, "--ranks 2"), 1),
+        restarts=_one_number("--restarts", numbers("--restarts", restarts, 0, "--restarts 3"), 0),
+        train=TrainConfig(**values),
+    )
 
 
 def numbers(name: str, text: str, least: int, example: str) -> list[int]:
@@ -95,3 +116,28 @@ def numbers(name: str, text: str, least: int, example: str) -> list[int]:
         shown = name if "=" in name else f"{name} {text}"
         raise UserError(f"{shown} must be whole numbers from {least} up, like {example}")
     return list(dict.fromkeys(values))
+
+
+def _lists(values: Mapping[str, Any], environment: Mapping[str, str]) -> tuple[dict[str, list[int]], list[str]]:
+    """Return the numbers of every list that is given by its flag or else by its variable; and notices of the latter."""
+    lists: dict[str, list[int]] = {}
+    notices = []
+    for name, (variable, least, example) in LISTS.items():
+        flag, text = config.flag_name(name), environment.get(variable)
+        if name in values:
+            lists[name] = numbers(flag, " ".join(values[name]), least, f"{flag} {example}")
+        elif text is not None and (text.strip() or name not in MAY_BE_EMPTY):
+            lists[name] = numbers(f'{variable}="{text}"', text, least, f'{variable}="{example}"')
+            if not lists[name]:
+                raise UserError(f'{variable} is empty; give whole numbers, like {variable}="{example}"')
+            same = " ".join(map(str, lists[name]))
+            notices.append(f'{variable}="{text}" is read from the environment; {flag} {same} says the same')
+    return lists, notices
+
+
+def _one_number(flag: str, values: list[int], least: int) -> int:
+    """Return the only number of a flag. Raises UserError where there is none, several, or one that is too large."""
+    if len(values) != 1 or values[0] > MAX_RESTARTS:
+        shown = " ".join(map(str, values)) or "none"
+        raise UserError(f"{flag} must be one whole number from {least} to {MAX_RESTARTS:,}, got {shown}")
+    return values[0]

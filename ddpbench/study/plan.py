@@ -1,36 +1,38 @@
-"""The jobs of a study, as JSON in its folder. Done is what an equal complete record covers."""
+"""The jobs of a study, and which of them are left: a job is done when a complete record covers it."""
 
-from collections.abc import Iterator, Sequence
-from pathlib import Path
-from typing import Literal
+from collections.abc import Sequence
+from typing import Literal, NamedTuple
 
 import msgspec
 from msgspec.structs import replace
 
 from ddpbench.arm import Arm, arm_of
-from ddpbench.errors import UserError
-from ddpbench.files import write_whole
-from ddpbench.record import Record, Settings, read_record
+from ddpbench.record import Record
+from ddpbench.settings import Settings
 
-PLAN = "plan.json"
 SCHEMA = 1
 
 
 class Job(msgspec.Struct, frozen=True, kw_only=True):
-    """One run. `steps` per epoch: None for a whole pass, whose accuracy counts; else the run is only timed."""
+    """One run of a study."""
 
     arm: Arm
     global_batch: int
-    steps: int | None
+    steps: int | None  # per epoch; None: a whole pass over the data, whose accuracy counts
     epochs: int
     seed: int = 0
-    checks: bool = False  # whether it checks what a sweep predicts
+    is_check: bool = msgspec.field(default=False, name="checks")  # it checks what a sweep predicts
 
     @property
     def label(self) -> str:
         """The run's name in lists."""
         batch = "" if self.steps is None else f", batch {self.global_batch}"
         return f"{self.arm.label}{batch}, seed {self.seed}"
+
+    @property
+    def ranks(self) -> int | None:
+        """The ranks that torchrun's agent starts; None for a single process."""
+        return self.arm.world_size if self.arm.kind == "ddp" else None
 
     @property
     def has_accuracy(self) -> bool:
@@ -42,8 +44,15 @@ class Job(msgspec.Struct, frozen=True, kw_only=True):
         return replace(self, seed=seed)
 
 
+class Pending(NamedTuple):
+    """A job that is not complete."""
+
+    job: Job
+    has_begun: bool  # an unfinished record of it is there to go on with
+
+
 class Request(msgspec.Struct, frozen=True, kw_only=True):
-    """What a study was asked for: two with equal requests are one study, and --resume goes on with it."""
+    """What a study was asked for. --resume goes on with a study whose request is equal."""
 
     design: Literal["comparison", "sweep"]
     seeds: list[int]
@@ -53,77 +62,43 @@ class Request(msgspec.Struct, frozen=True, kw_only=True):
     injected: str | None
 
     def differences(self, other: "Request") -> list[str]:
-        """Return what keeps `other` from being this study: names, and both values."""
-        ours, theirs = _flat(self), _flat(other)
-        return [
-            f"{name} {_shown(theirs[name])}, now {_shown(ours[name])}" for name in ours if ours[name] != theirs[name]
-        ]
+        """Return in what another request differs: each name, the other's value and this one's."""
+        own, others = _flat(self), _flat(other)
+        return [f"{name} {_shown(others[name])}, now {_shown(own[name])}" for name in own if own[name] != others[name]]
 
 
 class Plan(msgspec.Struct, frozen=True, kw_only=True):
-    """A study: what was asked for, and its runs in their order."""
+    """A study: its request, and its jobs in their order."""
 
     request: Request
     jobs: list[Job]
     schema: int = SCHEMA
 
     def settings_of(self, job: Job) -> Settings:
-        """Return the settings that the record of a job must have."""
+        """Return the settings that the record of a job must have. A run cut short by `steps` has no target."""
         target = self.request.settings.target_accuracy if job.steps is None else None
-        told = {"global_batch": job.global_batch, "epochs": job.epochs, "steps": job.steps, "target_accuracy": target}
-        return replace(self.request.settings, **told)
+        own = {"global_batch": job.global_batch, "epochs": job.epochs, "steps": job.steps, "target_accuracy": target}
+        return replace(self.request.settings, **own)
 
     def covers(self, record: Record, job: Job) -> bool:
-        """Whether a record is of this job, complete or not."""
-        same_run = (arm_of(record), record.seed) == (job.arm, job.seed)
-        return same_run and record.settings == self.settings_of(job)
+        """Whether a record, complete or not, is of this job."""
+        is_same_run = (arm_of(record), record.seed) == (job.arm, job.seed)
+        return is_same_run and record.settings == self.settings_of(job)
 
-    def left(self, records: Sequence[Record]) -> list[tuple[Job, bool]]:
-        """Return the jobs that no complete record covers, and whether each has begun."""
-        todo = []
+    def pending(self, records: Sequence[Record]) -> list[Pending]:
+        """Return the jobs that no complete record covers, in their order."""
+        left = []
         for job in self.jobs:
             states = [record.status for record in records if self.covers(record, job)]
             if "complete" not in states:
-                todo.append((job, bool(states)))
-        return todo
-
-
-def write(folder: Path, plan: Plan) -> None:
-    """Keep a plan in the study's folder. Raises DiskError where the disk refuses."""
-    write_whole(folder / PLAN, msgspec.json.format(msgspec.json.encode(plan), indent=1) + b"\n")
-
-
-def read(folder: Path) -> Plan | None:
-    """Return the plan of a study; None where there is none that this version can read."""
-    try:
-        plan = msgspec.json.decode((folder / PLAN).read_bytes(), type=Plan)
-    except (OSError, msgspec.DecodeError, RecursionError, UnicodeDecodeError):
-        return None
-    return plan if plan.schema == SCHEMA else None
-
-
-def studies(results: Path) -> Iterator[tuple[Path, Plan]]:
-    """Yield the folders of `results` that hold a plan, and the plans; the newest first."""
-    for path in sorted(results.glob(f"*/{PLAN}"), reverse=True):
-        plan = read(path.parent)
-        if plan is not None:
-            yield path.parent, plan
-
-
-def records_in(folder: Path) -> list[Record]:
-    """Return the records of a folder. What is damaged, or no record, is left out: its run is run again."""
-    found = []
-    for path in sorted(folder.glob("*.json")):
-        try:
-            found.append(read_record(path))
-        except UserError:
-            continue
-    return found
+                left.append(Pending(job, has_begun=bool(states)))
+        return left
 
 
 def _flat(request: Request) -> dict[str, object]:
-    told = {name: getattr(request, name) for name in request.__struct_fields__ if name != "settings"}
-    return told | {name: getattr(request.settings, name) for name in request.settings.__struct_fields__}
+    """Return the values of a request by name, those of its settings among them."""
+    own = {name: getattr(request, name) for name in request.__struct_fields__ if name != "settings"}
+    return own | {name: getattr(request.settings, name) for name in request.settings.__struct_fields__}
 
 
 def _shown(value: object) -> str:

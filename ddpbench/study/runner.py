@@ -1,6 +1,6 @@
 """One run, supervised: start it, wait, pass a signal on, read what its processes note, and start it again or not.
 
-Every arm is supervised alike. What an end means, `decide` says; here it is carried out.
+Every arm is supervised in the same way. `attempts` decides what the end of an attempt means.
 """
 
 import os
@@ -12,44 +12,57 @@ from pathlib import Path
 from types import FrameType
 from typing import IO, Protocol
 
+from typing_extensions import Self
+
 from ddpbench import memory, notes
+from ddpbench.errors import Preempted
 from ddpbench.notes import STOPS, AnyNote, Launch
-from ddpbench.study import decide
-from ddpbench.study.decide import Attempt, End
+from ddpbench.study import attempts
+from ddpbench.study.attempts import Attempt, End
 
 LOOK_EVERY_S = 0.5
+PERSONS_SIGNALS = {signal.SIGINT, signal.SIGHUP}  # Ctrl-C, and the end of a terminal; others come from a scheduler
 OWN_VARIABLES = {
     "PYTHONUNBUFFERED": "1",
-    "TORCHINDUCTOR_CACHE_DIR": str(Path.cwd()),  # torch makes it, by default in /tmp, though nothing is compiled
+    "TORCHINDUCTOR_CACHE_DIR": str(Path.cwd()),  # torch makes this folder, by default in /tmp, and then leaves it empty
 }
 
 
-class Stopped(Exception):  # noqa: N818 - nothing went wrong
-    """This process was told to stop before any run began."""
+class Stopped(Exception):  # noqa: N818 - no error
+    """A signal told this process to stop before any run began."""
 
 
 class Stop:
-    """The signal that told this process to stop, once there is one. Further ones change nothing."""
+    """The first signal that tells this process to stop. Further signals change nothing."""
 
     def __init__(self) -> None:
-        self.asked: int | None = None
+        self.signal: int | None = None  # None: not yet
 
-    def hear(self) -> None:
-        """From now on, note a signal to stop. Those that are ignored, as under nohup, stay so."""
+    def listen(self) -> None:
+        """Note signals from now on. A signal that is ignored, as SIGHUP under nohup, stays ignored."""
         for number in STOPS:
             if signal.getsignal(number) != signal.SIG_IGN:
                 signal.signal(number, self._note)
 
+    def exit_code(self, code: int) -> int:
+        """Return the exit code of a stopped study whose last run ended with `code`.
+
+        It is 75 where a scheduler has stopped the study and the run has saved, otherwise 128 + the signal's number.
+        """
+        assert self.signal is not None
+        is_preempted = code == Preempted.exit_code and self.signal not in PERSONS_SIGNALS
+        return code if is_preempted else 128 + self.signal
+
     def _note(self, number: int, _: FrameType | None) -> None:
-        if self.asked is None:
-            self.asked = number
+        if self.signal is None:
+            self.signal = number
 
 
 class Child(Protocol):
-    """A process that was started: what of subprocess.Popen is used."""
+    """A process that was started: the methods of subprocess.Popen that are used."""
 
     def wait(self, timeout: float | None = None) -> int:
-        """Return its exit code. Raises TimeoutExpired."""
+        """Return its exit code; negative: killed by that signal. Raises TimeoutExpired after so many seconds."""
 
     def send_signal(self, sig: int) -> None:
         """Send it a signal."""
@@ -60,17 +73,17 @@ Spawn = Callable[[Launch], Child]
 
 @dataclass(frozen=True)
 class Program:
-    """What is started: a command, where its output goes, and what its environment has besides ours."""
+    """A program that can be started: a command, the file for its output, and its own environment variables."""
 
     command: list[str]
-    log: Path | None = None  # None: our own output
+    log: Path | None = None  # None: its output goes where ours goes
     variables: Mapping[str, str] = field(default_factory=dict)
 
     def start(
         self, launch: Launch, keep: Sequence[int] = (), stdin: int | IO[bytes] | None = None
     ) -> "subprocess.Popen[bytes]":
-        """Start it with open descriptors `keep`. It hears of our end, and a terminal's Ctrl-C only from us."""
-        output = None if self.log is None else _append(self.log)
+        """Start it with the open descriptors `keep`. It gets no Ctrl-C from the terminal: `wait` passes signals on."""
+        output = None if self.log is None else _open_log(self.log)
         try:
             return subprocess.Popen(
                 self.command,
@@ -87,63 +100,68 @@ class Program:
 
 
 class Notebook:
-    """The memory that takes the notes of a run."""
+    """The memory into which the processes of a run write their notes."""
 
     def __init__(self) -> None:
         self._descriptor = memory.private("ddpbench-notes")
-        self._end = 0
-        self._torn = b""
-        self.all: list[AnyNote] = []
+        self._size_read = 0
+        self._partial_line = b""
+        self.notes: list[AnyNote] = []  # all that were read so far
 
     @property
     def path(self) -> str:
-        """Where children find it."""
+        """The path of that memory, for other processes of this user."""
         return memory.path(self._descriptor)
 
-    def new(self) -> list[AnyNote]:
-        """Return what has been noted since the last call."""
+    def read_new(self) -> list[AnyNote]:
+        """Return the notes that were written since the last call. A note that is half written comes later."""
         size = os.fstat(self._descriptor).st_size
-        content = self._torn + os.pread(self._descriptor, size - self._end, self._end)
-        self._end = size
-        whole, newline, self._torn = content.rpartition(b"\n")
-        found = notes.read(whole + newline)
-        self.all += found
-        return found
+        content = self._partial_line + os.pread(self._descriptor, size - self._size_read, self._size_read)
+        self._size_read = size
+        lines, newline, self._partial_line = content.rpartition(b"\n")
+        new = notes.read(lines + newline)
+        self.notes += new
+        return new
 
-    def close(self) -> None:
-        """Give the memory back."""
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
         os.close(self._descriptor)
 
 
-class Onlooker(Protocol):
-    """Who wants to know how a run goes on."""
+class Observer:
+    """Follows a run. This one does nothing."""
 
-    def began(self, attempt: int) -> None:
-        """An attempt has been started."""
+    def attempt_began(self, attempt: int) -> None:
+        """An attempt has been started; the first is 0."""
 
     def noted(self, note: AnyNote) -> None:
-        """A process of the run has noted something."""
+        """A process of the run has written a note."""
 
-    def passed(self) -> None:
-        """Some time has passed."""
+    def waited(self) -> None:
+        """Some time has passed, at most LOOK_EVERY_S seconds."""
 
-    def ended(self, attempt: int, end: End) -> None:
+    def attempt_ended(self, attempt: int, end: End) -> None:
         """An attempt has ended."""
 
 
 def supervise(
-    spawn: Spawn, notebook: Notebook, stop: Stop, onlooker: Onlooker, *, restarts: int, has_ranks: bool
+    spawn: Spawn, notebook: Notebook, stop: Stop, observer: Observer, *, restarts: int, has_ranks: bool
 ) -> End:
-    """Carry a run out, in as many attempts as it takes and may have."""
+    """Carry a run out, in one attempt and at most `restarts` more. Returns the end of the last attempt.
+
+    `spawn` starts an attempt; `has_ranks`: it starts torchrun's agent, and not a single process.
+    """
     failure = None
     for number in range(restarts + 1):
-        begun = decide.runs_begun(notebook.all)
+        begun = attempts.runs_begun(notebook.notes)
         launch = Launch(parent=os.getpid(), attempt=number, notes=notebook.path, begun=begun, failure=failure)
         child = spawn(launch)
-        onlooker.began(number)
-        code = wait(child, stop, lambda: _look(notebook, onlooker))
-        end = decide.after(Attempt(number, notebook.all, code, has_ranks, stop.asked, restarts - number))
-        onlooker.ended(number, end)
+        observer.attempt_began(number)
+        code = wait(child, stop, lambda: _pass_on_notes(notebook, observer))
+        end = attempts.decide(Attempt(number, notebook.notes, code, has_ranks, stop.signal, restarts - number))
+        observer.attempt_ended(number, end)
         failure = end.why
         if end.outcome != "again":
             break
@@ -151,12 +169,15 @@ def supervise(
 
 
 def wait(child: Child, stop: Stop, look: Callable[[], None] = lambda: None) -> int:
-    """Wait for a process; tell it to stop, once, when we are told. Returns its exit code."""
-    told = False
+    """Wait for a process, and look every LOOK_EVERY_S seconds. Returns its exit code; negative: killed by that signal.
+
+    After a signal to this process, the child gets SIGTERM, once.
+    """
+    is_signalled = False
     while True:
-        if stop.asked is not None and not told:
+        if stop.signal is not None and not is_signalled:
             child.send_signal(signal.SIGTERM)
-            told = True
+            is_signalled = True
         try:
             code = child.wait(timeout=LOOK_EVERY_S)
         except subprocess.TimeoutExpired:
@@ -166,14 +187,14 @@ def wait(child: Child, stop: Stop, look: Callable[[], None] = lambda: None) -> i
         return code
 
 
-def _look(notebook: Notebook, onlooker: Onlooker) -> None:
-    for note in notebook.new():
-        onlooker.noted(note)
-    onlooker.passed()
+def _pass_on_notes(notebook: Notebook, observer: Observer) -> None:
+    for note in notebook.read_new():
+        observer.noted(note)
+    observer.waited()
 
 
-def _append(log: Path) -> int:
-    """Open a log. Where the disk refuses, output is lost and the run goes on."""
+def _open_log(log: Path) -> int:
+    """Open a log to append to it. Where the disk refuses, output is lost and the run goes on."""
     try:
         log.parent.mkdir(exist_ok=True)
         return os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o666)
@@ -182,5 +203,5 @@ def _append(log: Path) -> int:
 
 
 def _ignore_interrupts() -> None:
-    """In the child, before its program: a terminal's Ctrl-C reaches us, and we pass it on once."""
+    """Let the child ignore Ctrl-C, before its program starts: this process hears it, and sends SIGTERM once."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)

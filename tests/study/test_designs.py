@@ -102,3 +102,23 @@ def test_a_timed_run_is_short_and_never_longer_than_a_few_passes(step_s: float, 
     job = designs.timed(Arm("baseline", 1, 1, None), 256, lambda *_: step_s, 60_000)
 
     assert (job.steps, job.epochs) == (steps, epochs)
+
+
+def test_shared_memory_is_compared_with_gloo_unless_a_sweep_has_no_time_for_it() -> None:
+    assert designs.comms("shm", is_sweep=False) == ["gloo", "shm"]
+    assert designs.comms("shm", is_sweep=True) == ["shm"]
+    assert designs.comms("gloo", is_sweep=False) == ["gloo"]
+
+
+def test_a_check_of_a_sweep_trains_as_many_samples_as_its_arm_did_at_the_nearest_batch() -> None:
+    arms = designs.arms([2], 2, 2, 0, ["shm"])[:2]
+    jobs = designs.sweep(arms, [64, 256], lambda _, batch: batch / 64_000, 60_000)
+    near = {job.arm: job for job in jobs if job.global_batch == 256}
+    checks = designs.checks(jobs, [192], [5, 6], 60_000)
+
+    assert {(job.arm, job.seed) for job in checks} == {(arm, seed) for arm in arms for seed in (5, 6)}
+    for job in checks:
+        assert (job.global_batch, job.epochs, job.is_check) == (192, near[job.arm].epochs, True)
+        assert abs((job.steps or 0) * 192 - (near[job.arm].steps or 0) * 256) <= 192
+    assert [job.steps for job in designs.checks(jobs, [192], [5], 1_000)] == [5, 5], "at most one pass over the data"
+    assert designs.checks(jobs, [], [5], 60_000) == []

@@ -1,4 +1,4 @@
-"""What a study is asked for: flags, the variables that say the same, and what is refused."""
+"""What command lines ask for: flags, the variables that say the same, and what is refused."""
 
 import pytest
 
@@ -13,18 +13,18 @@ def test_flags_and_variables_say_the_same_and_the_flag_counts() -> None:
     by_variable = options.read("comparison", [], {"SEEDS": " 2 0  2", "WORLD_SIZES": "2 4", "RESTARTS": "1"})
     both = options.read("comparison", ["--seeds", "5"], {"SEEDS": "2 0"})
 
-    for asked in (by_flag, by_variable):
-        assert (asked.seeds, asked.world_sizes, asked.restarts) == ([2, 0], [2, 4], 1)
-    assert by_flag.from_environment == []
-    assert by_variable.from_environment[0] == 'SEEDS=" 2 0  2" is read from the environment; --seeds 2 0 says the same'
-    assert len(by_variable.from_environment) == 3
-    assert (both.seeds, both.from_environment) == ([5], [])
+    for chosen in (by_flag, by_variable):
+        assert (chosen.seeds, chosen.world_sizes, chosen.restarts) == ([2, 0], [2, 4], 1)
+    assert by_flag.notices == []
+    assert by_variable.notices[0] == 'SEEDS=" 2 0  2" is read from the environment; --seeds 2 0 says the same'
+    assert len(by_variable.notices) == 3
+    assert (both.seeds, both.notices) == ([5], [])
 
 
 def test_an_empty_world_sizes_or_batches_is_the_default() -> None:
-    asked = options.read("sweep", [], {"WORLD_SIZES": "", "BATCHES": ""})
+    chosen = options.read("sweep", [], {"WORLD_SIZES": "", "BATCHES": ""})
 
-    assert (asked.world_sizes, asked.batches) == ([], options.DEFAULT_BATCHES)
+    assert (chosen.world_sizes, chosen.batches) == ([], options.DEFAULT_BATCHES)
 
 
 @pytest.mark.parametrize("text", ["x", "1.5", "0", "-1", "1e3", "²"])
@@ -40,25 +40,49 @@ def test_other_than_whole_numbers_are_refused_by_name(text: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("words", "said"),
+    ("words", "message"),
     [
         (["--seed", "1"], "--seed is set for each run of a study; use --seeds 0 1 2"),
         (["--threads", "1"], "--threads is set for each run of a study"),
         (["--batches", "64"], "--batches is for a sweep"),
-        (["--restarts", "1", "2"], "--restarts must be one whole number"),
+        (["--restarts", "1", "2"], "--restarts must be one whole number from 0 to 9,999, got 1 2"),
         (["--restarts", "10000"], "--restarts must be one whole number from 0 to 9,999"),
         (["--sedes", "1"], "unknown flag --sedes; did you mean --seeds?"),
         (["--seeds"], "--seeds: expected at least one argument"),
-        (["--seeds", str(2**32)], "--seed must be between 0 and 2"),
+        (["--seeds", str(2**32)], "--seed must be at least 0 and below 4,294,967,296"),
         (["3"], "unexpected word '3'"),
         (["--plan=yes"], "--plan: ignored explicit argument 'yes'"),
     ],
 )
-def test_what_no_study_could_use_is_refused_in_one_line(words: list[str], said: str) -> None:
-    with pytest.raises(UserError, match=said.replace("?", r"\?")) as refused:
+def test_what_no_study_could_use_is_refused_in_one_line(words: list[str], message: str) -> None:
+    with pytest.raises(UserError, match=message.replace("?", r"\?")) as refused:
         options.read("comparison", words, {})
 
     assert "\n" not in str(refused.value)
+
+
+def test_one_run_is_a_single_process_unless_ranks_are_given() -> None:
+    alone, ranks = options.read_run([]), options.read_run(["--ranks", "2", "--restarts", "0", "--comm", "shm"])
+
+    assert (alone.ranks, alone.restarts, alone.train) == (None, 3, TrainConfig())
+    assert (ranks.ranks, ranks.restarts, ranks.train.comm) == (2, 0, "shm")
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["--ranks", "0"], "--ranks 0 must be whole numbers from 1 up, like --ranks 2"),
+        (["--ranks", "2 3"], "--ranks must be one whole number from 1 to 9,999, got 2 3"),
+        (["--restarts", ""], "--restarts must be one whole number from 0 to 9,999, got none"),
+        (["--comm", "shm"], "--comm is for ddp_train.py: give --ranks N"),
+        (["--ranks", "2", "--data-parallel"], "--data-parallel is for baseline_train.py: leave out --ranks"),
+    ],
+)
+def test_what_no_run_could_use_is_refused_in_one_line(words: list[str], message: str) -> None:
+    with pytest.raises(UserError) as refused:
+        options.read_run(words)
+
+    assert str(refused.value) == message
 
 
 @pytest.mark.parametrize(
@@ -66,7 +90,7 @@ def test_what_no_study_could_use_is_refused_in_one_line(words: list[str], said: 
     [
         [],
         ["--epochs", "7", "--lr", "0.5", "--no-channels-last", "--results", "a folder"],
-        ["--target-accuracy", "0.97", "--inject", "kill=1@7", "--resume", "--timeout-s", "2.5"],
+        ["--target-accuracy", "0.97", "--hook", "tests/hooks/faults.py:kill=1@7", "--resume", "--timeout-s", "2.5"],
     ],
 )
 def test_flags_make_the_configuration_that_they_were_made_from(words: list[str]) -> None:

@@ -6,9 +6,8 @@ from msgspec.structs import replace
 
 from ddpbench.arm import Arm, arm_of
 from ddpbench.record import Record, write_record
-from ddpbench.study import designs, plan, study
+from ddpbench.study import designs, folders
 from ddpbench.study.plan import Job, Plan, Request
-from ddpbench.study.screen import Screen
 from tests.records import ddp, make_record
 
 RECORD = make_record()
@@ -34,19 +33,19 @@ def test_what_is_complete_is_left_out_and_what_has_begun_goes_on(tmp_path: Path)
     for number, record in enumerate((RECORD, begun)):
         write_record(tmp_path / f"{number}.json", record)
     (tmp_path / "damaged.json").write_bytes(b"{")
-    plan.write(tmp_path, Plan(request=REQUEST, jobs=jobs))
-    known = plan.read(tmp_path)
+    folders.write_plan(tmp_path, Plan(request=REQUEST, jobs=jobs))
+    known = folders.read_plan(tmp_path)
 
     assert known is not None
-    assert known.left(plan.records_in(tmp_path)) == [(jobs[1], True), (jobs[2], False)]
+    assert known.pending(folders.records_in(tmp_path)) == [(jobs[1], True), (jobs[2], False)]
 
 
 def test_a_record_of_other_settings_covers_nothing() -> None:
     whole = Plan(request=REQUEST, jobs=[job_of(RECORD)])
     other = replace(RECORD, settings=replace(RECORD.settings, lr=0.5))
 
-    assert whole.left([RECORD]) == []
-    assert whole.left([other]) == [(whole.jobs[0], False)]
+    assert whole.pending([RECORD]) == []
+    assert whole.pending([other]) == [(whole.jobs[0], False)]
 
 
 def test_a_timed_job_is_covered_by_a_timed_record_without_a_target() -> None:
@@ -64,7 +63,7 @@ def other(request: Request, **settings: object) -> Request:
 
 def put(results: Path, name: str, request: Request) -> Path:
     (results / name).mkdir()
-    plan.write(results / name, Plan(request=request, jobs=[job_of(RECORD)]))
+    folders.write_plan(results / name, Plan(request=request, jobs=[job_of(RECORD)]))
     return results / name
 
 
@@ -74,26 +73,26 @@ def test_resume_finds_the_newest_study_by_what_was_asked_for(tmp_path: Path) -> 
     newest = put(tmp_path, "2", REQUEST)
     put(tmp_path, "3", other(REQUEST, lr=0.1))
 
-    found = study.unfinished(REQUEST, tmp_path, Screen())
+    earlier = folders.find_equal(REQUEST, tmp_path)
 
-    assert found is not None
-    assert found[0] == newest
+    assert earlier is not None
+    assert earlier[0] == newest
 
 
-def test_where_no_study_is_equal_the_unfinished_ones_are_named_with_what_differs(tmp_path: Path, capsys) -> None:  # type: ignore[no-untyped-def]
+def test_where_no_study_is_equal_the_unfinished_ones_are_named_with_what_differs(tmp_path: Path) -> None:
     left = put(tmp_path, "1", replace(other(REQUEST, lr=0.5), seeds=[3, 4]))
     done = put(tmp_path, "2", other(REQUEST, epochs=RECORD.settings.epochs))
     write_record(done / "record.json", RECORD)
-    asked = other(REQUEST, lr=0.1)
+    request = other(REQUEST, lr=0.1)
 
-    assert study.unfinished(asked, tmp_path, Screen()) is None
-    said = capsys.readouterr().err
-    assert f"starting anew. Unfinished is: {left} (seeds 3 4, now 0 1; lr 0.5, now 0.1)" in said
-    assert str(done) not in said
+    assert folders.find_equal(request, tmp_path) is None
+    message = folders.explain_unequal(request, tmp_path)
+    assert message.endswith(f": starting a new one. Unfinished: {left} (seeds 3 4, now 0 1; lr 0.5, now 0.1)")
+    assert folders.explain_unequal(request, done).endswith("starting a new one")
 
 
 def test_a_plan_of_another_version_is_no_plan(tmp_path: Path) -> None:
-    plan.write(tmp_path, Plan(request=REQUEST, jobs=[], schema=99))
-    assert plan.read(tmp_path) is None
-    (tmp_path / plan.PLAN).write_bytes(b'{"request": ')
-    assert plan.read(tmp_path) is None
+    folders.write_plan(tmp_path, Plan(request=REQUEST, jobs=[], schema=99))
+    assert folders.read_plan(tmp_path) is None
+    (tmp_path / folders.PLAN).write_bytes(b'{"request": ')
+    assert folders.read_plan(tmp_path) is None

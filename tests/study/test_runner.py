@@ -10,8 +10,8 @@ import pytest
 
 from ddpbench import memory, notes
 from ddpbench.notes import AnyNote, Begun, Complete, Failed, Launch, Saved
-from ddpbench.study.decide import End
-from ddpbench.study.runner import Notebook, Stop, supervise, wait
+from ddpbench.study.attempts import End
+from ddpbench.study.runner import Notebook, Observer, Stop, supervise, wait
 
 
 @dataclass
@@ -22,7 +22,7 @@ class FakeChild:
     exit_code: int
     launch: Launch
     signals: list[int] = field(default_factory=list)
-    stop: Stop | None = None  # is asked after the first look
+    stop: Stop | None = None  # gets a signal after the first look
 
     def wait(self, timeout: float | None = None) -> int:
         if not self.script:
@@ -30,7 +30,7 @@ class FakeChild:
         for note in self.script.pop(0):
             notes.append(self.launch.notes, note)
         if self.stop is not None:
-            self.stop.asked = signal.SIGTERM
+            self.stop.signal = signal.SIGTERM
         raise subprocess.TimeoutExpired("fake", timeout or 0)
 
     def send_signal(self, sig: int) -> None:
@@ -38,21 +38,18 @@ class FakeChild:
 
 
 @dataclass
-class Heard:
-    """What an onlooker is told."""
+class Listener(Observer):
+    """Keeps what an observer is told."""
 
     events: list[object] = field(default_factory=list)
 
-    def began(self, attempt: int) -> None:
+    def attempt_began(self, attempt: int) -> None:
         self.events.append(f"began {attempt}")
 
     def noted(self, note: AnyNote) -> None:
         self.events.append(type(note).__name__)
 
-    def passed(self) -> None:
-        pass
-
-    def ended(self, attempt: int, end: End) -> None:
+    def attempt_ended(self, attempt: int, end: End) -> None:
         self.events.append(f"{end.outcome} {attempt}")
 
 
@@ -61,17 +58,16 @@ def carry_out(
 ) -> tuple[End, list[object], list[FakeChild]]:
     """Supervise a run whose attempts note and end like this."""
     children: list[FakeChild] = []
-    heard, notebook = Heard(), Notebook()
-    asked = stop or Stop()
+    listener = Listener()
 
     def spawn(launch: Launch) -> FakeChild:
         script, code = attempts[launch.attempt]
         children.append(FakeChild(list(script), code, launch, stop=stop))
         return children[-1]
 
-    end = supervise(spawn, notebook, asked, heard, restarts=restarts, has_ranks=False)
-    notebook.close()
-    return end, heard.events, children
+    with Notebook() as notebook:
+        end = supervise(spawn, notebook, stop or Stop(), listener, restarts=restarts, has_ranks=False)
+    return end, listener.events, children
 
 
 def test_a_run_that_is_killed_is_started_again_and_knows_why_and_as_what() -> None:
@@ -121,23 +117,41 @@ def test_a_run_that_completes_although_it_is_told_to_stop_is_complete() -> None:
 
 def test_a_signal_before_the_first_look_stops_the_process_at_once() -> None:
     stop = Stop()
-    stop.asked = signal.SIGHUP
+    stop.signal = signal.SIGHUP
     child = FakeChild([[]], 75, Launch(parent=1))
 
     assert wait(child, stop) == 75
     assert child.signals == [signal.SIGTERM]
 
 
+@pytest.mark.parametrize(
+    ("number", "code", "expected"),
+    [
+        (signal.SIGINT, 75, 130),
+        (signal.SIGHUP, 75, 129),
+        (signal.SIGTERM, 75, 75),
+        (signal.SIGUSR1, 75, 75),
+        (signal.SIGTERM, 0, 143),
+        (signal.SIGUSR1, 4, 128 + signal.SIGUSR1),
+    ],
+)
+def test_a_study_ends_with_75_only_where_a_scheduler_stops_it_and_the_run_has_saved(
+    number: int, code: int, expected: int
+) -> None:
+    stop = Stop()
+    stop.signal = number
+
+    assert stop.exit_code(code) == expected
+
+
 def test_notes_that_are_written_in_parts_are_read_when_they_are_whole() -> None:
-    notebook = Notebook()
-    with Path(notebook.path).open("ab", buffering=0) as file:
+    with Notebook() as notebook, Path(notebook.path).open("ab", buffering=0) as file:
         file.write(b'{"what":"saved","rank":1}\n{"what":"be')
-        assert [note.rank for note in notebook.new()] == [1]
-        assert notebook.new() == []
+        assert [note.rank for note in notebook.read_new()] == [1]
+        assert notebook.read_new() == []
         file.write(b'gun","run":"x"}\n')
-        assert notebook.new() == [Begun(run="x")]
-    assert len(notebook.all) == 2
-    notebook.close()
+        assert notebook.read_new() == [Begun(run="x")]
+        assert len(notebook.notes) == 2
 
 
 def test_the_memory_of_notes_is_found_by_its_path_alone() -> None:

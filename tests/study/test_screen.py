@@ -1,4 +1,4 @@
-"""What a person sees: lines that fit, one that is rewritten on a terminal, and nothing rewritten in a log."""
+"""What a person sees: lines that fit, one that is rewritten on a terminal, and in a log only lines that stay."""
 
 import io
 import os
@@ -11,7 +11,7 @@ import pytest
 
 from ddpbench.arm import Arm
 from ddpbench.notes import EpochDone
-from ddpbench.study import screen
+from ddpbench.study import run_line, screen
 from ddpbench.study.plan import Job
 from ddpbench.study.screen import Screen
 
@@ -32,18 +32,18 @@ def test_parts_that_do_not_fit_are_left_out_the_last_first() -> None:
 
 
 def test_the_first_of_several_epochs_is_warm_up_and_a_control_has_no_accuracy() -> None:
-    assert screen.speed(WHOLE, EPOCHS) == "2.50 s an epoch"
-    assert screen.speed(WHOLE, EPOCHS[:1]) == "4.00 s an epoch"
-    assert screen.speed(TIMED, EPOCHS) == "25.00 ms a step"
-    assert screen.speed(WHOLE, []) == ""
-    assert [screen.accuracy(job, EPOCHS) for job in (WHOLE, TIMED, CONTROL)] == ["98.20%", "", ""]
+    assert run_line.speed(WHOLE, EPOCHS) == "2.50 s an epoch"
+    assert run_line.speed(WHOLE, EPOCHS[:1]) == "4.00 s an epoch"
+    assert run_line.speed(TIMED, EPOCHS) == "25.00 ms a step"
+    assert run_line.speed(WHOLE, []) == ""
+    assert [run_line.accuracy(job, EPOCHS) for job in (WHOLE, TIMED, CONTROL)] == ["98.20%", "", ""]
 
 
 def test_a_log_gets_only_lines_that_stay() -> None:
     stream = io.StringIO()
     log = Screen(stream)
-    log.show(["running"])
-    log.keep(["done", "2.50 s"])
+    log.rewrite(["running"])
+    log.say_parts(["done", "2.50 s"])
     log.warn("a\x1bb")
 
     assert stream.getvalue() == "done  2.50 s\nlaunch.sh: a\\x1bb\n"
@@ -55,8 +55,8 @@ def test_a_terminal_gets_one_line_rewritten_within_its_width(columns: int) -> No
     ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 24, columns, 0, 0))
     with os.fdopen(theirs, "w") as stream:
         terminal = Screen(stream)
-        terminal.show(["a long line " * 3, "more " * 3, "and more " * 9])
-        terminal.show(["short"])
+        terminal.rewrite(["a long line " * 3, "more " * 3, "and more " * 9])
+        terminal.rewrite(["short"])
         terminal.say("words " * 40)
         terminal.say("end")
         written = ""

@@ -6,8 +6,8 @@ from typing import Any
 import pytest
 
 from ddpbench.notes import AnyNote, Begun, Complete, Failed, RanksEnded, Saved
-from ddpbench.study import decide
-from ddpbench.study.decide import Attempt
+from ddpbench.study import attempts
+from ddpbench.study.attempts import Attempt, End
 
 
 def failed(rank: int, why: str, code: int, *, attempt: int = 0, at: Any = (1, 37), **more: Any) -> Failed:
@@ -27,11 +27,11 @@ STOPPED = "stopped by SIGTERM before it trained again; the same command with --r
 
 
 @pytest.mark.parametrize(
-    ("noted", "exit_code", "stop", "why", "code"),
+    ("notes", "exit_code", "stop", "why", "code"),
     [
         ([COMPLETE], 0, None, "", 0),
         ([COMPLETE], 1, signal.SIGTERM, "", 0),
-        ([], 0, None, "it ended without a word and without having completed the run", 4),
+        ([], 0, None, "it ended without reporting an error and without completing the run", 4),
         ([], 1, signal.SIGTERM, STOPPED, 75),
         ([], 75, None, "stopped before it trained; the same command with --resume goes on", 75),
         ([failed(1, "x", 4)], 1, signal.SIGTERM, STOPPED, 75),
@@ -52,10 +52,10 @@ STOPPED = "stopped by SIGTERM before it trained again; the same command with --r
     ],
 )
 def test_the_cause_is_the_failure_that_blames_no_other_or_the_rank_that_was_killed(
-    noted: list[AnyNote], exit_code: int, stop: int | None, why: str, code: int
+    notes: list[AnyNote], exit_code: int, stop: int | None, why: str, code: int
 ) -> None:
-    number = max((note.attempt for note in noted), default=0)
-    end = decide.after(Attempt(number, noted, exit_code, has_ranks=True, stop=stop))
+    number = max((note.attempt for note in notes), default=0)
+    end = attempts.decide(Attempt(number, notes, exit_code, has_ranks=True, stop_signal=stop))
 
     assert end.exit_code == code
     assert end.why.startswith(why)
@@ -64,7 +64,7 @@ def test_the_cause_is_the_failure_that_blames_no_other_or_the_rank_that_was_kill
 
 
 @pytest.mark.parametrize(
-    ("noted", "exit_code", "why", "code"),
+    ("notes", "exit_code", "why", "code"),
     [
         ([Saved(at=(1, 30))], -9, "the process after epoch 1, step 30 was killed by SIGKILL (often: out of mem", 4),
         ([], -9, "the process was killed by SIGKILL (often: out of memory)", 4),
@@ -74,9 +74,9 @@ def test_the_cause_is_the_failure_that_blames_no_other_or_the_rank_that_was_kill
     ],
 )
 def test_a_single_process_is_started_again_as_a_rank_is(
-    noted: list[AnyNote], exit_code: int, why: str, code: int
+    notes: list[AnyNote], exit_code: int, why: str, code: int
 ) -> None:
-    last, more = (decide.after(Attempt(0, noted, exit_code, has_ranks=False, restarts_left=left)) for left in (0, 3))
+    last, more = (attempts.decide(Attempt(0, notes, exit_code, has_ranks=False, restarts_left=left)) for left in (0, 3))
 
     assert (last.outcome, more.outcome) == ("failed", "again")
     assert last.why.startswith(why)
@@ -84,7 +84,7 @@ def test_a_single_process_is_started_again_as_a_rank_is(
 
 
 @pytest.mark.parametrize(
-    ("noted", "left", "outcome"),
+    ("notes", "left", "outcome"),
     [
         ([failed(1, "x", 4)], 3, "again"),
         ([failed(1, "x", 4)], 0, "failed"),
@@ -96,14 +96,21 @@ def test_a_single_process_is_started_again_as_a_rank_is(
     ],
 )
 def test_another_attempt_follows_unless_it_would_end_the_same_way(
-    noted: list[AnyNote], left: int, outcome: str
+    notes: list[AnyNote], left: int, outcome: str
 ) -> None:
-    number = max(note.attempt for note in noted)
+    number = max(note.attempt for note in notes)
 
-    assert decide.after(Attempt(number, noted, 1, has_ranks=True, restarts_left=left)).outcome == outcome
+    assert attempts.decide(Attempt(number, notes, 1, has_ranks=True, restarts_left=left)).outcome == outcome
 
 
 def test_the_runs_that_were_begun_are_named_once() -> None:
-    noted = [Begun(run="a"), Saved(), Begun(run="a", attempt=1), Begun(run="b", attempt=2)]
+    notes = [Begun(run="a"), Saved(), Begun(run="a", attempt=1), Begun(run="b", attempt=2)]
 
-    assert decide.runs_begun(noted) == ["a", "b"]
+    assert attempts.runs_begun(notes) == ["a", "b"]
+
+
+def test_the_line_of_a_restart_counts_starts_from_one() -> None:
+    end = End("again", "rank 1 was killed by SIGKILL", 4)
+
+    line = "rank 1 was killed by SIGKILL; start 2 of 4 goes on from its newest checkpoint"
+    assert end.restart_line(attempt=0, restarts=3) == line

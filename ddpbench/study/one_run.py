@@ -1,0 +1,49 @@
+"""One run, supervised as a study supervises its runs, with its output on the terminal.
+
+bash launch.sh run [--ranks N] [--restarts N] FLAGS
+
+With --ranks it is ddp_train.py on so many ranks, otherwise baseline_train.py in one process. After a failure it goes on
+from its newest checkpoint; plain torchrun restarts ranks alone, and no single process.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from ddpbench import config
+from ddpbench.study import commands, options
+from ddpbench.study.attempts import End
+from ddpbench.study.runner import Notebook, Observer, Program, Stop, supervise
+from ddpbench.study.screen import Screen
+
+
+@dataclass
+class RestartNotice(Observer):
+    """Says why another attempt follows. All else the run prints by itself."""
+
+    screen: Screen
+    restarts: int
+
+    def attempt_ended(self, attempt: int, end: End) -> None:
+        """Say why another attempt follows."""
+        if end.outcome == "again":
+            self.screen.say(end.restart_line(attempt, self.restarts))
+
+
+def main(argv: Sequence[str], ignored: Sequence[str]) -> int:
+    """Carry out one run. Returns its exit code. Raises UserError for what it refuses.
+
+    `ignored` are the names of the environment variables that were dropped.
+    """
+    screen, stop = Screen(), Stop()
+    chosen = options.read_run(argv)
+    stop.listen()
+    screen.warn_of_ignored(ignored)
+    cfg = chosen.train
+    threads = {} if cfg.threads is None else {"OMP_NUM_THREADS": str(cfg.threads)}
+    program = Program(commands.supervised(chosen.ranks, config.to_flags(cfg)), variables=threads)
+    observer, has_ranks = RestartNotice(screen, chosen.restarts), chosen.ranks is not None
+    with Notebook() as notebook:
+        end = supervise(program.start, notebook, stop, observer, restarts=chosen.restarts, has_ranks=has_ranks)
+    if end.why:
+        screen.warn(end.why)
+    return end.exit_code
