@@ -10,11 +10,11 @@ cd -- "$here"
 for word in "$@"; do
   case $word in -h | --help) exec cat ddpbench/help.txt ;; esac
 done
-# These lead Python to another library, or make it start or end in another way: none of them can be meant for us.
+# With these variables Python uses another library, or starts or ends differently. None of them is meant for us.
 unset PYTHONHOME PYTHONPLATLIBDIR PYTHONEXECUTABLE __PYVENV_LAUNCHER__ PYTHONSAFEPATH PYTHONCASEOK
 unset PYTHONINSPECT PYTHONSTARTUP PYTHONOPTIMIZE PYTHONWARNINGS
 
-# An environment that has everything is used as it is. "test" needs the requirements of development too.
+# An environment with all packages is used as it is. "test" needs the packages for development too.
 dev=
 [ "${1-}" != test ] || dev=dev
 start_if_complete() { # PYTHON WORDS...
@@ -27,7 +27,7 @@ start_if_complete "${PYTHON:-python3}" "$@"
 
 # Otherwise the newest Python makes or completes .venv, and then starts the program there.
 newest=0 python=python3
-consider() { # PYTHON: keep it where it is newer than those before
+consider() { # PYTHON: remember it if it is newer than those before
   version=$("$1" -c 'import sys; print(sys.version_info[0] * 1000 + sys.version_info[1])' 2>/dev/null) || return 0
   if [ "$version" -gt "$newest" ] 2>/dev/null; then newest=$version python=$1; fi
 }
@@ -37,7 +37,7 @@ if [ -z "${PYTHON-}" ] && [ "$newest" -lt 3010 ]; then
   consider python
 fi
 [ "$newest" -lt 3010 ] || exec "$python" -m ddpbench.setup.install "$@"
-found="does not start"
-[ "$newest" -eq 0 ] || found="is Python $((newest / 1000)).$((newest % 1000))"
-say "${PYTHON:+PYTHON=}${PYTHON:-$python} $found; Python 3.10 or later is needed: install one, or name one with PYTHON="
+problem="does not start"
+[ "$newest" -eq 0 ] || problem="is Python $((newest / 1000)).$((newest % 1000))"
+say "${PYTHON:+PYTHON=}${PYTHON:-$python} $problem; Python 3.10 or later is needed: install one, or name one with PYTHON="
 exit 2
