@@ -21,9 +21,9 @@ def default_world_size(cores: int, gpus: int, global_batch: int) -> int:
     return max((size for size in sizes if size > 1), key=lambda size: (size * (cores // size), size), default=1)
 
 
-def nearest_multiple(value: int, of: int) -> int:
-    """Return the multiple of `of`, at least `of`, that is nearest to `value`."""
-    return max(1, round(value / of)) * of
+def nearest_multiple(value: int, divisor: int) -> int:
+    """Return the multiple of `divisor`, at least `divisor`, that is nearest to `value`."""
+    return max(1, round(value / divisor)) * divisor
 
 
 def arms(sizes: Sequence[int], cores: int, physical_cores: int, gpus: int, comms: Sequence[Comm]) -> list[Arm]:
@@ -54,16 +54,16 @@ def comms(fastest: Comm, *, is_sweep: bool) -> list[Comm]:
     return ["gloo", "shm"] if fastest == "shm" and not is_sweep else [fastest]
 
 
-def controls(of: Sequence[Arm], global_batch: int, num_train: int) -> list[tuple[Arm, int]]:
+def controls(study_arms: Sequence[Arm], global_batch: int, num_train: int) -> list[tuple[Arm, int]]:
     """Return the short runs that explain the ddp arms of a study: each an arm and a global batch.
 
     One worker at the rank batch shows what smaller batches cost. The ddp arm at its world size times the batch is weak
     scaling. The single process with the most threads at that batch shows whether a larger batch would pay.
     """
-    most_threads = max((arm for arm in of if arm.kind == "baseline"), key=lambda arm: arm.threads_per_rank)
-    fastest = next((arm.comm for arm in reversed(of) if arm.kind == "ddp" and not arm.is_control), None)
+    most_threads = max((arm for arm in study_arms if arm.kind == "baseline"), key=lambda arm: arm.threads_per_rank)
+    fastest = next((arm.comm for arm in reversed(study_arms) if arm.kind == "ddp" and not arm.is_control), None)
     wanted = []
-    for arm in of:
+    for arm in study_arms:
         if arm.kind == "ddp" and arm.world_size > 1 and arm.comm == fastest:
             wanted.append((Arm("baseline", 1, arm.threads_per_rank, None), global_batch // arm.world_size))
             if global_batch * arm.world_size <= num_train:
@@ -85,15 +85,15 @@ def timed(arm: Arm, global_batch: int, step_s: StepS, num_train: int) -> Job:
     return Job(arm=arm, global_batch=global_batch, steps=steps, epochs=epochs)
 
 
-def comparison(of: Sequence[Arm], global_batch: int, epochs: int, step_s: StepS, num_train: int) -> list[Job]:
+def comparison(study_arms: Sequence[Arm], global_batch: int, epochs: int, step_s: StepS, num_train: int) -> list[Job]:
     """Return the runs of a study of one batch size, for one seed: every arm, and the short controls."""
-    short = [timed(arm, batch, step_s, num_train) for arm, batch in controls(of, global_batch, num_train)]
-    return [whole(arm, global_batch, epochs) for arm in of] + short
+    short = [timed(arm, batch, step_s, num_train) for arm, batch in controls(study_arms, global_batch, num_train)]
+    return [whole(arm, global_batch, epochs) for arm in study_arms] + short
 
 
-def sweep(of: Sequence[Arm], batches: Sequence[int], step_s: StepS, num_train: int) -> list[Job]:
+def sweep(study_arms: Sequence[Arm], batches: Sequence[int], step_s: StepS, num_train: int) -> list[Job]:
     """Return the runs of a sweep over batch sizes, for one seed: a short run of every arm but the control."""
-    pairs = [(arm, batch) for batch in batches for arm in of if not arm.is_control]
+    pairs = [(arm, batch) for batch in batches for arm in study_arms if not arm.is_control]
     return [timed(arm, batch, step_s, num_train) for arm, batch in pairs]
 
 

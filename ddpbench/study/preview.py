@@ -34,7 +34,7 @@ def introduction(draft: Draft) -> Iterator[str]:
         yield f"caution: {most_ranks} ranks take turns on {plural(cores, 'core')}; {cure}"
 
 
-def departure(draft: Draft, pending: Sequence[Pending], folder: Path, logs: Path) -> Iterator[str]:
+def outlook(draft: Draft, pending: Sequence[Pending], folder: Path, logs: Path) -> Iterator[str]:
     """Yield the lines that say what is left of a study, how long it takes, and where its output goes."""
     total = len(draft.plan.jobs)
     done = total - len(pending)

@@ -28,7 +28,7 @@ class Reporter:
     def study_began(self, draft: Draft, pending: Sequence[Pending]) -> None:
         """Describe the study, and say what is left of it."""
         self.events.begin(draft.plan.request)
-        for line in (*preview.introduction(draft), *preview.departure(draft, pending, self._folder, self.logs)):
+        for line in (*preview.introduction(draft), *preview.outlook(draft, pending, self._folder, self.logs)):
             self._screen.say(line, indent="  ")
 
     @property
@@ -59,6 +59,6 @@ class Reporter:
         self._screen.warn(f"finished runs are in {self._folder}, all output is in {self.logs}; {RESUMES}")
         self._screen.warn(f"{job.label}: {end.why}")
 
-    def judging(self) -> None:
-        """Set the answer apart from the runs."""
+    def all_runs_ended(self) -> None:
+        """Print an empty line, which sets the answer apart from the runs."""
         self._screen.say("")

@@ -44,7 +44,7 @@ class Study:
             if code == 0 and self.plan.request.design == "sweep":
                 code = self._check_prediction(stop)
             if code == 0:
-                self.reporter.judging()
+                self.reporter.all_runs_ended()
                 code = judging.judge(self.folder, stop)
             events.end(code)
         return code
