@@ -1,4 +1,4 @@
-"""Records made up for tests of the judge."""
+"""Made-up records, for tests."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -51,7 +51,10 @@ def make_record(
     late_s: Sequence[float] | None = None,
     **changes: Any,
 ) -> Record:
-    """Make the record of a run over two classes of 500 test samples each. `late_s`: a rank's, in every epoch."""
+    """Make the record of a run over two classes of 500 test samples each.
+
+    `train_s` holds the seconds of each epoch. `late_s` holds, for each rank, the seconds that it waits in every epoch.
+    """
     right = round(500 * accuracy)
     epochs = [
         Epoch(
@@ -66,7 +69,7 @@ def make_record(
         )
         for number, seconds in enumerate(train_s)
     ]
-    told = {
+    values = {
         "schema": SCHEMA,
         "study": "test",
         "kind": kind,
@@ -103,11 +106,11 @@ def make_record(
         "status": "complete",
         "attempts": 1,
     }
-    return Record(**(told | changes))
+    return Record(**(values | changes))
 
 
 def timed(global_batch: int, step_s: float, kind: Kind = "baseline", *, steps: int = 100, **changes: Any) -> Record:
-    """Make the record of a short run of a warm-up and a counted epoch."""
+    """Make the record of a short timed run: a warm-up epoch, and one that counts with `steps` steps of `step_s`."""
     record = make_record(kind, train_s=(9.0, steps * step_s), **changes)
     settings = msgspec.structs.replace(record.settings, global_batch=global_batch, steps=steps, epochs=2)
     epochs = [msgspec.structs.replace(epoch, samples=steps * global_batch) for epoch in record.epochs]
@@ -115,12 +118,12 @@ def timed(global_batch: int, step_s: float, kind: Kind = "baseline", *, steps: i
 
 
 def ddp(**changes: Any) -> Record:
-    """Make the record of a two-rank gloo run."""
+    """Make the record of a run of two ranks over gloo."""
     return make_record(**({"kind": "ddp", "world_size": 2, "threads": 1, "comm": "gloo"} | changes))
 
 
 def put(folder: Path, *records: Record, start: int = 0) -> list[Path]:
-    """Write records into a folder under names that sort by time, as a run does."""
+    """Write records into a folder, under names that sort by time like those of real runs. Returns their paths."""
     paths = [folder / f"20261124-00{number:02d}00-run.json" for number in range(start, start + len(records))]
     for path, record in zip(paths, records, strict=True):
         write_record(path, record)

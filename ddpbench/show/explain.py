@@ -1,10 +1,10 @@
 """Why is it slower here: a paragraph for each term of a breakdown, with this study's figures, as Markdown."""
 
 from ddpbench.judge.breakdown import COMMUNICATION, CONTENTION, IDEAL, REDUCING, SLOWED, SMALLER, UNEVEN, WAITING, Term
+from ddpbench.judge.comparison import StartUp
 from ddpbench.judge.judgement import Judgement
-from ddpbench.judge.outcome import NAMES, share_text
 from ddpbench.show.layout import Page
-from ddpbench.show.report import PAGE, seconds
+from ddpbench.show.phrases import TERMS, share_text, with_interval
 
 # What a term is, how it is measured, and what to do about it.
 PARAGRAPHS = {
@@ -49,39 +49,37 @@ PARAGRAPHS = {
 }
 
 
-def explain(judged: Judgement, page: Page = PAGE) -> str:
-    """Return the paragraphs for the main parallel arm of a study. Says so when nothing was broken down."""
-    return "\n".join(page.paragraph(line, hang=len(line) - len(line.lstrip(" -"))) for line in _lines(judged)) + "\n"
+def explain(judgement: Judgement, page: Page) -> str:
+    """Return a paragraph for each term of the main parallel arm. Says so if nothing was measured."""
+    lines = _lines(judgement)
+    return "\n".join(page.paragraph(line, hang=len(line) - len(line.lstrip(" -"))) for line in lines) + "\n"
 
 
-def _lines(judged: Judgement) -> list[str]:
-    """Return a line a paragraph, and empty ones between them."""
-    found = judged.main_breakdown
-    if found is None:
+def _lines(judgement: Judgement) -> list[str]:
+    """Return one line for each paragraph; empty lines separate them."""
+    breakdown = judgement.main_breakdown
+    if breakdown is None:
         return ["Where the time goes was not measured in this study: bash launch.sh runs what it takes."]
-    n = f"seconds of training per epoch, 95 % interval over n = {found.observed.n} seeds"
-    lines = [f"An epoch of {found.arm.label} took {seconds(found.observed)} s ({n}).", ""]
-    top = [term for term in found.terms if not term.part_of]
-    for term in top:
-        lines.append(f"- {_figures(term)}: {PARAGRAPHS[term.term]}")
-        lines += [f"  - {_figures(part)}: {PARAGRAPHS[part.term]}" for part in found.terms if part.part_of == term.term]
-    if judged.startup is not None:
-        lines += ["", _startup(judged)]
+    n = f"seconds of training per epoch, 95 % interval over n = {breakdown.observed.n} seeds"
+    lines = [f"An epoch of {breakdown.arm.label} took {with_interval(breakdown.observed)} s ({n}).", ""]
+    for term in breakdown.terms:
+        lines.append(f"{'  ' if term.part_of else ''}- {_figures(term)}: {PARAGRAPHS[term.term]}")
+    if judgement.comparison is not None:
+        lines += ["", _startup(judgement.comparison.startup)]
     return lines
 
 
 def _figures(term: Term) -> str:
-    name = NAMES[term.term].capitalize()
+    name = TERMS[term.term].capitalize()
     if term.seconds is None or term.share is None:
         return f"**{name}** (not measured)"
-    return f"**{name}, {seconds(term.seconds)} s, {share_text(term.share)}**"
+    return f"**{name}, {with_interval(term.seconds)} s, {share_text(term.share)}**"
 
 
-def _startup(judged: Judgement) -> str:
-    assert judged.startup is not None
-    before, after, even = judged.startup.reference_s, judged.startup.parallel_s, judged.startup.break_even_epochs
-    said = f"**Start-up** is apart: {after.value:.1f} s against {before.value:.1f} s of the best single process, "
-    said += f"n = {after.n}, because torchrun imports torch before the ranks do. "
+def _startup(startup: StartUp) -> str:
+    before, after, even = startup.reference_s, startup.parallel_s, startup.break_even_epochs
+    text = f"**Start-up** is apart: {after.value:.1f} s against {before.value:.1f} s of the best single process, "
+    text += f"n = {after.n}, because torchrun imports torch before the ranks do. "
     if even is None:
-        return said + "An epoch is not shorter, so that is never earned back."
-    return said + f"It is earned back after {even:.1f} epochs."
+        return text + "An epoch is not shorter, so that is never earned back."
+    return text + f"It is earned back after {even:.1f} epochs."

@@ -1,21 +1,26 @@
-"""Every file that a judgement leaves beside its records, each whole or not at all."""
+"""The files that compare.py writes beside the records of a study. Each is written whole or not at all."""
 
-from ddpbench.errors import one_line
+from pathlib import Path
+
 from ddpbench.files import write_whole
+from ddpbench.judge.files import SUMMARY
 from ddpbench.judge.judgement import Judgement
-from ddpbench.show import charts, html, summary
-from ddpbench.show.layout import Page
+from ddpbench.show import charts, html, markdown, summary
 from ddpbench.show.verdict import Verdict
 
 
-def write_all(judged: Judgement, verdict: Verdict, page: Page) -> str:
-    """Write report.html, summary.json, summary.md and the charts into the study's folder. Says so."""
-    pictures, folder = charts.of(judged), judged.study.folder
-    document = folder / "report.html"
-    write_whole(document, html.render(judged, verdict, pictures).encode())
-    written = [document, *summary.write(judged, verdict)]
-    for picture in [*pictures, *charts.of_each_arm(judged)]:
-        written.append(folder / f"{picture.slug}.png")
-        write_whole(written[-1], picture.png)
-    said = one_line(f"in {folder}: {', '.join(path.name for path in written)}")
-    return page.paragraph(said, hang=2, whole_words=True)
+def write_all(judgement: Judgement, verdict: Verdict) -> list[Path]:
+    """Write report.html, summary.json, summary.md and the charts into the study's folder. Returns their paths.
+
+    Raises DiskError for the first that cannot be written.
+    """
+    pictures = charts.build(judgement)
+    contents = {
+        "report.html": html.render(judgement, verdict, pictures).encode(),
+        SUMMARY: summary.encode(judgement, verdict),
+        "summary.md": markdown.format_markdown(judgement, verdict).encode(),
+    }
+    contents |= {f"{picture.slug}.png": picture.png for picture in [*pictures, *charts.build_originals(judgement)]}
+    for name, content in contents.items():
+        write_whole(judgement.study.folder / name, content)
+    return [judgement.study.folder / name for name in contents]

@@ -1,4 +1,4 @@
-"""Where the time went, on made-up records whose answer is known."""
+"""The terms of a breakdown, on made-up records whose answer is known."""
 
 from pathlib import Path
 
@@ -6,23 +6,12 @@ import msgspec
 import pytest
 
 from ddpbench.arm import Arm
-from ddpbench.judge import breakdown, judgement, scaling, study
+from ddpbench.judge import breakdown, scaling, study
 from ddpbench.record import Record
+from tests.judge.studies import STEPS, judge, known, three_seeds
 from tests.records import ddp, make_record, put, timed
 
 GLOO = Arm("ddp", 2, 1, "gloo")
-STEPS = 59_904 // 256
-
-
-def known(seed: int = 0, **changes: Record | None) -> list[Record]:
-    """Return a study: one worker 8 s, alone at half the batch 4.5 s, the control 5 s, observed 6 s."""
-    records: dict[str, Record | None] = {
-        "worker": make_record(seed=seed, threads=1, train_s=(9, 8, 8)),
-        "alone": timed(128, 4.5 / STEPS, seed=seed, threads=1),
-        "control": ddp(seed=seed, comm="none", train_s=(9, 5, 5)),
-        "observed": ddp(seed=seed, train_s=(9, 6, 6), late_s=(0.3, 0.0)),
-    }
-    return [record for record in (records | changes).values() if record is not None]
 
 
 def break_down(folder: Path, *records: Record) -> breakdown.Breakdown:
@@ -30,14 +19,14 @@ def break_down(folder: Path, *records: Record) -> breakdown.Breakdown:
     return breakdown.break_down(study.load([folder]), GLOO)
 
 
-def seconds(found: breakdown.Breakdown) -> dict[str, float | None]:
-    return {term.term: None if term.seconds is None else round(term.seconds.value, 9) for term in found.terms}
+def seconds(broken_down: breakdown.Breakdown) -> dict[str, float | None]:
+    return {term.term: None if term.seconds is None else round(term.seconds.value, 9) for term in broken_down.terms}
 
 
 def test_every_term_is_the_difference_of_two_levels(tmp_path: Path) -> None:
-    found = break_down(tmp_path, *known())
+    result = break_down(tmp_path, *known())
 
-    assert seconds(found) == {
+    assert seconds(result) == {
         "ideal": 4,
         "uneven_shares": 0,
         "smaller_batch": 0.5,
@@ -47,19 +36,19 @@ def test_every_term_is_the_difference_of_two_levels(tmp_path: Path) -> None:
         "waiting_for_slowest_rank": 0.3,
         "computing_slowed": pytest.approx(0.2),
     }
-    assert found.observed.value == 6
-    assert found.slowest_rank == 1
-    assert not found.unexplained
+    assert result.observed.value == 6
+    assert result.slowest_rank == 1
+    assert not result.unexplained
 
 
 def test_the_terms_add_up_to_what_was_observed(tmp_path: Path) -> None:
-    records = [record for seed in range(3) for record in known(seed)]
+    records = three_seeds()
     records[-1] = ddp(seed=2, train_s=(9, 6.5, 7.25), late_s=(0.3, 0.0))
-    found = break_down(tmp_path, *records)
+    result = break_down(tmp_path, *records)
 
-    total = sum(term.seconds.value for term in found.terms if term.seconds and not term.part_of)
-    assert total == pytest.approx(found.observed.value)
-    assert sum(term.share for term in found.terms if term.share and not term.part_of) == pytest.approx(1)
+    total = sum(term.seconds.value for term in result.terms if term.seconds and not term.part_of)
+    assert total == pytest.approx(result.observed.value)
+    assert sum(term.share for term in result.terms if term.share and not term.part_of) == pytest.approx(1)
 
 
 @pytest.mark.parametrize(
@@ -71,19 +60,19 @@ def test_the_terms_add_up_to_what_was_observed(tmp_path: Path) -> None:
     ],
 )
 def test_a_missing_control_is_said_and_never_zero(missing: str, not_measured: set[str], tmp_path: Path) -> None:
-    found = break_down(tmp_path, *known(**{missing: None}))
+    result = break_down(tmp_path, *known(**{missing: None}))
 
-    absent = {name for name, value in seconds(found).items() if value is None}
+    absent = {name for name, value in seconds(result).items() if value is None}
     assert absent >= not_measured
-    assert found.unexplained
+    assert result.unexplained
 
 
 def test_without_timers_inside_the_parts_are_not_measured(tmp_path: Path) -> None:
-    found = break_down(tmp_path, *known(observed=ddp(train_s=(9, 6, 6))))
+    result = break_down(tmp_path, *known(observed=ddp(train_s=(9, 6, 6))))
 
-    assert found.in_run is None
-    assert found["exposed_communication"] is not None
-    assert found["waiting_for_slowest_rank"] is None
+    assert result.in_run is None
+    assert result["exposed_communication"] is not None
+    assert result["waiting_for_slowest_rank"] is None
 
 
 def test_a_slow_rank_is_waited_for_and_is_no_contention(tmp_path: Path) -> None:
@@ -91,11 +80,11 @@ def test_a_slow_rank_is_waited_for_and_is_no_contention(tmp_path: Path) -> None:
     control = ddp(comm="none", train_s=(9, 7, 7))
     fast = msgspec.structs.replace(control.ranks[0], train_s=[9.0, 5.0, 5.0])
     control = msgspec.structs.replace(control, ranks=[fast, control.ranks[1]])
-    found = break_down(tmp_path, *known(control=control, observed=ddp(train_s=(9, 8, 8), late_s=(2.0, 0.0))))
+    result = break_down(tmp_path, *known(control=control, observed=ddp(train_s=(9, 8, 8), late_s=(2.0, 0.0))))
 
-    assert seconds(found)["contention"] == 0.5
-    assert seconds(found)["waiting_for_slowest_rank"] == 2
-    assert seconds(found)["exposed_communication"] == 3
+    assert seconds(result)["contention"] == 0.5
+    assert seconds(result)["waiting_for_slowest_rank"] == 2
+    assert seconds(result)["exposed_communication"] == 3
 
 
 def test_a_larger_share_is_uneven_and_no_waiting(tmp_path: Path) -> None:
@@ -111,35 +100,33 @@ def test_a_larger_share_is_uneven_and_no_waiting(tmp_path: Path) -> None:
     light = msgspec.structs.replace(control.ranks[1], train_s=[9.0, 2.5, 2.5])
     control = msgspec.structs.replace(control, ranks=[control.ranks[0], light])
     observed = share(ddp(train_s=(9, 8.5, 8.5), late_s=(0.0, 5.0)))
-    found = seconds(break_down(tmp_path, *known(control=control, observed=observed)))
+    seconds_of = seconds(break_down(tmp_path, *known(control=control, observed=observed)))
 
-    assert found["uneven_shares"] == 2.5
-    assert (found["smaller_batch"], found["contention"]) == (0.5, 0.5)
-    assert found["waiting_for_slowest_rank"] == 0
-    assert found["exposed_communication"] == 1
+    assert seconds_of["uneven_shares"] == 2.5
+    assert (seconds_of["smaller_batch"], seconds_of["contention"]) == (0.5, 0.5)
+    assert seconds_of["waiting_for_slowest_rank"] == 0
+    assert seconds_of["exposed_communication"] == 1
 
 
 def test_seeds_that_lack_a_control_are_left_out_of_every_term(tmp_path: Path) -> None:
-    found = break_down(tmp_path, *known(0), *known(1, control=None, observed=ddp(seed=1, train_s=(9, 60, 60))))
+    result = break_down(tmp_path, *known(0), *known(1, control=None, observed=ddp(seed=1, train_s=(9, 60, 60))))
 
-    assert found.observed.value == 6
-    assert found.observed.n == 1
+    assert result.observed.value == 6
+    assert result.observed.n == 1
 
 
 def test_start_up_is_apart_and_breaks_even(tmp_path: Path) -> None:
-    put(tmp_path, make_record(train_s=(9, 4, 4), startup_s=3.0), ddp(train_s=(9, 2, 2), startup_s=8.0))
-    startup = judgement.of(study.load([tmp_path])).startup
+    judgement = judge(tmp_path, make_record(train_s=(9, 4, 4), startup_s=3.0), ddp(train_s=(9, 2, 2), startup_s=8.0))
 
-    assert startup is not None
-    assert startup.break_even_epochs == pytest.approx(2.5)
+    assert judgement.comparison is not None
+    assert judgement.comparison.startup.break_even_epochs == pytest.approx(2.5)
 
 
 def test_what_is_slower_never_breaks_even(tmp_path: Path) -> None:
-    put(tmp_path, make_record(train_s=(9, 4, 4)), ddp(train_s=(9, 5, 5)))
-    startup = judgement.of(study.load([tmp_path])).startup
+    judgement = judge(tmp_path, make_record(train_s=(9, 4, 4)), ddp(train_s=(9, 5, 5)))
 
-    assert startup is not None
-    assert startup.break_even_epochs is None
+    assert judgement.comparison is not None
+    assert judgement.comparison.startup.break_even_epochs is None
 
 
 def test_weak_scaling_stands_beside_strong(tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""Which runs are judged together, what is divided by what, and what is said about it."""
+"""Which runs are judged together, what is divided by what, and how the report states it."""
 
 import subprocess
 import sys
@@ -6,70 +6,49 @@ from collections.abc import Callable
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-import msgspec
 import pytest
 from msgspec.structs import replace
 
 from ddpbench.errors import UserError
-from ddpbench.judge import arms, fairness, judgement, study
-from ddpbench.record import Record, Target
-from ddpbench.show import charts, report, verdict
+from ddpbench.judge import epochs, fairness, study
+from ddpbench.judge.arms import ArmResult
+from ddpbench.judge.judgement import Judgement
+from ddpbench.record import Record
+from ddpbench.show import charts, report, tables, verdict
 from tests.conftest import PROJECT
-from tests.judge.test_breakdown import known
-from tests.records import MACHINE, SETTINGS, ddp, make_record, put
+from tests.judge.studies import ended_after, judge, known, two_arms
+from tests.records import MACHINE, SETTINGS, ddp, make_record, put, timed
 
-
-def two_arms(seeds: int = 3) -> list[Record]:
-    """Return a study: two baselines, two ranks over gloo, and the control."""
-    records = []
-    for seed in range(seeds):
-        wobble = 1 + 0.01 * seed
-        records += [
-            make_record(seed=seed, threads=1, train_s=(9, 6 * wobble, 6 * wobble)),
-            make_record(seed=seed, threads=2, train_s=(9, 4 * wobble, 4 * wobble)),
-            ddp(seed=seed, train_s=(9, 5, 5), accuracy=0.98),
-            ddp(seed=seed, train_s=(9, 3, 3), comm="none", accuracy=0.9),
-        ]
-    return records
-
-
-def ended_after(record: Record, epochs: int, *, reached: bool = True) -> Record:
-    """Return a run that was to reach 98 %, and ended after so many epochs."""
-    target = Target(epoch=epochs, train_s=9.0, train_eval_s=9.5, process_s=12.0) if reached else None
-    names = ("train_s", "wait_s", "cpu_s", "reduce_s", "late_s")
-    ranks = [
-        replace(rank, **{name: (getattr(rank, name) or [])[:epochs] or None for name in names}) for rank in record.ranks
-    ]
-    settings = replace(record.settings, target_accuracy=0.98)
-    return replace(record, settings=settings, epochs=record.epochs[:epochs], ranks=ranks, target=target)
+Run = Callable[..., subprocess.CompletedProcess[str]]
 
 
 def test_runs_that_reached_a_target_at_different_times_are_judged_whole(tmp_path: Path) -> None:
-    """One arm may need an epoch more: what is compared is an epoch, and nothing is left out for it."""
-    judged = judge(tmp_path, *(ended_after(record, 2 if record.kind == "ddp" else 3) for record in two_arms()))
+    """One arm may need an epoch more. Seconds per epoch are compared, and nothing is left out."""
+    judgement = judge(tmp_path, *(ended_after(record, 2 if record.kind == "ddp" else 3) for record in two_arms()))
 
-    assert judged.study.left_out == []
-    assert judged.parallel is not None
-    assert judged.parallel.speedup is not None
-    assert [chart.slug for chart in charts.of(judged) if chart.png]
+    assert judgement.study.left_out == []
+    assert judgement.parallel is not None
+    assert judgement.parallel.speedup is not None
+    assert [chart.slug for chart in charts.build(judgement) if chart.png]
 
 
 def test_timed_controls_belong_to_runs_with_a_target(tmp_path: Path) -> None:
-    """A timed run has no accuracy, and so no target: it is still the control of runs that have one."""
-    made = [ended_after(record, 3) for seed in range(2) for record in known(seed) if record.settings.steps is None]
-    judged = judge(tmp_path, *made, *(record for seed in range(2) for record in known(seed) if record.settings.steps))
+    """A timed run has no accuracy and therefore no target, and is still a control of runs that have one."""
+    records = [record for seed in range(2) for record in known(seed)]
+    judgement = judge(tmp_path, *(each if each.settings.steps else ended_after(each, 3) for each in records))
 
-    assert judged.study.left_out == []
-    assert len(judged.study.timed) == 2
-    assert "smaller batches" in said_of(judged)
-    assert "Not measured" not in said_of(judged)
-    assert "until 98% or 3 epochs" in said_of(judged)
+    assert judgement.study.left_out == []
+    assert len(judgement.study.timed) == 2
+    assert "smaller batches" in report_of(judgement)
+    assert "Not measured" not in report_of(judgement)
+    assert "until 98% or 3 epochs" in report_of(judgement)
 
 
 def test_runs_of_one_arm_that_differ_in_length_are_drawn_and_judged(tmp_path: Path) -> None:
     made = [ended_after(record, 3 if record.seed else 2) for record in two_arms()]
-    judged = judge(tmp_path, *made[:-1], replace(made[-1], seed=7))
-    pictures = {chart.slug: chart for chart in [*charts.of(judged), *charts.of_each_arm(judged)] if chart.png}
+    judgement = judge(tmp_path, *made[:-1], replace(made[-1], seed=7))
+    drawn = [*charts.build(judgement), *charts.build_originals(judgement)]
+    pictures = {chart.slug: chart for chart in drawn if chart.png}
     axes = pictures["Loss-parallel-True"].figure.axes[0]
 
     assert "the mean ends with the shortest" in pictures["learning"].conditions
@@ -77,53 +56,48 @@ def test_runs_of_one_arm_that_differ_in_length_are_drawn_and_judged(tmp_path: Pa
     assert "At the end of every run the loss is" in pictures["learning"].finding
     assert sorted(len(line.get_xdata()) for line in axes.lines) == [4, 4, 6, 6]  # two short ones: a run, and the mean
     assert axes.get_xlim() == (0, 3)
-    assert any("runs end once they reach 98%" in caution for caution in judged.cautions)
+    assert any("runs end once they reach 98%" in caution for caution in judgement.cautions)
 
 
 def test_a_run_that_missed_its_target_or_was_too_quick_to_warm_up_is_named(tmp_path: Path) -> None:
     quick = ended_after(make_record(), 1)
-    judged = judge(tmp_path, quick, ended_after(ddp(), 3, reached=False))
-    said = " ".join(judged.cautions)
+    judgement = judge(tmp_path, quick, ended_after(ddp(), 3, reached=False))
+    cautions = " ".join(judgement.cautions)
 
-    assert "baseline, 2 threads, seed 0: only its first epoch is timed, warm-up and all" in said
-    assert "ddp 2 x 1, gloo, seed 0: did not reach 98% in 3 epochs" in said
-    assert "the first epoch of a run is warm-up, unless no other counts" in " ".join(said_of(judged).split())
+    assert "baseline, 2 threads, seed 0: only its first epoch is timed, warm-up and all" in cautions
+    assert "ddp 2 x 1, gloo, seed 0: did not reach 98% in 3 epochs" in cautions
+    assert "the first epoch of a run is warm-up, unless no other counts" in " ".join(report_of(judgement).split())
 
 
 @pytest.mark.parametrize("name", ["resumed", "suspended"])
 def test_an_epoch_that_was_interrupted_is_not_timed(name: str, tmp_path: Path) -> None:
     run = ddp(train_s=(9, 60, 3))
     epochs = [replace(each, **{name: each.epoch == 2}) for each in run.epochs]
-    judged = judge(tmp_path, make_record(), replace(run, epochs=epochs))
-    drawn = next(chart for chart in charts.of(judged) if chart.slug == "learning")
+    judgement = judge(tmp_path, make_record(), replace(run, epochs=epochs))
+    drawn = next(chart for chart in charts.build(judgement) if chart.slug == "learning")
 
-    assert parallel_of(judged).epoch_s.value == 3
+    assert parallel_of(judgement).epoch_s.value == 3
     assert "interrupted epochs are drawn as long as the others" in drawn.conditions
     assert max(x for line in drawn.figure.axes[1].lines for x in line.get_xdata()) < 17
-    said = "ddp 2 x 1, gloo, seed 0: stood still for a while in epoch 2; that epoch is not timed"
-    assert (said in judged.cautions) == (name == "suspended")
+    caution = "ddp 2 x 1, gloo, seed 0: stood still for a while in epoch 2; that epoch is not timed"
+    assert (caution in judgement.cautions) == (name == "suspended")
 
 
-def judge(folder: Path, *records: Record) -> judgement.Judgement:
-    put(folder, *records)
-    return judgement.of(study.load([folder]))
+def report_of(judgement: Judgement) -> str:
+    return report.format_report(judgement, verdict.write(judgement))
 
 
-def said_of(judged: judgement.Judgement) -> str:
-    return report.format_report(judged, verdict.of(judged))
-
-
-def parallel_of(judged: judgement.Judgement) -> arms.ArmResult:
-    assert judged.parallel is not None
-    return judged.parallel
+def parallel_of(judgement: Judgement) -> ArmResult:
+    assert judgement.parallel is not None
+    return judgement.parallel
 
 
 def test_the_reference_is_the_best_single_process(tmp_path: Path) -> None:
-    judged = judge(tmp_path, *two_arms())
+    judgement = judge(tmp_path, *two_arms())
 
-    assert judged.reference is not None
-    assert judged.reference.arm.label == "baseline, 2 threads"
-    assert [result.arm.label for result in judged.results] == [
+    assert judgement.reference is not None
+    assert judgement.reference.arm.label == "baseline, 2 threads"
+    assert [result.arm.label for result in judgement.results] == [
         "baseline, 1 thread",
         "baseline, 2 threads",
         "ddp 2 x 1, gloo",
@@ -143,88 +117,88 @@ def test_speedup_is_against_the_reference_and_efficiency_against_one_worker(tmp_
 
 
 def test_the_first_epoch_is_warm_up_unless_it_is_the_only_one() -> None:
-    one = msgspec.structs.replace(SETTINGS, epochs=1)
+    one = replace(SETTINGS, epochs=1)
 
-    assert arms.run_epoch_s(make_record(train_s=(9, 4, 5))) == 4.5
-    assert arms.run_epoch_s(make_record(train_s=(9,), settings=one)) == 9
+    assert epochs.run_epoch_s(make_record(train_s=(9, 4, 5))) == 4.5
+    assert epochs.run_epoch_s(make_record(train_s=(9,), settings=one)) == 9
 
 
 def test_efficiency_without_the_one_worker_arm_is_not_measured(tmp_path: Path) -> None:
-    judged = judge(tmp_path, make_record(threads=2), ddp())
+    judgement = judge(tmp_path, make_record(threads=2), ddp())
 
-    assert parallel_of(judged).efficiency is None
-    assert "not measured" in said_of(judged)
+    assert parallel_of(judgement).efficiency is None
+    assert "not measured" in report_of(judgement)
 
 
 def test_on_gpus_one_worker_is_one_gpu_whatever_its_threads(tmp_path: Path) -> None:
-    cuda = {"settings": msgspec.structs.replace(SETTINGS, device="cuda")}
-    judged = judge(
+    cuda = {"settings": replace(SETTINGS, device="cuda")}
+    judgement = judge(
         tmp_path,
         make_record(threads=8, train_s=(9, 4, 4), **cuda),
         ddp(threads=4, comm="nccl", train_s=(9, 2.5, 2.5), **cuda),
     )
 
-    efficiency = parallel_of(judged).efficiency
+    efficiency = parallel_of(judgement).efficiency
     assert efficiency is not None
     assert efficiency.value == pytest.approx(4 / 2.5 / 2)
 
 
 def test_a_control_is_never_the_result(tmp_path: Path) -> None:
-    judged = judge(tmp_path, *two_arms())
-    control = next(result for result in judged.results if result.arm.is_control)
+    judgement = judge(tmp_path, *two_arms())
+    control = next(result for result in judgement.results if result.arm.is_control)
 
-    assert control.epoch_s.value < parallel_of(judged).epoch_s.value
-    assert "90.00" not in report.PAGE.table(report.arms_table(judged.results))
+    assert control.epoch_s.value < parallel_of(judgement).epoch_s.value
+    assert "90.00" not in report.PAGE.table(tables.arms_table(judgement.results))
 
 
 def test_runs_are_paired_by_seed(tmp_path: Path) -> None:
     """Seed 9 ran in one arm only: it belongs to that arm's mean, and to no ratio."""
-    judged = judge(
+    judgement = judge(
         tmp_path,
         make_record(seed=0, threads=1, train_s=(9, 4, 4)),
         make_record(seed=9, threads=1, train_s=(9, 8, 8)),
         ddp(seed=0, train_s=(9, 2, 2)),
     )
-    parallel = parallel_of(judged)
+    parallel = parallel_of(judgement)
 
     assert parallel.speedup is not None
-    assert judged.reference is not None
+    assert judgement.reference is not None
     assert (parallel.speedup.value, parallel.speedup.n) == (pytest.approx(2), 1)
-    assert judged.reference.epoch_s.value == 6
+    assert judgement.reference.epoch_s.value == 6
 
 
 def test_no_common_seed_is_said(tmp_path: Path) -> None:
-    assert "share no seed" in said_of(judge(tmp_path, make_record(seed=1), ddp(seed=2)))
+    assert "share no seed" in report_of(judge(tmp_path, make_record(seed=1), ddp(seed=2)))
 
 
 @pytest.mark.parametrize(
-    ("change", "said"),
+    ("change", "message"),
     [
-        ({"settings": msgspec.structs.replace(SETTINGS, lr=0.1)}, "lr differs (0.01, 0.1)"),
-        ({"settings": msgspec.structs.replace(SETTINGS, global_batch=64)}, "global_batch differs (256, 64)"),
-        ({"settings": msgspec.structs.replace(SETTINGS, model="mlp")}, "model differs (cnn, mlp)"),
+        ({"settings": replace(SETTINGS, lr=0.1)}, "lr differs (0.01, 0.1)"),
+        ({"settings": replace(SETTINGS, global_batch=64)}, "global_batch differs (256, 64)"),
+        ({"settings": replace(SETTINGS, model="mlp")}, "model differs (cnn, mlp)"),
         (
-            {"environment": msgspec.structs.replace(MACHINE, torch="2.10.0")},
+            {"environment": replace(MACHINE, torch="2.10.0")},
             "environment.torch differs (2.14.1, 2.10.0)",
         ),
-        ({"environment": msgspec.structs.replace(MACHINE, cpu_model="Other")}, "environment.cpu_model differs"),
+        ({"environment": replace(MACHINE, cpu_model="Other")}, "environment.cpu_model differs"),
         (
-            {"environment": msgspec.structs.replace(MACHINE, variables=["OMP_PROC_BIND=close", "OMP_PLACES=cores"])},
+            {"environment": replace(MACHINE, variables=["OMP_PROC_BIND=close", "OMP_PLACES=cores"])},
             "environment.variables differs (none, [OMP_PROC_BIND=close, OMP_PLACES=cores])",
         ),
-        ({"settings": msgspec.structs.replace(SETTINGS, target_accuracy=0.98)}, "target_accuracy differs (none, 0.98)"),
+        ({"settings": replace(SETTINGS, target_accuracy=0.98)}, "target_accuracy differs (none, 0.98)"),
         ({"parameters": 7}, "parameters differs (56826, 7)"),
     ],
 )
 def test_an_unfair_comparison_is_refused_and_the_fields_named(
-    change: dict[str, object], said: str, tmp_path: Path
+    change: dict[str, object], message: str, tmp_path: Path
 ) -> None:
     paths = put(tmp_path, make_record(), ddp(minute=1, **change))
-    for asked in (paths, [tmp_path]):
+    for named in (paths, [tmp_path]):
         with pytest.raises(UserError, match="unfair comparison") as problem:
-            study.load(asked)
+            study.load(named)
 
-        assert said in str(problem.value)
+        assert message in str(problem.value)
 
 
 def test_what_an_arm_is_may_differ() -> None:
@@ -232,8 +206,8 @@ def test_what_an_arm_is_may_differ() -> None:
 
 
 def test_earlier_runs_with_other_flags_are_left_out_by_name(tmp_path: Path) -> None:
-    other = msgspec.structs.replace(SETTINGS, model="mlp")
-    judged = judge(
+    other = replace(SETTINGS, model="mlp")
+    judgement = judge(
         tmp_path,
         make_record(settings=other),
         ddp(settings=other, minute=1),
@@ -241,19 +215,19 @@ def test_earlier_runs_with_other_flags_are_left_out_by_name(tmp_path: Path) -> N
         ddp(minute=3),
     )
 
-    assert {record.settings.model for record in judged.study.records} == {"cnn"}
-    assert said_of(judged).count("left out: ") == 2
-    assert "model differs (mlp, cnn)" in judged.study.left_out[0]
+    assert {record.settings.model for record in judgement.study.records} == {"cnn"}
+    assert report_of(judgement).count("left out: ") == 2
+    assert "model differs (mlp, cnn)" in judgement.study.left_out[0]
 
 
 @pytest.mark.parametrize("status", ["running", "failed", "preempted"])
 def test_unfinished_runs_are_left_out_by_name(status: str, tmp_path: Path) -> None:
     unfinished = make_record(seed=7, status=status, epochs=[], ranks=[])
-    judged = judge(tmp_path, make_record(), ddp(), unfinished)
+    judgement = judge(tmp_path, make_record(), ddp(), unfinished)
 
-    assert len(judged.study.records) == 2
-    assert judged.study.left_out == [f"baseline, 2 threads, seed 7: {status} (20261124-000200-run.json)"]
-    assert judged.study.left_out[0] in said_of(judged)
+    assert len(judgement.study.records) == 2
+    assert judgement.study.left_out == [f"baseline, 2 threads, seed 7: {status} (20261124-000200-run.json)"]
+    assert judgement.study.left_out[0] in report_of(judgement)
 
 
 def test_the_newest_study_is_judged(tmp_path: Path) -> None:
@@ -269,10 +243,10 @@ def test_a_renamed_record_is_a_record_and_a_copy_is_no_second_run(tmp_path: Path
     put(tmp_path, make_record(), ddp(minute=1))
     (tmp_path / "20261124-000000-run.json").rename(tmp_path / "my best run.json")
     (tmp_path / "copy.json").write_bytes((tmp_path / "my best run.json").read_bytes())
-    found = study.load([tmp_path])
+    loaded = study.load([tmp_path])
 
-    assert [record.kind for record in found.records] == ["baseline", "ddp"]
-    assert found.left_out == ["my best run.json: the same run as copy.json"]
+    assert [record.kind for record in loaded.records] == ["baseline", "ddp"]
+    assert loaded.left_out == ["my best run.json: the same run as copy.json"]
 
 
 STRAYS = {
@@ -304,10 +278,10 @@ def test_what_is_no_record_is_passed_over_and_named_once(tmp_path: Path) -> None
 
     assert by_folder.records == by_hand.records
     assert len(by_folder.records) == 2
-    (said,) = by_folder.left_out
-    assert said.startswith("._a.json, empty.json, folder.json, list.json, ")
-    assert r", \udcff.json: no records" in said
-    assert "plan.json, " not in said.replace("other plan.json, ", "")
+    (reason,) = by_folder.left_out
+    assert reason.startswith("._a.json, empty.json, folder.json, list.json, ")
+    assert r", \udcff.json: no records" in reason
+    assert "plan.json, " not in reason.replace("other plan.json, ", "")
     assert by_hand.left_out[0].count(".json") == len(STRAYS)
 
 
@@ -324,52 +298,52 @@ def test_what_is_no_record_is_passed_over_and_named_once(tmp_path: Path) -> None
 def test_a_damaged_record_is_refused_and_not_passed_over(name: str, content: bytes, tmp_path: Path) -> None:
     put(tmp_path, make_record(), ddp())
     (tmp_path / name).write_bytes(content)
-    for asked in ([tmp_path], list(tmp_path.glob("*.json"))):
+    for named in ([tmp_path], list(tmp_path.glob("*.json"))):
         with pytest.raises(UserError, match=f"{name} is "):
-            study.load(asked)
+            study.load(named)
 
 
 def test_files_that_are_all_no_records_are_bad_input(tmp_path: Path) -> None:
     (tmp_path / "notes.json").write_bytes(b"{}")
-    for asked, said in (
+    for paths, message in (
         ([tmp_path], r"no records in .* \(notes.json: no records\); run: "),
         ([tmp_path / "notes.json"], "notes.json: no record of a run; name a study's folder"),
     ):
-        with pytest.raises(UserError, match=said):
-            study.load(asked)
+        with pytest.raises(UserError, match=message):
+            study.load(paths)
 
 
 @pytest.mark.parametrize(
-    ("records", "said"),
+    ("records", "message"),
     [
         ([], "no records in"),
         ([make_record(status="running")], "no complete run among 1 record: baseline, 2 threads, seed 0: running"),
     ],
 )
-def test_too_little_to_compare_says_what_to_run(records: list[Record], said: str, tmp_path: Path) -> None:
+def test_too_little_to_compare_says_what_to_run(records: list[Record], message: str, tmp_path: Path) -> None:
     put(tmp_path, *records)
-    with pytest.raises(UserError, match=said):
+    with pytest.raises(UserError, match=message):
         study.load([tmp_path])
 
 
 @pytest.mark.parametrize(
-    ("records", "said"),
+    ("records", "message"),
     [
         ([make_record(), ddp(status="running", epochs=[], ranks=[])], "there is no complete parallel run. Why Not"),
         ([make_record(), ddp(comm="none")], "Cannot tell: there is no complete parallel run."),
         ([ddp()], "Cannot tell: there is no complete single-process run."),
     ],
 )
-def test_half_a_study_says_what_can_be_said(records: list[Record], said: str, tmp_path: Path) -> None:
-    judged = judge(tmp_path, *records)
+def test_half_a_study_says_what_can_be_said(records: list[Record], message: str, tmp_path: Path) -> None:
+    judgement = judge(tmp_path, *records)
 
-    assert said in " ".join(said_of(judged).split())
-    assert "59,904" not in said_of(judged)
-    assert f"{records[0].epochs[1].train_s:.2f}" in said_of(judged)
+    assert message in " ".join(report_of(judgement).split())
+    assert "59,904" not in report_of(judgement)
+    assert f"{records[0].epochs[1].train_s:.2f}" in report_of(judgement)
 
 
 def test_the_whole_report_reads_so(tmp_path: Path) -> None:
-    assert said_of(judge(tmp_path, *two_arms())) == GOLDEN
+    assert report_of(judge(tmp_path, *two_arms())) == GOLDEN
 
 
 # Read it when it changes; then: python -m tests.judge.test_judge
@@ -377,36 +351,42 @@ GOLDEN_FILE = PROJECT / "tests/golden/report.txt"
 GOLDEN = GOLDEN_FILE.read_text().rstrip("\n")
 
 
+def test_timed_runs_of_a_single_process_alone_are_reported(tmp_path: Path) -> None:
+    judgement = judge(tmp_path, timed(64, 0.002), timed(256, 0.004, seed=1))
+
+    assert "Cannot tell: there is no complete single-process run." in " ".join(report_of(judgement).split())
+    assert charts.build(judgement) == []
+
+
 def test_noise_larger_than_the_effect_is_no_difference(tmp_path: Path) -> None:
-    said = said_of(
-        judge(
-            tmp_path,
-            *(make_record(seed=seed, train_s=(9, 4 + seed, 4 + seed)) for seed in range(3)),
-            *(ddp(seed=seed, train_s=(9, 6 - seed, 6 - seed)) for seed in range(3)),
-        )
+    singles = [make_record(seed=seed, train_s=(9, 4 + seed, 4 + seed)) for seed in range(3)]
+    report = report_of(
+        judge(tmp_path, *singles, *(ddp(seed=seed, train_s=(9, 6 - seed, 6 - seed)) for seed in range(3)))
     )
-    assert "Cannot tell: ddp 2 x 1, gloo is" in said
-    assert "baseline, 2 threads: epoch times vary by 20%" in said
+
+    assert "Cannot tell: ddp 2 x 1, gloo is" in report
+    assert "baseline, 2 threads: epoch times vary by 20%" in report
 
 
 def test_one_run_each_has_no_interval_and_says_so(tmp_path: Path) -> None:
-    judged = judge(tmp_path, make_record(), ddp())
+    judgement = judge(tmp_path, make_record(), ddp())
+    text = report_of(judgement)
 
-    said = said_of(judged)
-    assert "(n = 1, no interval)" in said
-    assert "caution: an arm has only 1 run" in said
-    assert "±" not in report.PAGE.table(report.arms_table(judged.results))
+    assert "(n = 1, no interval)" in text
+    assert "caution: an arm has only 1 run" in text
+    assert "±" not in report.PAGE.table(tables.arms_table(judgement.results))
 
 
-def test_compare_runs_where_torch_is_not_installed(
-    tmp_path: Path, run_script: Callable[..., subprocess.CompletedProcess[str]]
-) -> None:
+def compare_without(run_script: Run, modules: list[str], *arguments: object) -> subprocess.CompletedProcess[str]:
+    """Run compare.py in a Python in which these modules cannot be imported."""
+    code = f"import sys, runpy; sys.modules.update(dict.fromkeys({modules!r}));"
+    code += f"sys.argv = {['compare.py', *map(str, arguments)]!r}; runpy.run_path('compare.py', run_name='__main__')"
+    return run_script(sys.executable, "-c", code)
+
+
+def test_compare_runs_where_torch_is_not_installed(tmp_path: Path, run_script: Run) -> None:
     put(tmp_path, *two_arms())
-    code = (
-        "import sys, runpy; sys.modules['torch'] = None; sys.modules['torchvision'] = None;"
-        f"sys.argv = ['compare.py', {str(tmp_path)!r}]; runpy.run_path('compare.py', run_name='__main__')"
-    )
-    done = run_script(sys.executable, "-c", code)
+    done = compare_without(run_script, ["torch", "torchvision"], tmp_path)
 
     assert done.returncode == 0, done.stderr
     assert GOLDEN in done.stdout
@@ -417,22 +397,15 @@ def test_compare_runs_where_torch_is_not_installed(
     assert {path.name for path in tmp_path.iterdir()} >= {"report.html", "summary.json", "summary.md"}
 
 
-def test_compare_prints_before_it_needs_matplotlib(
-    tmp_path: Path, run_script: Callable[..., subprocess.CompletedProcess[str]]
-) -> None:
+def test_compare_prints_before_it_needs_matplotlib(tmp_path: Path, run_script: Run) -> None:
     put(tmp_path, *two_arms())
-    code = (
-        "import sys, runpy; sys.modules['matplotlib'] = None;"
-        f"sys.argv = ['compare.py', '--no-charts', {str(tmp_path)!r}];"
-        "runpy.run_path('compare.py', run_name='__main__')"
-    )
-    done = run_script(sys.executable, "-c", code)
+    done = compare_without(run_script, ["matplotlib"], "--no-charts", tmp_path)
 
     assert (done.returncode, done.stdout) == (0, GOLDEN + "\n"), done.stderr
 
 
 @pytest.mark.parametrize(
-    ("arguments", "said"),
+    ("arguments", "message"),
     [
         (["gone"], "cannot read gone: No such file or directory"),
         (["x" * 300], "File name too long"),
@@ -441,7 +414,7 @@ def test_compare_prints_before_it_needs_matplotlib(
     ],
 )
 def test_compare_says_what_is_wrong_in_one_line(
-    arguments: list[str], said: str, tmp_path: Path, run_script: Callable[..., subprocess.CompletedProcess[str]]
+    arguments: list[str], message: str, tmp_path: Path, run_script: Run
 ) -> None:
     (tmp_path / "empty").mkdir()
     words = [str(tmp_path / word) if word == "empty" else word for word in arguments]
@@ -450,9 +423,9 @@ def test_compare_says_what_is_wrong_in_one_line(
     assert (done.returncode, done.stdout) == (2, "")
     assert done.stderr.count("\n") == 1
     assert done.stderr.startswith("compare.py: ")
-    assert said in done.stderr
+    assert message in done.stderr
 
 
 if __name__ == "__main__":
     with TemporaryDirectory() as folder:
-        GOLDEN_FILE.write_text(said_of(judge(Path(folder), *two_arms())) + "\n")
+        GOLDEN_FILE.write_text(report_of(judge(Path(folder), *two_arms())) + "\n")

@@ -1,4 +1,4 @@
-"""Known answers for the estimates, and the promise of the interval kept in simulation."""
+"""Estimates with known answers, and intervals that cover the truth as often as they promise, in simulation."""
 
 import math
 
@@ -144,7 +144,7 @@ def test_choosing_the_best_of_two_and_two_identical_arms_stays_within_5_of_100()
                 one, two = 4 * np.exp(0.05 * rng.standard_normal(2))
                 records.append(make_record(seed=seed, threads=threads, train_s=(9, one, one)))
                 records.append(ddp(seed=seed, threads=threads, train_s=(9, two, two)))
-        parallel = arms.main_parallel(arms.judge(records))
+        parallel = arms.main_parallel(arms.compare_arms(records))
         assert parallel is not None
         pays += outcome_of(parallel.speedup) == "pays"
 

@@ -1,4 +1,4 @@
-"""Charts state their finding, and nothing in them overlaps or is cut off, whatever the study looks like."""
+"""Charts state their finding, and their texts neither overlap nor leave the picture, whatever the study is."""
 
 import io
 from pathlib import Path
@@ -12,20 +12,10 @@ from matplotlib.patches import Rectangle
 from matplotlib.text import Text
 
 from ddpbench.arm import Arm
-from ddpbench.judge import judgement, study
-from ddpbench.record import Record
 from ddpbench.show import charts
 from ddpbench.show.charts.style import WIDTH, colour_of
-from tests.judge.test_breakdown import known
-from tests.judge.test_judge import two_arms
-from tests.judge.test_sweep import swept
-from tests.records import MACHINE, SETTINGS, ddp, make_record, put
-
-
-def judge(folder: Path, *records: Record) -> judgement.Judgement:
-    folder.mkdir(exist_ok=True)
-    put(folder, *records)
-    return judgement.of(study.load([folder]))
+from tests.judge.studies import judge, known, swept, two_arms
+from tests.records import MACHINE, SETTINGS, ddp, make_record
 
 
 def texts(figure: Figure) -> list[Text]:
@@ -48,37 +38,37 @@ def require_legible(figure: Figure) -> None:
     figure.savefig(io.BytesIO(), format="png")
     renderer = canvas.get_renderer()
     width, _ = canvas.get_width_height()
-    drawn = [(text.get_text(), text.get_window_extent(renderer)) for text in texts(figure) if not undrawn(text, figure)]
-    for said, box in drawn:
-        assert box.x0 >= -1, said
-        assert box.x1 <= width + 1, said
-    for index, (said, box) in enumerate(drawn):
+    drawn = [(each.get_text(), each.get_window_extent(renderer)) for each in texts(figure) if not undrawn(each, figure)]
+    for text, box in drawn:
+        assert box.x0 >= -1, text
+        assert box.x1 <= width + 1, text
+    for index, (text, box) in enumerate(drawn):
         for other, other_box in drawn[:index]:
             overlap_x = min(box.x1, other_box.x1) - max(box.x0, other_box.x0)
             overlap_y = min(box.y1, other_box.y1) - max(box.y0, other_box.y0)
-            assert min(overlap_x, overlap_y) < 2, (said, other)
+            assert min(overlap_x, overlap_y) < 2, (text, other)
 
 
 @pytest.mark.parametrize("seeds", [1, 3])
 def test_charts_of_a_study_are_legible(seeds: int, tmp_path: Path) -> None:
     whole = [record for seed in range(seeds) for record in known(seed)]
     shm = [ddp(seed=seed, comm="shm", train_s=(9, 5.5, 5.5)) for seed in range(seeds)]
-    for name, made in (("plain", two_arms(seeds)), ("whole", whole), ("two comms", [*whole, *shm])):
-        judged = judge(tmp_path / name, *made)
-        for chart in [*charts.of(judged), *charts.of_each_arm(judged)]:
+    for name, records in (("plain", two_arms(seeds)), ("whole", whole), ("two comms", [*whole, *shm])):
+        judgement = judge(tmp_path / name, *records)
+        for chart in [*charts.build(judgement), *charts.build_originals(judgement)]:
             require_legible(chart.figure)
 
 
 def test_the_chart_of_a_sweep_is_legible(tmp_path: Path) -> None:
-    judged = judge(tmp_path, *swept((64, 128, 256, 512, 1024)), *swept((320,), minute=30))
-    (chart,) = charts.of(judged)
+    judgement = judge(tmp_path, *swept((64, 128, 256, 512, 1024)), *swept((320,), minute=30))
+    (chart,) = charts.build(judgement)
 
     require_legible(chart.figure)
     assert "overtakes the best single process at a global batch of" in chart.finding
 
 
 def test_what_was_measured_decides_which_charts_there_are(tmp_path: Path) -> None:
-    assert [chart.slug for chart in charts.of(judge(tmp_path / "whole", *known()))] == [
+    assert [chart.slug for chart in charts.build(judge(tmp_path / "whole", *known()))] == [
         "comparison",
         "breakdown",
         "speedup",
@@ -86,11 +76,11 @@ def test_what_was_measured_decides_which_charts_there_are(tmp_path: Path) -> Non
         "classes",
         "ranks",
     ]
-    assert [chart.slug for chart in charts.of(judge(tmp_path / "half", make_record()))] == ["comparison"]
+    assert [chart.slug for chart in charts.build(judge(tmp_path / "half", make_record()))] == ["comparison"]
 
 
 def test_titles_state_the_finding_and_the_conditions(tmp_path: Path) -> None:
-    comparison = charts.of(judge(tmp_path, *two_arms()))[0]
+    comparison = charts.build(judge(tmp_path, *two_arms()))[0]
 
     assert comparison.finding == "ddp 2 x 1, gloo is 0.81x as fast as the best single process"
     assert "Test CPU, 2 cores; cnn on mnist; global batch 256, 3 epochs" in comparison.conditions
@@ -98,7 +88,7 @@ def test_titles_state_the_finding_and_the_conditions(tmp_path: Path) -> None:
 
 
 def test_bars_begin_at_zero_and_a_cut_axis_says_so(tmp_path: Path) -> None:
-    time, accuracy = charts.of(judge(tmp_path, *two_arms()))[0].figure.axes
+    time, accuracy = charts.build(judge(tmp_path, *two_arms()))[0].figure.axes
 
     assert time.get_xlim()[0] == 0
     assert accuracy.get_xlim()[0] > 0
@@ -106,7 +96,7 @@ def test_bars_begin_at_zero_and_a_cut_axis_says_so(tmp_path: Path) -> None:
 
 
 def test_the_waterfall_ends_where_the_run_did(tmp_path: Path) -> None:
-    figure = next(chart for chart in charts.of(judge(tmp_path, *known())) if chart.slug == "breakdown").figure
+    figure = next(chart for chart in charts.build(judge(tmp_path, *known())) if chart.slug == "breakdown").figure
     bars = [patch for patch in figure.axes[0].patches if isinstance(patch, Rectangle)]
 
     assert bars[-2].get_x() + bars[-2].get_width() == pytest.approx(6)
@@ -116,37 +106,37 @@ def test_the_waterfall_ends_where_the_run_did(tmp_path: Path) -> None:
 def test_a_single_epoch_and_many_epochs_can_be_drawn(tmp_path: Path) -> None:
     for epochs in (1, 2, 30):
         changes = {"train_s": [4.0] * epochs, "settings": msgspec.structs.replace(SETTINGS, epochs=epochs)}
-        judged = judge(tmp_path / str(epochs), make_record(**changes), ddp(**changes))  # type: ignore[arg-type]
-        for chart in charts.of_each_arm(judged):
+        judgement = judge(tmp_path / str(epochs), make_record(**changes), ddp(**changes))  # type: ignore[arg-type]
+        for chart in charts.build_originals(judgement):
             require_legible(chart.figure)
 
 
 def test_a_dollar_in_a_name_is_a_dollar(tmp_path: Path) -> None:
     sly = msgspec.structs.replace(MACHINE, cpu_model=r"$\frac{$ & Co")
-    chart = charts.of(judge(tmp_path, make_record(environment=sly), ddp(environment=sly)))[0]
+    chart = charts.build(judge(tmp_path, make_record(environment=sly), ddp(environment=sly)))[0]
 
     assert chart.png.startswith(b"\x89PNG")
     assert "<svg" in chart.svg
 
 
 def test_pictures_of_equal_studies_are_equal(tmp_path: Path) -> None:
-    for chart in charts.of(judge(tmp_path, *known())):
+    for chart in charts.build(judge(tmp_path, *known())):
         assert chart.svg == chart.svg
         assert chart.png == chart.png
 
 
 def test_settings_that_were_changed_before_us_change_no_pixel(tmp_path: Path) -> None:
-    """As in a notebook, or where another library set its style."""
-    judged = judge(tmp_path, *known())
-    plain = charts.of(judged)[0]
+    """A notebook or another library may have changed settings of matplotlib in this process."""
+    judgement = judge(tmp_path, *known())
+    plain = charts.build(judgement)[0]
     drawn = plain.svg, plain.png
     with mpl.rc_context({"font.size": 30, "font.family": "serif", "savefig.dpi": 20, "axes.facecolor": "black"}):
-        changed = charts.of(judged)[0]
+        changed = charts.build(judgement)[0]
         assert (changed.svg, changed.png) == drawn
 
 
 def test_charts_are_narrow_enough_for_a_phone() -> None:
-    """At 343 CSS pixels, what 375 leave, the smallest font of 9 points must still be over 6 pixels high."""
+    """A phone of 375 CSS pixels has 343 for a chart. The smallest font, 9 points, must be over 6 pixels high there."""
     assert 343 / (WIDTH * 96) * 9 * 96 / 72 > 6
 
 

@@ -12,12 +12,10 @@ import pytest
 from selenium.webdriver import Chrome
 from selenium.webdriver.common.by import By
 
-from ddpbench.judge import judgement, study
-from ddpbench.record import Record
-from ddpbench.show import charts, html, verdict
-from tests.judge.test_breakdown import known
-from tests.judge.test_sweep import swept
-from tests.records import ddp, make_record, put
+from ddpbench.judge.judgement import Judgement
+from ddpbench.show import charts, drawing, html, verdict
+from tests.judge.studies import judge, swept, three_seeds
+from tests.records import ddp, make_record
 from tests.show import browser as browsers
 
 CONTRAST = """
@@ -26,8 +24,8 @@ const light = ([r, g, b]) => 0.2126 * channel(r) + 0.7152 * channel(g) + 0.0722 
 const parts = (colour) => (colour.match(/[\\d.]+/g) || []).map(Number);
 const behind = (node) => {
   for (; node; node = node.parentElement) {
-    const found = parts(getComputedStyle(node).backgroundColor);
-    if (found.length === 3 || found[3] > 0) return found;
+    const colour = parts(getComputedStyle(node).backgroundColor);
+    if (colour.length === 3 || colour[3] > 0) return colour;
   }
   return [255, 255, 255];
 };
@@ -58,39 +56,29 @@ class Fake:
     )
 
 
-def judge(folder: Path, *records: Record) -> judgement.Judgement:
-    put(folder, *records)
-    return judgement.of(study.load([folder]))
-
-
-def page_of(judged: judgement.Judgement, pictures: object = ()) -> str:
-    return html.render(judged, verdict.of(judged), pictures)  # type: ignore[arg-type]
-
-
-def three_seeds() -> list[Record]:
-    return [record for seed in range(3) for record in known(seed)]
+def page_of(judgement: Judgement, pictures: object = ()) -> str:
+    return html.render(judgement, verdict.write(judgement), pictures)  # type: ignore[arg-type]
 
 
 @pytest.fixture
 def page(tmp_path: Path) -> Path:
-    folder = tmp_path / "a study"
-    folder.mkdir()
-    judged = judge(folder, *three_seeds())
+    judgement = judge(tmp_path / "a study", *three_seeds())
     path = tmp_path / "report.html"
-    path.write_text(page_of(judged, charts.of(judged)), encoding="utf-8")
+    path.write_text(page_of(judgement, charts.build(judgement)), encoding="utf-8")
     return path
 
 
 @pytest.fixture
 def browser(page: Path, tmp_path: Path) -> Iterator[Chrome]:
-    with browsers.opened(page, tmp_path / "profile") as found:
-        yield found
+    with browsers.opened(page, tmp_path / "profile") as opened:
+        yield opened
 
 
 def test_hostile_names_are_shown_and_not_obeyed(tmp_path: Path) -> None:
-    judged = judge(tmp_path, make_record(), ddp())
+    judgement = judge(tmp_path, make_record(), ddp())
     name = "<script>alert(1)</script>\x1b[31m\u202e"
-    hostile = replace(judged, study=replace(judged.study, name=name, left_out=[name]), cautions=['"><img onerror=x>'])
+    study = replace(judgement.study, name=name, left_out=[name])
+    hostile = replace(judgement, study=study, cautions=['"><img onerror=x>'])
     page = page_of(hostile, [Fake(finding="<b>bold</b>\x1b", alt='"><b>')])
 
     assert not re.search("<script>alert|<img|<b>bold|\x1b|\u202e", page)
@@ -110,15 +98,15 @@ def test_hostile_names_are_shown_and_not_obeyed(tmp_path: Path) -> None:
 )
 def test_a_chart_that_could_act_is_refused(inside: str) -> None:
     with pytest.raises(ValueError, match="an SVG of ours"):
-        html.drawing(Fake(svg=f"<svg>{inside}</svg>"))  # type: ignore[arg-type]
+        drawing.embed(Fake(svg=f"<svg>{inside}</svg>"))  # type: ignore[arg-type]
 
 
 def test_a_drawing_takes_the_width_and_the_colours_of_the_page() -> None:
-    drawn = html.drawing(Fake())  # type: ignore[arg-type]
+    svg = drawing.embed(Fake())  # type: ignore[arg-type]
 
-    assert 'id="comparison-axes_1"' in drawn
-    assert "fill: currentColor" in drawn
-    assert "width=" not in drawn
+    assert 'id="comparison-axes_1"' in svg
+    assert "fill: currentColor" in svg
+    assert "width=" not in svg
 
 
 def test_nothing_is_fetched_and_no_id_is_used_twice(page: Path) -> None:
@@ -131,8 +119,8 @@ def test_nothing_is_fetched_and_no_id_is_used_twice(page: Path) -> None:
 
 
 def test_every_run_is_listed_and_a_thousand_are_quick(tmp_path: Path) -> None:
-    judged = judge(tmp_path, *three_seeds())
-    many = replace(judged, study=replace(judged.study, records=judged.study.records * 112))
+    judgement = judge(tmp_path, *three_seeds())
+    many = replace(judgement, study=replace(judgement.study, records=judgement.study.records * 112))
     start = time.perf_counter()
     page = page_of(many)
 

@@ -9,47 +9,44 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from ddpbench.judge import judgement, study
+from ddpbench.judge import study
 from ddpbench.record import Record
-from ddpbench.show import summary, verdict
-from tests.judge.test_breakdown import known
-from tests.judge.test_sweep import swept
-from tests.records import MACHINE, ddp, make_record, put
-from tests.show.test_verdict import paired
+from ddpbench.show import outputs, verdict
+from tests.judge.studies import judge, paired, swept, three_seeds
+from tests.records import MACHINE, ddp, make_record, put, timed
 
 Run = Callable[..., subprocess.CompletedProcess[str]]
 ESTIMATE = {"value", "low", "high", "n"}
 
 
 def summary_of(folder: Path, *records: Record) -> dict[str, object]:
-    put(folder, *records)
-    judged = judgement.of(study.load([folder]))
-    summary.write(judged, verdict.of(judged))
-    told: dict[str, object] = json.loads((folder / "summary.json").read_text())
-    return told
+    judgement = judge(folder, *records)
+    outputs.write_all(judgement, verdict.write(judgement))
+    summary: dict[str, object] = json.loads((folder / "summary.json").read_text())
+    return summary
 
 
 def test_summary_json_has_the_promised_names(tmp_path: Path) -> None:
-    told = summary_of(tmp_path, *(record for seed in range(3) for record in known(seed)))
+    summary = summary_of(tmp_path, *three_seeds())
 
-    assert told["schema"] == 1
-    assert told["verdict"] in {"pays", "does_not_pay", "cannot_tell"}
+    assert summary["schema"] == 1
+    assert summary["verdict"] in {"pays", "does_not_pay", "cannot_tell"}
     for name in ("speedup", "efficiency", "accuracy_difference"):
-        assert isinstance(told[name], dict)
-        assert set(told[name]) == ESTIMATE
-    terms = told["breakdown"]
+        assert isinstance(summary[name], dict)
+        assert set(summary[name]) == ESTIMATE
+    terms = summary["breakdown"]
     assert isinstance(terms, list)
     assert {"term", "seconds", "share", "measured_by"} <= set(terms[0])
-    assert told["crossover_batch"] is None
+    assert summary["crossover_batch"] is None
 
 
 def test_what_was_not_measured_is_null(tmp_path: Path) -> None:
-    told = summary_of(tmp_path, make_record(threads=2), ddp(train_s=(9, 5, 5)))
+    summary = summary_of(tmp_path, make_record(threads=2), ddp(train_s=(9, 5, 5)))
 
-    assert told["efficiency"] is None
-    assert told["break_even_epochs"] is None
-    assert isinstance(told["breakdown"], list)
-    assert told["breakdown"][0] == {
+    assert summary["efficiency"] is None
+    assert summary["break_even_epochs"] is None
+    assert isinstance(summary["breakdown"], list)
+    assert summary["breakdown"][0] == {
         "term": "ideal",
         "seconds": None,
         "share": None,
@@ -59,12 +56,18 @@ def test_what_was_not_measured_is_null(tmp_path: Path) -> None:
 
 
 def test_a_sweep_is_summarized_by_its_crossover(tmp_path: Path) -> None:
-    told = summary_of(tmp_path, *swept((64, 256, 1024)))
+    summary = summary_of(tmp_path, *swept((64, 256, 1024)))
 
-    assert told["verdict"] is None
-    assert told["crossover_batch_predicted"] == pytest.approx(300, rel=0.03)
-    assert isinstance(told["sweep"], list)
-    assert [point["verdict"] for point in told["sweep"]] == ["does_not_pay", "does_not_pay", "pays"]
+    assert summary["verdict"] is None
+    assert summary["crossover_batch_predicted"] == pytest.approx(300, rel=0.03)
+    assert isinstance(summary["sweep"], list)
+    assert [point["verdict"] for point in summary["sweep"]] == ["does_not_pay", "does_not_pay", "pays"]
+
+
+def test_summary_md_states_the_conditions_of_whole_runs_where_a_timed_run_is_newer(tmp_path: Path) -> None:
+    summary_of(tmp_path, *paired([2.0]), timed(64, 0.002, minute=9))
+
+    assert "global batch 256, 3 epochs" in (tmp_path / "summary.md").read_text()
 
 
 def test_a_summary_is_no_record_when_a_study_is_read_again(tmp_path: Path) -> None:
@@ -84,7 +87,7 @@ def test_summary_md_is_markdown_that_strings_cannot_break(tmp_path: Path) -> Non
 
 
 @pytest.mark.parametrize(
-    ("flags", "code", "said"),
+    ("flags", "code", "message"),
     [
         (["--fail-below-speedup", "1.5"], 0, ""),
         (["--fail-below-speedup", "2.5"], 1, "compare.py: gate failed: speedup is 1.9"),
@@ -94,13 +97,13 @@ def test_summary_md_is_markdown_that_strings_cannot_break(tmp_path: Path) -> Non
     ],
 )
 def test_gates_end_with_code_1_and_one_line(
-    flags: list[str], code: int, said: str, tmp_path: Path, run_script: Run
+    flags: list[str], code: int, message: str, tmp_path: Path, run_script: Run
 ) -> None:
     put(tmp_path, *paired([2.0, 2.1], accuracy=0.98))
     done = run_script(sys.executable, "compare.py", "--no-charts", tmp_path, *flags)
 
     assert done.returncode == code, done.stderr
-    assert said in done.stderr
+    assert message in done.stderr
     assert done.stderr.count("\n") == (1 if code else 0)
 
 
@@ -113,8 +116,8 @@ def test_several_studies_stand_side_by_side_and_are_never_divided(tmp_path: Path
 
     assert done.returncode == 0, done.stderr
     _, laptop, server = (part.replace("\n", " ") for part in done.stdout.split("study: "))
-    assert all(said in laptop for said in ("laptop ", "Small CPU, 2 cores", "0.80", "DDP does not pay here"))
-    assert all(said in server for said in ("server ", "Big CPU, 2 cores", "2.00", "DDP pays here"))
+    assert all(text in laptop for text in ("laptop ", "Small CPU, 2 cores", "0.80", "DDP does not pay here"))
+    assert all(text in server for text in ("server ", "Big CPU, 2 cores", "2.00", "DDP pays here"))
 
 
 def test_a_spoilt_run_is_refused_unless_allowed(tmp_path: Path, run_script: Run) -> None:

@@ -5,30 +5,17 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from ddpbench.judge import judgement, study
 from ddpbench.judge.outcome import outcome_of
 from ddpbench.judge.stats import Estimate, equivalence
 from ddpbench.record import Record
 from ddpbench.show import verdict
-from tests.judge.test_breakdown import STEPS, known
-from tests.records import MACHINE, ddp, make_record, put, timed
+from ddpbench.show.verdict import Verdict
+from tests.judge.studies import STEPS, judge, known, paired, three_seeds
+from tests.records import MACHINE, ddp, make_record, timed
 
 
-def reach(folder: Path, *records: Record) -> tuple[judgement.Judgement, verdict.Verdict]:
-    put(folder, *records)
-    judged = judgement.of(study.load([folder]))
-    return judged, verdict.of(judged)
-
-
-def paired(parallel_s: list[float], accuracy: float = 0.99) -> list[Record]:
-    """Return one pair a seed: a process of 4 s an epoch, and two ranks."""
-    records = []
-    for seed, time_s in enumerate(parallel_s):
-        records += [
-            make_record(seed=seed, train_s=(9, 4, 4)),
-            ddp(seed=seed, train_s=(9, time_s, time_s), accuracy=accuracy),
-        ]
-    return records
+def verdict_on(folder: Path, *records: Record) -> Verdict:
+    return verdict.write(judge(folder, *records))
 
 
 @pytest.mark.parametrize(
@@ -44,9 +31,7 @@ def paired(parallel_s: list[float], accuracy: float = 0.99) -> list[Record]:
 def test_the_verdict_follows_from_the_interval_and_the_accuracy(
     parallel_s: list[float], accuracy: float, outcome: str, tmp_path: Path
 ) -> None:
-    _, reached = reach(tmp_path, *paired(parallel_s, accuracy))
-
-    assert reached.outcome == outcome
+    assert judge(tmp_path, *paired(parallel_s, accuracy)).outcome == outcome
 
 
 def test_an_interval_that_touches_one_cannot_tell() -> None:
@@ -58,28 +43,27 @@ def test_an_interval_that_touches_one_cannot_tell() -> None:
 
 
 def test_why_names_the_largest_terms_with_figures(tmp_path: Path) -> None:
-    _, reached = reach(tmp_path, *(record for seed in range(3) for record in known(seed)))
+    paragraphs = verdict_on(tmp_path, *three_seeds())
 
-    assert reached.why.startswith(
+    assert paragraphs.why.startswith(
         "2 perfect workers would train an epoch in 4.00 s; it took 6.00 s. The 2.00 s between: +1.00 s"
     )
-    assert (
-        "exposed communication (0.50 s reducing gradients, 0.30 s waiting for the slowest rank, rank 1" in reached.why
-    )
-    assert "+0.50 s smaller batches" in reached.why
+    parts = "exposed communication (0.50 s reducing gradients, 0.30 s waiting for the slowest rank, rank 1"
+    assert parts in paragraphs.why
+    assert "+0.50 s smaller batches" in paragraphs.why
 
 
 def test_a_missing_control_is_named_in_why(tmp_path: Path) -> None:
-    _, reached = reach(tmp_path, *(record for seed in range(3) for record in known(seed, alone=None)))
+    paragraphs = verdict_on(tmp_path, *(record for seed in range(3) for record in known(seed, alone=None)))
 
-    assert "Not measured: smaller batches, contention for cores and memory." in reached.why
+    assert "Not measured: smaller batches, contention for cores and memory." in paragraphs.why
 
 
 def test_next_tells_how_many_seeds_would_settle_it(tmp_path: Path) -> None:
-    _, reached = reach(tmp_path, *paired([3.0, 4.4, 3.2]))
+    paragraphs = verdict_on(tmp_path, *paired([3.0, 4.4, 3.2]))
 
-    assert "about 11 seeds would show it" in reached.next
-    assert "--seeds 0 1 2 3 4 5 6 7 8 9 10" in reached.next
+    assert "about 11 seeds would show it" in paragraphs.next
+    assert "--seeds 0 1 2 3 4 5 6 7 8 9 10" in paragraphs.next
 
 
 def test_next_offers_a_larger_batch_only_where_it_was_measured_to_help(tmp_path: Path) -> None:
@@ -92,10 +76,8 @@ def test_next_offers_a_larger_batch_only_where_it_was_measured_to_help(tmp_path:
             records.append(timed(512, step_s, "ddp", seed=seed, world_size=2, threads=1, comm="gloo"))
         return records
 
-    (tmp_path / "better").mkdir()
-    (tmp_path / "worse").mkdir()
-    _, better = reach(tmp_path / "better", *study_with(8 / STEPS))
-    _, worse = reach(tmp_path / "worse", *study_with(13 / STEPS))
+    better = verdict_on(tmp_path / "better", *study_with(8 / STEPS))
+    worse = verdict_on(tmp_path / "worse", *study_with(13 / STEPS))
 
     assert "at global batch 512 it is 1.25 times as fast" in better.next
     assert "global batch 512" not in worse.next
@@ -104,13 +86,13 @@ def test_next_offers_a_larger_batch_only_where_it_was_measured_to_help(tmp_path:
 
 def test_next_names_the_rank_that_others_wait_for(tmp_path: Path) -> None:
     slow = [known(seed, observed=ddp(seed=seed, train_s=(9, 9, 9), late_s=(3.0, 0.0))) for seed in range(3)]
-    _, reached = reach(tmp_path, *(record for records in slow for record in records))
+    paragraphs = verdict_on(tmp_path, *(record for records in slow for record in records))
 
-    assert "Most of the loss is waiting for rank 1" in reached.next
+    assert "Most of the loss is waiting for rank 1" in paragraphs.next
 
 
 @pytest.mark.parametrize(
-    ("records", "said"),
+    ("records", "caution"),
     [
         (paired([2.0]), "only 1 run"),
         (paired([2.0, 3.0, 4.0]), "epoch times vary by 33%; run on a quiet machine"),
@@ -129,13 +111,13 @@ def test_next_names_the_rank_that_others_wait_for(tmp_path: Path) -> None:
         (known(observed=ddp(train_s=(9, 7, 7), late_s=(0.3, 0.0))), "2.00 s an epoch by difference, 0.80 s by timers"),
     ],
 )
-def test_every_caution_comes_with_advice(records: list[Record], said: str, tmp_path: Path) -> None:
-    judged, _ = reach(tmp_path, *records)
+def test_every_caution_comes_with_advice(records: list[Record], caution: str, tmp_path: Path) -> None:
+    judgement = judge(tmp_path, *records)
 
-    assert any(said in caution for caution in judged.cautions), judged.cautions
+    assert any(caution in each for each in judgement.cautions), judgement.cautions
 
 
 def test_a_calm_study_has_no_cautions(tmp_path: Path) -> None:
-    judged, _ = reach(tmp_path, *paired([2.0, 2.05, 2.02]))
+    judgement = judge(tmp_path, *paired([2.0, 2.05, 2.02]))
 
-    assert judged.cautions == []
+    assert judgement.cautions == []

@@ -1,48 +1,54 @@
-"""The pictures: a finding in the title, the conditions in a small second line, one colour an arm.
+"""Charts: the title states a finding, a small line the conditions, and an arm has the same colour everywhere.
 
-isolation the user's set-up of matplotlib, kept out
-style     colours, fonts, and the pieces that charts share
-arms      time and accuracy of every arm; speedup and efficiency
-learning  loss and accuracy
-time      where an epoch goes; what each rank does
-sweep     speedup against global batch
+isolation  keeps the user's matplotlib set-up out
+style      colours, fonts, the Chart type, and the pieces that charts share
+arms       time and accuracy of every arm; speedup and efficiency
+learning   loss and accuracy
+time       where an epoch goes; what each rank does
+sweep      speedup against global batch
 """
 
-from ddpbench.judge.arms import is_result
 from ddpbench.judge.judgement import Judgement
 from ddpbench.show.charts import isolation
 
-with isolation.defaults():
+with isolation.default_matplotlib():
     from ddpbench.show.charts import arms, learning, sweep, time
     from ddpbench.show.charts.style import Chart
 
 
-def of(judged: Judgement) -> list[Chart]:
-    """Return the charts of the report, the most important first. What was not measured is not drawn."""
-    if judged.sweep is not None:
-        return [sweep.speedup(judged.sweep)]
-    charts = [arms.comparison(judged)]
-    if judged.main_breakdown is not None:
-        charts.append(time.breakdown(judged, judged.main_breakdown))
-    if any(result.efficiency for result in judged.results):
-        charts.append(arms.speedup(judged))
-    if judged.reference is not None and judged.parallel is not None:
-        charts += [learning.curves(judged), learning.classes(judged)]
-    if judged.parallel is not None and judged.parallel.arm.world_size > 1:
-        charts.append(time.ranks(judged.parallel))
+def build(judgement: Judgement) -> list[Chart]:
+    """Return the charts of the report, the most important one first. A chart needs what it shows to be measured."""
+    comparison, breakdown = judgement.comparison, judgement.main_breakdown
+    if judgement.sweep is not None:
+        return [sweep.speedup(judgement.sweep)]
+    charts = [arms.comparison(judgement)] if judgement.results else []
+    if breakdown is not None:
+        charts.append(time.waterfall(judgement.study.newest, breakdown))
+    if any(result.efficiency for result in judgement.results):
+        charts.append(arms.speedup(judgement))
+    if comparison is not None:
+        charts += [
+            learning.curves(judgement.study.newest, comparison),
+            learning.classes(judgement.study.newest, comparison),
+        ]
+    if judgement.parallel is not None and judgement.parallel.arm.world_size > 1:
+        charts.append(time.ranks(judgement.parallel))
     return charts
 
 
-def of_each_arm(judged: Judgement) -> list[Chart]:
-    """Return the charts of the original experiment: loss and accuracy, `parallel-False` being the reference.
+of = build  # for tests outside this room, until they call `build`
 
-    `parallel-True` is the parallel arm of the verdict.
+
+def build_originals(judgement: Judgement) -> list[Chart]:
+    """Return the charts that the original experiment drew: loss and accuracy, each of two arms.
+
+    `parallel-False` is the reference, and `parallel-True` the parallel arm that the verdict is about.
     """
-    found = []
-    for name, result in (("False", judged.reference), ("True", judged.parallel)):
-        if result is not None and (not is_result(result.arm) or name == "True"):
-            found += [
+    charts = []
+    for name, result in (("False", judgement.reference), ("True", judgement.parallel)):
+        if result is not None:
+            charts += [
                 learning.loss(result, f"Loss-parallel-{name}"),
                 learning.accuracy(result, f"Accuracy-parallel-{name}"),
             ]
-    return found
+    return charts

@@ -1,81 +1,73 @@
-"""Every arm: time and accuracy; speedup and efficiency."""
+"""All arms: time and accuracy; speedup and efficiency."""
 
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from ddpbench.judge.arms import ArmResult
+from ddpbench.judge.comparison import Comparison
 from ddpbench.judge.judgement import Judgement
 from ddpbench.judge.stats import Estimate
 from ddpbench.show.charts.style import (
     GREY,
     INK,
     Chart,
+    bar_style,
     colour_of,
-    conditions,
-    cut_axis,
+    conditions_of,
+    cut_percent_axis,
+    draw_interval,
     end_of,
-    fill,
     in_percent,
-    interval_line,
-    room_on_the_right,
-    rows,
-    runs,
-    value_text,
+    label_rows,
+    leave_room_right,
+    runs_per_arm,
+    write_value,
 )
 
 
-def comparison(judged: Judgement) -> Chart:
-    """Training time and test accuracy of every arm."""
-    results = judged.results
+def comparison(judgement: Judgement) -> Chart:
+    """Training time of every arm, and test accuracy of every arm but the controls."""
+    results = judgement.results
     accurate = [result for result in results if not result.arm.is_control]
-    newest = judged.study.records[-1]
 
     def draw(figure: Figure) -> None:
         time, accuracy = figure.subplots(2, 1, height_ratios=[len(results) + 0.6, len(accurate) + 0.6])
         for row, result in enumerate(results):
-            time.barh(row, result.epoch_s.value, height=0.62, **fill(result))
-            interval_line(time, row, _not_below_zero(result.epoch_s))
-            value_text(time, end_of(result.epoch_s), row, f"{result.epoch_s.value:.2f} s")
-        rows(time, [result.arm.label for result in results])
-        room_on_the_right(time, 0, max(end_of(result.epoch_s) for result in results), 0.16)
+            time.barh(row, result.epoch_s.value, height=0.62, **bar_style(result))
+            draw_interval(time, row, _not_below_zero(result.epoch_s))
+            write_value(time, end_of(result.epoch_s), row, f"{result.epoch_s.value:.2f} s")
+        label_rows(time, [result.arm.label for result in results])
+        leave_room_right(time, 0, max(end_of(result.epoch_s) for result in results), 0.16)
         time.set_xlabel("training time per epoch (s)")
         for row, result in enumerate(accurate):
             percent, colour = in_percent(result.accuracy), colour_of(result.arm, is_reference=result.is_reference)
-            interval_line(accuracy, row, percent)
+            draw_interval(accuracy, row, percent)
             accuracy.plot([percent.value], [row], "o", markersize=9, color=colour, markeredgecolor=INK)
-            value_text(accuracy, end_of(percent), row, f"{percent.value:.2f} %")
-        rows(accuracy, [result.arm.label for result in accurate])
-        cut_axis(accuracy, [in_percent(result.accuracy) for result in accurate])
+            write_value(accuracy, end_of(percent), row, f"{percent.value:.2f} %")
+        label_rows(accuracy, [result.arm.label for result in accurate])
+        cut_percent_axis(accuracy, [in_percent(result.accuracy) for result in accurate])
         accuracy.set_xlabel("test accuracy (%), axis cut: not from 0")
 
-    said = [f"{result.arm.label} {result.epoch_s.value:.2f} s" for result in results]
-    said += [f"{result.arm.label} {result.accuracy.value:.2%}" for result in accurate]
+    texts = [f"{result.arm.label} {result.epoch_s.value:.2f} s" for result in results]
+    texts += [f"{result.arm.label} {result.accuracy.value:.2%}" for result in accurate]
     return Chart(
         slug="comparison",
-        finding=finding(judged),
-        conditions=conditions(newest, f"{runs(results)}; lines are 95 % intervals of the mean"),
-        alt=f"Bars of training time per epoch and dots of test accuracy: {'; '.join(said)}.",
+        finding=_finding(judgement.comparison),
+        conditions=conditions_of(
+            judgement.study.newest, f"{runs_per_arm(results)}; lines are 95 % intervals of the mean"
+        ),
+        alt=f"Bars of training time per epoch and dots of test accuracy: {'; '.join(texts)}.",
         height=1.3 + 0.34 * (len(results) + len(accurate)),
         draw=draw,
     )
 
 
-def finding(judged: Judgement) -> str:
-    """Return what a study found, as a title."""
-    parallel, reference = judged.parallel, judged.reference
-    if parallel is None or reference is None or parallel.speedup is None:
-        return "Training time and test accuracy of every arm"
-    low, high = parallel.speedup.low, parallel.speedup.high
-    if low is not None and high is not None and low <= 1 <= high:
-        return f"{parallel.arm.label} is not measurably faster or slower"
-    return f"{parallel.arm.label} is {parallel.speedup.value:.2f}x as fast as the best single process"
-
-
-def speedup(judged: Judgement) -> Chart:
-    """Speedup over one worker, and efficiency, against the number of workers, beside the ideal."""
-    measured = [result for result in judged.results if result.efficiency is not None]
+def speedup(judgement: Judgement) -> Chart:
+    """Speedup over one worker, and efficiency, against the number of workers, with the ideal line."""
+    measured = [result for result in judgement.results if result.efficiency is not None]
     most = max(result.arm.world_size for result in measured)
-    best = _best_single_over_one_worker(judged)
-    weak = [row for row in judged.scaling if row.scaling == "weak" and row.efficiency is not None]
+    best = judgement.comparison.reference_over_one_worker if judgement.comparison else None
+    weak = [row for row in judgement.scaling if row.scaling == "weak" and row.efficiency is not None]
 
     def draw(figure: Figure) -> None:
         above, below = figure.subplots(2, 1, sharex=True, height_ratios=[1.5, 1])
@@ -95,11 +87,11 @@ def speedup(judged: Judgement) -> Chart:
             assert row.efficiency is not None
             x, colour = row.arm.world_size + 0.2 * most, colour_of(row.arm)
             below.plot([x], [100 * row.efficiency.value], "D", markersize=7, color="none", markeredgecolor=colour)
-            interval_line(below, x, row.efficiency.scaled(100), colour, upright=True)
-            value_text(below, x, 100 * row.efficiency.value, "weak scaling")
+            draw_interval(below, x, row.efficiency.scaled(100), colour, upright=True)
+            write_value(below, x, 100 * row.efficiency.value, "weak scaling")
         points, names = above.get_legend_handles_labels()
-        once = dict(zip(names, points, strict=True))  # not once for every number of workers
-        above.legend(once.values(), once.keys(), loc="lower right", frameon=False, fontsize=10)
+        by_name = dict(zip(names, points, strict=True))  # an arm has one point for every number of workers
+        above.legend(by_name.values(), by_name.keys(), loc="lower right", frameon=False, fontsize=10)
         below.set_xticks(range(1, most + 1))
         below.set_xlim(0.8, 1.5 * most)
         above.set_ylim(0, None)
@@ -108,34 +100,37 @@ def speedup(judged: Judgement) -> Chart:
         below.set_ylabel("efficiency (%)")
         below.set_xlabel("workers")
 
-    said = [f"{result.arm.label} {result.efficiency.value:.0%}" for result in measured if result.efficiency]
-    main = next((result for result in measured if result is judged.parallel), measured[0])
+    texts = [f"{result.arm.label} {result.efficiency.value:.0%}" for result in measured if result.efficiency]
+    main = next((result for result in measured if result is judgement.parallel), measured[0])
     assert main.efficiency is not None
     return Chart(
         slug="speedup",
         finding=f"{main.arm.label}: {main.efficiency.value:.0%} of {main.arm.world_size} perfect workers",
-        conditions=conditions(judged.study.records[-1], f"{runs(measured)}; lines are 95 % intervals, paired by seed"),
-        alt=f"Speedup over one worker and efficiency beside the ideal line. Efficiency: {'; '.join(said)}.",
+        conditions=conditions_of(
+            judgement.study.newest, f"{runs_per_arm(measured)}; lines are 95 % intervals, paired by seed"
+        ),
+        alt=f"Speedup over one worker and efficiency beside the ideal line. Efficiency: {'; '.join(texts)}.",
         height=4.6,
         draw=draw,
     )
 
 
-def _point(axes, x: float, estimate: Estimate, result: ArmResult) -> None:  # type: ignore[no-untyped-def]
+def _finding(comparison: Comparison | None) -> str:
+    speedup = comparison.parallel.speedup if comparison else None
+    if comparison is None or speedup is None:
+        return "Training time and test accuracy of every arm"
+    label = comparison.parallel.arm.label
+    if speedup.low is not None and speedup.high is not None and speedup.low <= 1 <= speedup.high:
+        return f"{label} is not measurably faster or slower"
+    return f"{label} is {speedup.value:.2f}x as fast as the best single process"
+
+
+def _point(axes: Axes, x: float, estimate: Estimate, result: ArmResult) -> None:
     colour = GREY if result.arm.is_control else colour_of(result.arm)
-    interval_line(axes, x, estimate, colour, upright=True)
+    draw_interval(axes, x, estimate, colour, upright=True)
     face = "none" if result.arm.is_control else colour
-    said = "ceiling" if result.arm.is_control else result.arm.comm
-    axes.plot([x], [estimate.value], "o", markersize=8, markerfacecolor=face, markeredgecolor=colour, label=said)
-
-
-def _best_single_over_one_worker(judged: Judgement) -> float | None:
-    """Return the speedup of the reference over one worker of the main parallel arm; None where they are the same."""
-    parallel, reference = judged.parallel, judged.reference
-    if parallel is None or reference is None or parallel.efficiency is None or parallel.speedup is None:
-        return None
-    over_one = parallel.efficiency.value * parallel.arm.world_size / parallel.speedup.value
-    return over_one if over_one > 1.001 else None
+    name = "ceiling" if result.arm.is_control else result.arm.comm
+    axes.plot([x], [estimate.value], "o", markersize=8, markerfacecolor=face, markeredgecolor=colour, label=name)
 
 
 def _not_below_zero(estimate: Estimate) -> Estimate:

@@ -1,4 +1,4 @@
-"""matplotlib without the user's set-up: variables and files that choose its backend, fonts or sizes are not for us."""
+"""Import matplotlib without the user's set-up: variables and files that choose its backend, fonts or sizes."""
 
 import logging
 import os
@@ -11,22 +11,23 @@ from ddpbench.errors import UserError
 
 
 @contextmanager
-def defaults() -> Iterator[None]:
-    """Import matplotlib within this: it reads its own defaults, and says nothing about folders it cannot write to.
+def default_matplotlib() -> Iterator[None]:
+    """Make an import of matplotlib in this block read its own defaults, and print nothing about unwritable folders.
 
-    It takes the first `matplotlibrc` that it finds, and looks in the working folder before all others; meanwhile that
-    is the folder of its defaults. A backend from the environment may not be installed here (MPLBACKEND in notebooks).
+    matplotlib takes the first file `matplotlibrc` that it finds, and looks in the working folder first: the block runs
+    in the folder of its defaults. MPLBACKEND is removed for the block, because the backend that it names may not be
+    installed here (notebooks set it). Raises UserError if matplotlib is missing or has no folder for its fonts.
     """
     logging.getLogger("matplotlib").setLevel(logging.ERROR)
-    here, backend = _working_folder(), os.environ.pop("MPLBACKEND", None)
+    folder, backend = _working_folder(), os.environ.pop("MPLBACKEND", None)
     try:
-        os.chdir(_own_data())
+        os.chdir(_folder_of_defaults())
         yield
-    except OSError as problem:  # neither its folder nor a temporary one takes its list of fonts
+    except OSError as problem:  # it can write its list of fonts neither to its own nor to a temporary folder
         raise UserError(f"cannot draw: {problem}; set TMPDIR to a folder that can be written to") from problem
     finally:
-        if here is not None:
-            os.chdir(here)
+        if folder is not None:
+            os.chdir(folder)
         if backend is not None:
             os.environ["MPLBACKEND"] = backend
 
@@ -38,8 +39,8 @@ def _working_folder() -> Path | None:
         return None
 
 
-def _own_data() -> Path:
-    found = find_spec("matplotlib")
-    if found is None or found.origin is None:
+def _folder_of_defaults() -> Path:
+    spec = find_spec("matplotlib")
+    if spec is None or spec.origin is None:
         raise UserError("cannot draw: matplotlib is not installed; install it, or use --no-charts")
-    return Path(found.origin).parent / "mpl-data"
+    return Path(spec.origin).parent / "mpl-data"
