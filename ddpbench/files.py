@@ -65,13 +65,13 @@ def require_writable(folder: Path) -> None:
 
 @dataclass(frozen=True, slots=True)
 class Lock:
-    """A lock on a file or a folder: until it is closed, or else until this process ends, however it ends."""
+    """A lock on a file or a folder. It lasts until it is closed, or until this process ends, however it ends."""
 
     descriptor: int
     is_held: bool  # False on a file system without locks
 
     def close(self) -> None:
-        """Let go of it."""
+        """Release the lock."""
         os.close(self.descriptor)
 
     def __enter__(self) -> "Lock":
@@ -82,10 +82,10 @@ class Lock:
 
 
 def lock(path: Path, *, wait: bool) -> Lock:
-    """Lock a folder, or a file, which is made where it is missing. The kernel keeps the lock: a dead process has none.
+    """Lock a folder, or a file, which is made where it is missing. The kernel drops the lock of a process that ends.
 
-    Without `wait`, raises UserError naming who has it. A file system without locks is a caution and no error: the lock
-    keeps two runs from being started by mistake, and whoever has no other file system could not train at all.
+    Without `wait`, raises UserError, which names the process that has the lock. A file system without locks is a
+    caution and no error: the lock only prevents that two runs are started by mistake.
     """
     descriptor = _open_to_lock(path)
     try:
@@ -96,10 +96,10 @@ def lock(path: Path, *, wait: bool) -> Lock:
 
 
 def claim(folder: Path, *, writer: bool) -> None:
-    """Require a writable folder; its `writer` has it alone until this process ends.
+    """Require a writable folder, and lock it for its `writer` until this process ends.
 
-    What a writer that was killed has left half-written is removed, except where there are no locks: it may be what a
-    living writer is writing. Raises UserError naming who has the folder.
+    Removes half-written files that a killed writer has left. Without locks they stay: a living writer may be writing
+    them. Raises UserError, which names the other process, where the folder is locked.
     """
     require_writable(folder)
     if not writer or not lock(folder, wait=False).is_held:

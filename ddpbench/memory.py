@@ -1,8 +1,8 @@
 """Memory that processes of one user share, with no name that another user could open.
 
-A process makes it with `private` and hands `path` to others. It is a memfd where the kernel gives one: that needs no
-file system. Sandboxes refuse the call (seccomp in some containers), and a kernel may lack it; then it is a file that
-was unlinked at once. Either way only processes of this user can open it, and it ends with the last that has it open.
+A process makes it with `private` and hands `path` to others. It is a memfd where the kernel offers one, because that
+needs no file system. Some sandboxes refuse the call (seccomp), and some kernels lack it; then it is a file that is
+unlinked at once. In both cases only processes of this user can open it, and it ends with the last that has it open.
 """
 
 import errno
@@ -20,7 +20,7 @@ CHUNK = bytes(2**20)
 def private(name: str) -> int:
     """Return an open descriptor of empty memory: mode 0600, closed on exec, no name left behind.
 
-    `name` is what tools show for it, as lsof does. Raises UserError, with what was tried, where nothing works.
+    Tools such as lsof show `name`. Raises UserError, which lists what was tried, where nothing works.
     """
     tried = []
     for place, make in _sources(name).items():
@@ -37,9 +37,9 @@ def path(descriptor: int, pid: int | None = None) -> str:
 
 
 def reserve(descriptor: int, num_bytes: int) -> None:
-    """Give an empty file so many bytes, all zero. Raises OSError where there is no room for them.
+    """Give an empty file `num_bytes` bytes, all zero. Raises OSError where there is no room for them.
 
-    Without it, a lack of room would be a bus error at the first use of a page.
+    Without this, a lack of room would be a bus error at the first use of a page.
     """
     try:
         os.posix_fallocate(descriptor, 0, num_bytes)
@@ -71,7 +71,7 @@ def _unlinked(folder: str, name: str) -> int:
 
 
 def _own(descriptor: int) -> int:
-    """Take all others' permissions away, whatever the umask: a memfd is made with mode 0777."""
+    """Remove the permissions of other users, whatever the umask: a new memfd has mode 0777."""
     try:
         os.fchmod(descriptor, 0o600)
     except OSError:

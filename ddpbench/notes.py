@@ -1,7 +1,7 @@
-"""What crosses the border between a supervisor and the processes it starts: typed values in JSON.
+"""What a supervisor and the processes that it starts tell each other: typed values in JSON.
 
 A supervisor hands a `Launch` to its child in one environment variable. The child appends `Note`s to memory that the
-supervisor owns: no disk is needed, so a full one hides no cause, and nothing is left behind, however either ends.
+supervisor owns. That needs no disk, so a full disk hides no cause, and nothing is left behind, however either ends.
 """
 
 import os
@@ -14,7 +14,7 @@ from msgspec.structs import replace
 
 VARIABLE = "DDPBENCH_LAUNCH"
 HANGS = signal.SIGALRM  # ends a process that hangs; the exit status then tells the supervisor so
-# What tells a study and its runs to stop. USR1 and USR2 are what schedulers send some time before the end of a job.
+# Signals that ask a study and its runs to stop. Schedulers send USR1 or USR2 some time before the end of a job.
 STOPS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2)
 
 
@@ -25,12 +25,12 @@ class Launch(msgspec.Struct, frozen=True, kw_only=True):
     attempt: int = 0  # which start of this run this is
     notes: str = ""  # the file that takes notes
     store: str | None = None  # the file in which the ranks of this attempt meet
-    begun: list[str] = []  # the runs that earlier attempts have begun: no other run is gone on with
+    begun: list[str] = []  # the runs that earlier attempts have begun: a restart goes on with no other
     failure: str | None = None  # what ended the attempt before
 
 
 class Note(msgspec.Struct, frozen=True, kw_only=True, tag_field="what"):
-    """One thing that happened in a run. Who, when and where are filled in by `tell`."""
+    """One thing that happened in a run. `tell` fills in the fields below: who, where and when."""
 
     attempt: int = 0
     rank: int = 0

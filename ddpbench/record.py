@@ -1,6 +1,6 @@
 """The JSON record of one run: the only thing that training and judging share.
 
-Raw values, never only means; units end names; null where something was not measured; no NaN.
+It holds raw values and never means alone. Units end names. A value that was not measured is null; there is no NaN.
 Raise SCHEMA when a reader of old files would misread new ones.
 """
 

@@ -7,24 +7,24 @@ import os
 import re
 from collections.abc import MutableMapping
 
-# A rank's place, as torchrun sets it. Left over from another launch, it would steer ours.
+# A rank's place, as torchrun sets it. A value left over from another launch would steer ours.
 _RANKS = r"(LOCAL_|GROUP_|ROLE_)?(RANK|WORLD_SIZE)"
 _TORCHRUN = rf"PET_.*|TORCH_?ELASTIC_.*|MASTER_(ADDR|PORT)|PYTHON_EXEC|DDPBENCH_LAUNCH|{_RANKS}"
-# Threads are set by us for each arm. Bound, limited or traced ones make another machine of this one (pytorch#91989).
+# Each arm sets its own threads. Variables that bind, limit or trace threads change the speed (pytorch#91989).
 _THREADS = r"(OMP|KMP|GOMP|MKL|OPENBLAS|BLIS|DNNL|ONEDNN|VECLIB)_.*|ATEN_CPU_CAPABILITY"
 _TRACES = r"GLOO_.*|NCCL_DEBUG.*|TORCH_(LOGS.*|DISTRIBUTED_DEBUG|CPP_LOG_LEVEL|SHOW_CPP_STACKTRACES|NCCL_TRACE.*)"
 _DEBUG = r"CUDA_LAUNCH_BLOCKING|PYTHON(DEVMODE|MALLOC|TRACEMALLOC|PROFILEIMPORTTIME|ASYNCIODEBUG|VERBOSE|DEBUG)"
 DROPPED = re.compile(rf"{_TORCHRUN}|{_THREADS}|{_TRACES}|{_DEBUG}")
-# A machine may need these to work at all, so a study keeps them; runs with different ones are not compared.
+# A machine may not work without these, so a study keeps them. Runs with different ones are not compared.
 _KEPT = r"NCCL_.*|PYTORCH_(CUDA_|HIP_)?ALLOC_CONF|CUDA_(DEVICE_MAX_CONNECTIONS|MODULE_LOADING)|LD_PRELOAD|MALLOC_.*"
-# Set by torchrun or by us, and no choice of the user's: threads are recorded by their number.
+# Set by torchrun or by ddpbench and not by the user. The number of threads has its own field in the record.
 _OURS = r"OMP_NUM_THREADS|(GLOO|NCCL)_SOCKET_IFNAME|(TORCH_)?NCCL_ASYNC_ERROR_HANDLING"
 RECORDED = re.compile(rf"(?!({_OURS})$)({_THREADS}|{_TRACES}|{_DEBUG}|{_KEPT})")
 MOST_CHARACTERS = 200  # of a value: a record holds short texts
 
 
 def drop(environment: MutableMapping[str, str]) -> list[str]:
-    """Remove what would make a study another one. Returns the names, sorted."""
+    """Remove the variables that would change the result of a study. Returns their names, sorted."""
     names = sorted(name for name in environment if DROPPED.fullmatch(name))
     for name in names:
         del environment[name]

@@ -1,4 +1,4 @@
-"""Batches of one rank: in memory, on the device, the same samples in step k at every world size."""
+"""The batches of one rank. Step k uses the same samples at every world size."""
 
 from collections.abc import Iterator
 
@@ -15,10 +15,10 @@ EPOCHS_APART = 1_000_000
 
 
 class Batches:
-    """The batches of one rank, gathered on its device. Step k is one global batch, whatever the world size.
+    """The data of one rank, in the memory of its device, cut into batches.
 
-    DistributedSampler strides one permutation, so the union of the ranks' k-th batches is the k-th
-    global batch of a single process. The last, partial global batch of an epoch is dropped at every world size.
+    DistributedSampler strides one permutation, so the k-th batches of all ranks together are the k-th global batch of
+    a single process. The last, partial global batch of an epoch is dropped at every world size.
     """
 
     def __init__(self, data: DataSet, cfg: TrainConfig, here: World) -> None:
@@ -42,7 +42,7 @@ class Batches:
         here.process.startup.reached("data")
 
     def epoch(self, epoch: int, done: int = 0) -> Iterator[tuple[Tensor, Tensor]]:
-        """Yield images [rank batch, 1, 28, 28] and labels of each step after `done`: a new order every epoch."""
+        """Yield images [rank batch, 1, 28, 28] and labels [rank batch] of each step after `done`."""
         self._sampler.set_epoch(epoch)
         order = torch.tensor(list(self._sampler), device=self._here.device)
         share = self.samples // (self.steps * self._here.size)
@@ -50,6 +50,6 @@ class Batches:
             yield self.train_images.index_select(0, mine), self.train_labels.index_select(0, mine)
 
     def test(self, batch: int = 1_000) -> Iterator[tuple[Tensor, Tensor]]:
-        """Yield this rank's share of the test set: a plain stride, so that no sample counts twice."""
+        """Yield images and labels of this rank's share of the test set. Every sample belongs to one rank."""
         mine = slice(self._here.rank, None, self._here.size)
         yield from zip(self.test_images[mine].split(batch), self.test_labels[mine].split(batch), strict=True)

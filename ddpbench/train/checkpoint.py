@@ -1,8 +1,8 @@
-"""What a run needs to go on from the middle: one file per generation, whole, verified, and never unpickled.
+"""Checkpoints: what a run needs to go on from its middle. Each is one file, written whole, verified, never unpickled.
 
-A file is a line of format and digest, a line of JSON (the manifest), and tensors as safetensors stores them. The
-SHA-256 is of all that follows it, so any damage is found before anything is used. It tells accidents, not attackers:
-whoever can write the folder can also write a digest, so the folder (0700) and its files (0600) must be our own.
+A file has a line with format and digest, a line of JSON (the manifest), and tensors as safetensors stores them. The
+SHA-256 covers all that follows it, so damage is detected before anything is used. A digest does not stop an attacker
+who can write to the folder. So the folder (0700) and its files (0600) must belong to this user.
 """
 
 import hashlib
@@ -32,13 +32,13 @@ SUFFIX = files.CHECKPOINTS
 
 
 class Manifest(Part, frozen=True):
-    """What a checkpoint is of. `record` holds the settings, the seed, the versions, and every whole epoch so far."""
+    """The run and the position of a checkpoint. `record` has settings, seed, versions and all whole epochs."""
 
     record: Record
-    epoch: Count  # the one to go on with, from 1
-    step: Count  # taken in it
-    train_s: Seconds  # of it, so far: rank 0's, without saving
-    alive_s: Seconds  # of all attempts, until it was saved
+    epoch: Count  # in which the run goes on, from 1
+    step: Count  # steps taken in that epoch
+    train_s: Seconds  # rank 0's training time of that epoch so far, without saving
+    alive_s: Seconds  # how long the processes of all attempts had lived when it was saved
     ddpbench: Text
 
 
@@ -110,9 +110,9 @@ def _fits(weights: dict[str, Tensor], states: dict[str, dict[str, Tensor]], net:
 
 
 def save(folder: Path, manifest: Manifest, tensors: dict[str, Tensor]) -> Path:
-    """Write a generation, then drop the oldest. Raises DiskError where the disk refuses: the old ones stay.
+    """Write a checkpoint, then remove old ones. Raises DiskError where the disk refuses; the old ones then stay.
 
-    Kept are the newest, and the newest of the end of an epoch: the last at which ranks were compared.
+    Two stay: the newest, and the newest that ends an epoch, because ranks were compared there. Returns the new path.
     """
     packed = {name: value.detach().cpu().contiguous() for name, value in tensors.items()}
     body = msgspec.json.encode(manifest) + b"\n" + safetensors.torch.save(packed)
@@ -121,7 +121,7 @@ def save(folder: Path, manifest: Manifest, tensors: dict[str, Tensor]) -> Path:
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     except OSError as problem:
         raise DiskError(f"cannot write {folder}: {problem.strerror}") from problem
-    if folder.stat().st_mode & 0o022:  # its file system keeps no modes, and nothing would be loaded from there
+    if folder.stat().st_mode & 0o022:  # the file system keeps no modes, and `load` would refuse the file
         raise DiskError(f"{folder} cannot be made private; for checkpoints, choose --results on another file system")
     files.write_whole(path, b"%b %b\n%b" % (FORMAT, hashlib.sha256(body).hexdigest().encode(), body), mode=0o600)
     kept = generations(folder)
@@ -131,9 +131,9 @@ def save(folder: Path, manifest: Manifest, tensors: dict[str, Tensor]) -> Path:
 
 
 def discard_unproved(folder: Path) -> None:
-    """Remove the checkpoints since the end of the last epoch, where all ranks were found to have equal weights.
+    """Remove the checkpoints since the end of the last epoch: there all ranks were compared and had equal weights.
 
-    Raises DiskError where one stays.
+    Raises DiskError where one cannot be removed.
     """
     for path in generations(folder):
         if _ends_epoch(path):
@@ -165,21 +165,21 @@ def load(path: Path) -> Checkpoint:
         raise DataError(f"{path} is no checkpoint of this version")
     if hashlib.sha256(body).hexdigest().encode() != head[len(FORMAT) + 1 :]:
         raise DataError(f"{path} is damaged: its SHA-256 is not the one it was written with")
-    told, _, packed = body.partition(b"\n")
+    head, _, packed = body.partition(b"\n")
     try:
-        manifest = msgspec.json.decode(told, type=Manifest)
+        manifest = msgspec.json.decode(head, type=Manifest)
         tensors = safetensors.torch.load(packed)
     except (msgspec.DecodeError, RecursionError, SafetensorError, KeyError, ValueError) as problem:
         raise DataError(f"{path} is not a whole checkpoint: {one_line(str(problem)[:200])}") from problem
     if any(value.dtype not in DTYPES or not torch.isfinite(value).all() for value in tensors.values()):
-        raise DataError(f"{path} holds numbers that are not finite, or of another type than is trained in")
+        raise DataError(f"{path} holds numbers that are not finite, or that have a type in which no run trains")
     if "losses" not in tensors or tensors["losses"].shape != (manifest.record.world_size, manifest.step):
         raise DataError(f"{path} does not hold the losses of {manifest.record.world_size} x {manifest.step} steps")
     return Checkpoint(manifest, tensors)
 
 
 def is_whole(path: Path) -> bool:
-    """Whether a checkpoint could be gone on with."""
+    """Whether a run could go on from this checkpoint."""
     try:
         load(path)
     except DataError:
@@ -188,13 +188,13 @@ def is_whole(path: Path) -> bool:
 
 
 def _read_own(path: Path) -> bytes:
-    """Return a file's content. Raises DataError unless it is an ordinary file that only we could have written."""
+    """Return a file's content. Raises DataError unless it is an ordinary file that only this user could write."""
     try:
         handle = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK)
         with os.fdopen(handle, "rb") as file:
-            for what, found in ((path, os.fstat(handle)), (path.parent, path.parent.stat())):
-                if found.st_uid != os.geteuid() or found.st_mode & 0o022:
-                    raise DataError(f"{what} could have been written by others; nothing is loaded from it")
+            for place, status in ((path, os.fstat(handle)), (path.parent, path.parent.stat())):
+                if status.st_uid != os.geteuid() or status.st_mode & 0o022:
+                    raise DataError(f"{place} could have been written by others; nothing is loaded from it")
             if not stat.S_ISREG(os.fstat(handle).st_mode) or os.fstat(handle).st_size > MAX_BYTES:
                 raise DataError(f"{path} is no ordinary file, or larger than {MAX_BYTES:,} bytes")
             return file.read()
@@ -203,9 +203,9 @@ def _read_own(path: Path) -> bytes:
 
 
 def newest(folder: Path) -> tuple[Checkpoint | None, list[str]]:
-    """Return the newest checkpoint that is whole, and what is wrong with those that are newer.
+    """Return the newest whole checkpoint, or None where there is none yet, and what is wrong with newer ones.
 
-    None where there is no checkpoint yet. Raises DataError, listing them, where all are damaged.
+    Raises DataError, which lists them, where all are damaged.
     """
     wrong: list[str] = []
     for path in generations(folder):

@@ -8,15 +8,15 @@ import torch
 
 
 def synchronize(device: torch.device) -> None:
-    """Wait until the device has done all the work it was given. On CPU there is nothing to wait for."""
+    """Wait until the device has done all its work. On the CPU there is nothing to wait for."""
     if device.type == "cuda":
         torch.cuda.synchronize(device)
 
 
 class Stopwatch:
-    """Laps in seconds. `sync` waits for the device, so a lap holds the work and not just its launch.
+    """Times regions of code, in seconds. `sync` waits for the device, so a lap holds the work and not only its launch.
 
-    A lap that ends in an exception is not a lap.
+    A region that ends in an exception is no lap.
     """
 
     def __init__(self, sync: Callable[[], None] = lambda: None, now: Callable[[], float] = time.perf_counter) -> None:

@@ -1,4 +1,4 @@
-"""What a person sees while a run goes on: a bar on a terminal, a few plain lines in a log."""
+"""What a run prints: a bar on a terminal, a few plain lines in a log."""
 
 import math
 import os
@@ -132,8 +132,8 @@ def say_finish(record: Record, path: Path) -> None:
     _say(f"Finished Training in {sum(epoch.train_s for epoch in record.epochs):.2f} seconds")
     _say(f"(not counted: evaluation {eval_s:.2f} s, start-up {record.startup_s:.2f} s)")
     parts = (name for name in record.startup.__struct_fields__ if getattr(record.startup, name))
-    said = (f"{name.removesuffix('_s').replace('_', ' ')} {getattr(record.startup, name):.2f}" for name in parts)
-    _say(f"(start-up in s: {', '.join(said)}, of which the first step is part of training)")
+    words = (f"{name.removesuffix('_s').replace('_', ' ')} {getattr(record.startup, name):.2f}" for name in parts)
+    _say(f"(start-up in s: {', '.join(words)}, of which the first step is part of training)")
     _say_target(record)
     if arm_of(record).is_control:
         _say("A control: replicas that never communicate. Its speed is the ceiling; its accuracy is no result.")
@@ -148,12 +148,12 @@ def say_finish(record: Record, path: Path) -> None:
 
 
 def _say_target(record: Record) -> None:
-    asked, target = record.settings.target_accuracy, record.target
-    if asked is not None and target is None:
-        _say(f"Target {asked:.2%} not reached in {plural(len(record.epochs), 'epoch')}")
-    if asked is not None and target is not None:
+    goal, target = record.settings.target_accuracy, record.target
+    if goal is not None and target is None:
+        _say(f"Target {goal:.2%} not reached in {plural(len(record.epochs), 'epoch')}")
+    if goal is not None and target is not None:
         _say(
-            f"Target {asked:.2%} reached after {plural(target.epoch, 'epoch')}: training {target.train_s:.2f} s, "
+            f"Target {goal:.2%} reached after {plural(target.epoch, 'epoch')}: training {target.train_s:.2f} s, "
             f"with evaluation {target.train_eval_s:.2f} s, since the process began {target.process_s:.2f} s"
         )
 
@@ -163,7 +163,7 @@ def _say(line: str) -> None:
 
 
 def say(line: str, stream: TextIO) -> None:
-    """Print a line at once. Where the stream takes no more, a full disk or a reader that has gone, training goes on."""
+    """Print a line at once. Where that fails (a full disk, a reader that has gone), training goes on without output."""
     try:
         print(line, file=stream, flush=True)
     except OSError:

@@ -1,7 +1,7 @@
-"""How long a rank waits for gradients, timed inside the run: the check on what the controls say.
+"""How long a rank waits for the reduction of gradients, timed inside the run. It checks what the controls say.
 
 Exposed communication is the time from a rank's last gradient, when it has nothing left to compute, until the optimizer
-may step. Both ends are hooks, so neither the loop nor DDP's overlap is disturbed: nothing synchronises inside a step.
+may step. Hooks mark both ends, so neither the loop nor DDP's overlap is disturbed: nothing synchronises inside a step.
 """
 
 import time
@@ -11,11 +11,11 @@ import torch
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
-LOG_EVERY = 10  # steps between those that DDP's own log times
+LOG_EVERY = 10  # DDP's own log times one step of so many
 
 
 class ReductionTimer:
-    """Times every step's exposed reduction on this rank. A net that is not DDP's costs nothing and gives nothing."""
+    """Times the exposed reduction of every step on this rank. Without DistributedDataParallel it does nothing."""
 
     def __init__(self, net: nn.Module, optimizer: torch.optim.Optimizer, device: torch.device) -> None:
         self._ddp = net if isinstance(net, DistributedDataParallel) else None
@@ -24,14 +24,14 @@ class ReductionTimer:
         self._steps: list[tuple[float | torch.cuda.Event, float | torch.cuda.Event]] = []
         if self._ddp is None:
             return
-        if device.type == "cpu":  # on GPUs every timed step waits for the device: torch's own choice of steps stays
+        if device.type == "cpu":  # on a GPU a timed step waits for the device, so torch chooses the steps
             self._ddp._set_ddp_runtime_logging_sample_rate(LOG_EVERY)
         for parameter in net.parameters():
             parameter.register_post_accumulate_grad_hook(self._gradient)
         optimizer.register_step_pre_hook(self._reduced)
 
     def _gradient(self, _: Tensor) -> None:
-        self._last_gradient = self._mark()  # the last of a step stays
+        self._last_gradient = self._mark()  # overwritten until the last gradient of a step
 
     def _reduced(self, *_: object) -> None:
         self._steps.append((self._last_gradient, self._mark()))
@@ -42,21 +42,21 @@ class ReductionTimer:
         return [_seconds(begin, end) for begin, end in steps]
 
     def torch_reduce_s(self) -> float | None:
-        """Return the seconds of one step's exposed reduction by DDP's own log: its mean over sampled steps so far.
+        """Return the exposed reduction of one step by DDP's own log, in seconds: the mean over sampled steps so far.
 
-        Backward communication less its overlap with backward computation, both as DDP's reducer times them.
-        None where this torch does not say.
+        It is the backward communication less its overlap with backward computation, both timed by DDP's reducer.
+        None where this torch does not log them.
         """
-        said = self._ddp._get_ddp_logging_data() if self._ddp is not None else {}
-        whole, overlap = (said.get(f"avg_backward_{name}", 0) for name in ("comm_time", "compute_comm_overlap_time"))
+        log = self._ddp._get_ddp_logging_data() if self._ddp is not None else {}
+        whole, overlap = (log.get(f"avg_backward_{name}", 0) for name in ("comm_time", "compute_comm_overlap_time"))
         return (whole - overlap) / 1e9 if whole > 0 else None
 
 
 def late_s(waits: Sequence[Sequence[float]]) -> list[float]:
-    """Return, for each rank, how long it waited for others: `waits` holds a row of step seconds for each rank.
+    """Return the seconds that each rank waited for slower ranks. `waits` [ranks, steps] is in seconds.
 
-    The last rank to finish a step's gradients waits for the transfer alone, so whatever another rank waits longer
-    than that one, it waits for the slowest rank. Durations only: the ranks' clocks are never compared.
+    The rank that finishes a step's gradients last waits for the transfer alone. What another rank waits longer than
+    that, it waits for the slowest rank. Only durations are used: the clocks of ranks are never compared.
     """
     quickest = [min(step) for step in zip(*waits, strict=True)]
     return [sum(row) - sum(quickest) for row in waits]
