@@ -1,4 +1,19 @@
-"""A judgement in words and pictures: verdict, report, charts, one page, and files for other programs.
+"""Words and pictures: a judgement as text, as charts, as one page, and as files for other programs.
 
-compare.py calls it. It may import the ground and `judge`, and never torch.
+layout       paragraphs and tables within the width of a terminal
+phrases      words and formats that several outputs share
+tables       the tables, as rows of text
+advice       the paragraph "Next": what would help most
+verdict      the paragraphs "Verdict", "Why" and "Next"
+report       the text that compare.py prints
+explain      the text of --explain: a paragraph for each term of a breakdown
+charts/      the pictures
+drawing      charts as SVG inside the page
+sections     the sections of the page
+html         the page, report.html
+markdown     summary.md
+summary      summary.json, and what a running sweep asks
+outputs      all files of a study, written beside its records
+
+It may import the ground (the files in ddpbench/ itself) and `judge`, and never torch.
 """

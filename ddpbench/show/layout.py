@@ -1,4 +1,8 @@
-"""Text within the width of a terminal: paragraphs, and tables that wrap or stand row by row rather than be cut."""
+"""Text within the width of a terminal: paragraphs and tables. Nothing is cut.
+
+A table that is too wide gets wrapped cells. If that takes too many lines, its rows are printed one below another, a
+line for each cell.
+"""
 
 import re
 import shutil
@@ -10,37 +14,40 @@ from functools import lru_cache
 
 from ddpbench.words import showable
 
-NARROWEST, WITHOUT_TERMINAL, WIDEST_TEXT = 60, 96, 110  # columns
-MIN_WORDS = 10  # columns of a cell of words, before a table stands row by row
-TALLEST = 3  # lines of a row, before that
-GAP = 2
+MIN_WIDTH, WIDTH_WITHOUT_TERMINAL, MAX_TEXT_WIDTH = 60, 96, 110  # columns
+MIN_CELL_WIDTH = 10  # columns of a cell of words
+MAX_ROW_HEIGHT = 3  # lines of a row with wrapped cells
+GAP = 2  # columns between wrapped cells
 Table = list[tuple[str, ...]]  # the first row names the columns
-NOTHING = "-"  # in a cell that cannot have a value
+NO_VALUE = "-"  # in a cell that cannot have a value
 VALUE = re.compile(r"[-+]?\d[\d.,]*(%|\s|$)|-$|not measured$")
-BEFORE_SPREAD = re.compile(r"( )(?=\(|±|\+-)")  # the only place at which a value may be broken
-TIGHT = re.compile(r" (?=[-=x%] )|(?<= [-=x%]) |(?<=\d) (?=[a-z])| (?=m?s\b)")  # 0.98 - 1.19, n = 3, 2 x 1, epoch s
+# Where text may be broken into lines. A value may be broken before its interval or deviation only.
+BEFORE_SPREAD = re.compile(r"( )(?=\(|±|\+-)")
 BETWEEN_WORDS = re.compile(r"( )")
 BETWEEN_NAMES = re.compile(r"( |(?<=/)(?=\w\w))")  # steps/epoch may be broken, samples/s may not
+# Spaces at which text must not be broken, as in 0.98 - 1.19, n = 3, 2 x 1, epoch s. A hard space replaces them.
+TIGHT = re.compile(r" (?=[-=x%] )|(?<= [-=x%]) |(?<=\d) (?=[a-z])| (?=m?s\b)")
 HARD_SPACE = "\u00a0"
 
 
 @dataclass(frozen=True, slots=True)
 class Page:
-    """What text is written on."""
+    """Where text is printed: its width in columns, and its encoding."""
 
-    width: int = WITHOUT_TERMINAL
+    width: int = WIDTH_WITHOUT_TERMINAL
     encoding: str = "utf-8"
 
     def paragraph(self, text: str, first: str = "", *, hang: int | None = None, whole_words: bool = False) -> str:
-        """Return text in lines, after `first`; those that follow are indented as deep, or by `hang`.
+        """Return `text` in lines. The first line begins with `first`, the others with `hang` spaces.
 
-        `whole_words`: a path that is too long stays whole, and can be copied.
+        `hang` is the length of `first` unless it is given. `whole_words`: a word that is too long stays whole and makes
+        a long line, so that a path can be copied.
         """
-        width, hang = min(self.width, WIDEST_TEXT), len(first) if hang is None else hang
+        width, hang = min(self.width, MAX_TEXT_WIDTH), len(first) if hang is None else hang
         return "\n".join(self._lines(text, first, hang, width, whole_words=whole_words))
 
     def table(self, table: Table) -> str:
-        """Return an aligned table: on a narrow page with wrapped cells, on a narrower one row by row."""
+        """Return an aligned table. On a narrow page cells are wrapped; on a narrower one it is printed row by row."""
         shown = [tuple(showable(cell, self.encoding) for cell in row) for row in table]
         widths = [max(map(len, column)) for column in zip(*shown, strict=True)]
         if sum(widths) + 3 * (len(widths) - 1) <= self.width:
@@ -56,7 +63,7 @@ class Page:
             kind = f"{names[0]}: " if names[0] else ""
             yield from self._lines(kind + name.strip(), " " * (indent - 2), indent, self.width)
             for heading, cell in zip(names[1:], cells, strict=True):
-                if cell == NOTHING:
+                if cell == NO_VALUE:
                     continue
                 first = f"{' ' * indent}{heading + ':' if heading else ''}".ljust(indent + longest + 2)
                 yield from self._lines(cell, first, len(first), self.width)
@@ -75,15 +82,17 @@ class Page:
 
 
 def of_output() -> Page:
-    """Return the page that standard output is: a terminal as wide as it is, anything else of a fixed width."""
+    """Return the page of standard output: as wide as the terminal; of a fixed width if it is no terminal."""
     if sys.stdout is None:
         return Page()
-    width = shutil.get_terminal_size((WITHOUT_TERMINAL, 24)).columns if sys.stdout.isatty() else WITHOUT_TERMINAL
-    return Page(max(width, NARROWEST), sys.stdout.encoding or "ascii")
+    width = WIDTH_WITHOUT_TERMINAL
+    if sys.stdout.isatty():
+        width = max(shutil.get_terminal_size((width, 24)).columns, MIN_WIDTH)
+    return Page(width, sys.stdout.encoding or "ascii")
 
 
 def _aligned(table: Table, widths: Sequence[int], gap: int) -> str:
-    """Return a table with its cells wrapped: values to the right, words to the left, the columns' names at the foot."""
+    """Return a table with wrapped cells. Values stand right, words left, and names of columns at the bottom."""
     columns = _columns(table)
     to_right = [index > 0 and not any(map(_is_words, column[1:])) for index, column in enumerate(columns)]
     wrapped = [
@@ -92,30 +101,33 @@ def _aligned(table: Table, widths: Sequence[int], gap: int) -> str:
     lines = []
     for number, cells in enumerate(zip(*wrapped, strict=True)):
         height = max(map(len, cells))
-        for at in range(height):
-            parts = [_part(cell, at - height + len(cell) if number == 0 else at) for cell in cells]
+        for index in range(height):
+            parts = [_line_of(cell, index - height + len(cell) if number == 0 else index) for cell in cells]
             placed = zip(parts, widths, to_right, strict=True)
             lines.append((" " * gap).join(part.rjust(w) if right else part.ljust(w) for part, w, right in placed))
     return "\n".join(line.rstrip() for line in lines)
 
 
-def _part(cell: Sequence[str], at: int) -> str:
-    return cell[at] if 0 <= at < len(cell) else ""
+def _line_of(cell: Sequence[str], index: int) -> str:
+    return cell[index] if 0 <= index < len(cell) else ""
 
 
 def _narrowed(table: Table, room: int) -> list[int] | None:
-    """Return the widths of columns that fit into `room`; None where that takes too many lines.
+    """Return widths of columns that fit into `room` columns; None if a row would take more than MAX_ROW_HEIGHT lines.
 
-    The names of rows are broken where that saves lines, and else as the last.
+    The first column, which names the rows, is narrowed last unless narrowing it earlier saves lines.
     """
     columns = _columns(table)
-    able = [widths for late in (True, False) if (widths := _fitted(columns, room, names_late=late))]
-    best = min(able, key=lambda widths: sum(_heights(columns, widths)), default=None)
-    return best if best and max(_heights(columns, best)[1:], default=0) <= TALLEST else None
+    fitting = [widths for late in (True, False) if (widths := _fitted(columns, room, names_late=late))]
+    best = min(fitting, key=lambda widths: sum(_heights(columns, widths)), default=None)
+    return best if best and max(_heights(columns, best)[1:], default=0) <= MAX_ROW_HEIGHT else None
 
 
 def _fitted(columns: list[tuple[str, ...]], room: int, *, names_late: bool) -> list[int] | None:
-    """Narrow column after column: the one that costs the fewest lines, and of those the one that gains most."""
+    """Narrow one column after another until the table fits; None if it cannot.
+
+    Each step takes the column that costs the fewest lines, and among equals the one that gains the most width.
+    """
     widths = [max(map(len, column)) for column in columns]
     while sum(widths) > room:
         steps = []
@@ -132,32 +144,33 @@ def _fitted(columns: list[tuple[str, ...]], room: int, *, names_late: bool) -> l
 
 
 def _next_narrower(column: tuple[str, ...], width: int, index: int) -> int | None:
-    """Return how wide a column is once its widest line is broken; None where nothing can be."""
+    """Return the width of a column after its widest line is broken; None if no line can be broken."""
     narrower = max(len(line) for cell in _wrapped(column, width - 1, index) for line in cell)
-    least = max((min(len(cell), MIN_WORDS) for cell in column[1:] if _is_words(cell)), default=0)
+    least = max((min(len(cell), MIN_CELL_WIDTH) for cell in column[1:] if _is_words(cell)), default=0)
     return narrower if least <= narrower < width else None
 
 
 def _heights(columns: Sequence[tuple[str, ...]], widths: Sequence[int]) -> list[int]:
-    """Return the lines of every row."""
+    """Return how many lines each row takes."""
     wrapped = (_wrapped(column, widths[index], index) for index, column in enumerate(columns))
     return [max(map(len, cells)) for cells in zip(*wrapped, strict=True)]
 
 
 @lru_cache(1000)
 def _wrapped(column: tuple[str, ...], width: int, index: int) -> list[list[str]]:
-    """Return the cells of a column in lines of at most `width`, or of the longest word. Values are all broken or none.
+    """Return each cell of a column as lines of at most `width`, or as wide as its longest word.
 
-    The first column holds the names of rows: their further lines are indented.
+    Either all values of a column are broken or none. In the first column, which names the rows, all lines of a cell but
+    the first are indented.
     """
     name, *cells = column
-    broken = any(len(cell) > width for cell in cells if not _is_words(cell))
+    breaks_values = any(len(cell) > width for cell in cells if not _is_words(cell))
     lines = [_in_lines(name, width, BETWEEN_NAMES)]
     for cell in cells:
         if _is_words(cell):
             lines.append(_in_lines(cell, width, BETWEEN_WORDS, hang=0 if index else 2))
         else:
-            lines.append(_in_lines(cell, 0 if broken else width, BEFORE_SPREAD))
+            lines.append(_in_lines(cell, 0 if breaks_values else width, BEFORE_SPREAD))
     return lines
 
 
@@ -174,7 +187,7 @@ def _in_lines(cell: str, width: int, between: re.Pattern[str], hang: int = 0) ->
 
 
 def _is_words(cell: str) -> bool:
-    """Whether a cell holds words, which may be broken anywhere, and not a value."""
+    """Return whether a cell holds words, which may be broken at any space, and not a value."""
     return bool(cell) and not VALUE.match(cell)
 
 

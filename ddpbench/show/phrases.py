@@ -8,7 +8,6 @@ from ddpbench.judge.stats import Estimate
 from ddpbench.record import Record
 
 NOT_MEASURED = "not measured"
-NO_VALUE = "-"  # in a cell of a table that cannot have a value
 MIN_SHARE = 0.02  # of an epoch: smaller terms are not mentioned in sentences
 OUTCOMES: dict[Outcome, str] = {"pays": "pays", "does_not_pay": "does not pay", "cannot_tell": "cannot tell"}
 CONCLUSIONS: dict[Outcome, str] = {

@@ -6,8 +6,8 @@ from pathlib import Path
 from ddpbench.errors import one_line
 from ddpbench.judge.breakdown import Breakdown
 from ddpbench.judge.judgement import Judgement
-from ddpbench.show.layout import Page, Table
-from ddpbench.show.phrases import CONCLUSIONS, NO_VALUE, NOT_MEASURED, conditions, with_interval
+from ddpbench.show.layout import NO_VALUE, Page, Table
+from ddpbench.show.phrases import CONCLUSIONS, NOT_MEASURED, conditions, with_interval
 from ddpbench.show.tables import (
     SWEEP_LEGEND,
     arms_legend,

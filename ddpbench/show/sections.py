@@ -12,7 +12,7 @@ from ddpbench.judge.judgement import Judgement
 from ddpbench.record import Record
 from ddpbench.show import tables
 from ddpbench.show.drawing import embed
-from ddpbench.show.layout import Table
+from ddpbench.show.layout import NO_VALUE, Table
 
 if TYPE_CHECKING:  # the module imports matplotlib
     from ddpbench.show.charts.style import Chart
@@ -27,7 +27,6 @@ NAMES = {  # of charts and tables in the list of contents, by slug
     "loss": "Loss",
     "sweep": "Batch sizes",
 }
-NO_RESULT = "-"
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,7 +135,7 @@ def _raw_runs(runs: Sequence[Record]) -> Section:
     names = ("arm", "seed", "global batch", "epochs are", "train s of each epoch", "test accuracy", "start-up s")
     table: Table = [(*names, "status", "load before", "commit", "started at", "injected")]
     table += map(_run_cells, runs)
-    note = f"{NO_RESULT}: none, or no result: a control and a timed run learn too little for their accuracy to count."
+    note = f"{NO_VALUE}: none, or no result: a control and a timed run learn too little for their accuracy to count."
     return Section(
         "runs", "Raw runs", "Raw runs", sheets=[_sheet("Every run, in the order they were made", table, [note])]
     )
@@ -151,11 +150,11 @@ def _run_cells(run: Record) -> tuple[str, ...]:
         str(settings.global_batch),
         "whole" if settings.steps is None else f"timed, {plural(settings.steps, 'step')}",
         ", ".join(f"{epoch.train_s:.3f}" for epoch in run.epochs),
-        f"{100 * run.epochs[-1].test_accuracy:.2f} %" if has_accuracy else NO_RESULT,
+        f"{100 * run.epochs[-1].test_accuracy:.2f} %" if has_accuracy else NO_VALUE,
         f"{run.startup_s:.2f}",
         run.status,
         f"{run.environment.load_1m:.2f}",
-        run.environment.commit or NO_RESULT,
+        run.environment.commit or NO_VALUE,
         run.started_at,
-        run.injected or NO_RESULT,
+        run.injected or NO_VALUE,
     )

@@ -7,8 +7,8 @@ from ddpbench.judge.breakdown import COMMUNICATION, IDEAL, Breakdown
 from ddpbench.judge.epochs import counts_warm_up
 from ddpbench.judge.scaling import Row
 from ddpbench.judge.sweep import Sweep
-from ddpbench.show.layout import Table
-from ddpbench.show.phrases import NO_VALUE, OUTCOMES, TERMS, share_text, with_interval
+from ddpbench.show.layout import NO_VALUE, Table
+from ddpbench.show.phrases import OUTCOMES, TERMS, share_text, with_interval
 
 SWEEP_LEGEND = "n: runs; times are of a training step."
 
