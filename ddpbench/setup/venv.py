@@ -86,12 +86,12 @@ def last_line(text: str) -> str:
 
 
 def packages(pattern: str) -> list[Path]:
-    """Return the folders that describe installed packages, such as torch-2.14.1.dist-info."""
+    """Return the metadata folders of installed packages, such as torch-2.14.1.dist-info."""
     return sorted(VENV.glob(f"lib/python*/site-packages/{pattern}.dist-info"))
 
 
 def delete_half_installed() -> list[str]:
-    """Delete the descriptions of packages of which files are missing, so that they are installed again.
+    """Delete the metadata of packages that lack files, so that they are installed again.
 
     Returns the names of those packages.
     """

@@ -9,6 +9,6 @@ draft     what would run; by designs (which arms, in which order), inquiry (what
 plan      the jobs of a study, and which of them are left; folders: where they are kept
 study     a study in its folder: job after job, then judging (compare.py)
 runner    one run: start it, wait, pass signals on, start it again or not, as attempts decides
-reporter  what a person and study.jsonl (events) are told; by preview, run_line and screen
+reporter  what a study prints and writes to study.jsonl (events); by preview, run_line and screen
 commands  the command of a run
 """

@@ -80,12 +80,12 @@ def test_settings_of_pip_are_those_of_its_files_and_variables(tmp_path: Path) ->
 
 def test_files_of_pip_are_found_where_pip_looks(tmp_path: Path) -> None:
     environment = {"HOME": "/h", "XDG_CONFIG_DIRS": "/a:/b", "PIP_CONFIG_FILE": "/mine"}
-    found = [str(path) for path in packages.pip_files(environment, tmp_path)]
+    files = [str(path) for path in packages.pip_files(environment, tmp_path)]
 
     assert {"/a/pip/pip.conf", "/b/pip/pip.conf", "/etc/pip.conf", "/h/.pip/pip.conf", "/h/.config/pip/pip.conf"} < {
-        *found
+        *files
     }
-    assert found[-2:] == [str(tmp_path / "pip.conf"), "/mine"]
+    assert files[-2:] == [str(tmp_path / "pip.conf"), "/mine"]
     assert packages.pip_files({"PIP_CONFIG_FILE": os.devnull}, tmp_path) == []
 
 
@@ -143,9 +143,9 @@ def test_folders_that_share_a_disk_share_its_room(tmp_path: Path) -> None:
     part = free_mb * 2 // 3
 
     assert packages.shortage([(tmp_path / "not" / "there", part)]) == ""
-    said = packages.shortage([(tmp_path / "not" / "there", part), (tmp_path, part)])
-    assert said.startswith(f"{tmp_path} has ")
-    assert f"needs about {packages.in_words(2 * part)} there" in said
+    message = packages.shortage([(tmp_path / "not" / "there", part), (tmp_path, part)])
+    assert message.startswith(f"{tmp_path} has ")
+    assert f"needs about {packages.in_words(2 * part)} there" in message
 
 
 def test_a_disk_that_is_too_small_is_refused_before_anything_is_made(
@@ -155,12 +155,12 @@ def test_a_disk_that_is_too_small_is_refused_before_anything_is_made(
     monkeypatch.setattr(install.tempfile, "gettempdir", lambda: "/t")
     where = str(venv.VENV.resolve())
 
-    with pytest.raises(UserError, match="make room") as told:
+    with pytest.raises(UserError, match="make room") as refused:
         install.require_room(3, 6, {}, {"HOME": "/h"})
-    assert str([(where, 6), ("/t", 3), ("/h/.cache", 3)]) in str(told.value)
-    with pytest.raises(UserError) as told:
+    assert str([(where, 6), ("/t", 3), ("/h/.cache", 3)]) in str(refused.value)
+    with pytest.raises(UserError) as refused:
         install.require_room(3, 6, {"no-cache-dir": "1"}, {"HOME": "/h"})
-    assert str([(where, 6), ("/t", 3)]) in str(told.value)
+    assert str([(where, 6), ("/t", 3)]) in str(refused.value)
 
 
 def test_pytorch_s_index_is_asked_for_pytorch_alone() -> None:
@@ -360,7 +360,7 @@ def test_the_newest_python_makes_the_environment(
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    ("pythons", "chosen", "said"),
+    ("pythons", "chosen", "message"),
     [
         ({"python3": 9, "python": 7}, "", "python3 is Python 3.9; Python 3.10 or later is needed"),
         ({}, "", "python3 does not start; Python 3.10 or later is needed"),
@@ -375,7 +375,7 @@ def test_the_newest_python_makes_the_environment(
     ],
     ids=str,
 )
-def test_without_a_python_there_is_one_line(pythons: dict[str, int], chosen: str, said: str, tmp_path: Path) -> None:
+def test_without_a_python_there_is_one_line(pythons: dict[str, int], chosen: str, message: str, tmp_path: Path) -> None:
     place = checkout(tmp_path / "here")
     for name, minor in pythons.items():
         python(tmp_path / "bin" / name, minor)
@@ -383,7 +383,7 @@ def test_without_a_python_there_is_one_line(pythons: dict[str, int], chosen: str
 
     assert (done.returncode, done.stdout, done.stderr.count("\n")) == (2, "", 1), done.stderr
     assert done.stderr.startswith("launch.sh: ")
-    assert said in done.stderr
+    assert message in done.stderr
 
 
 @pytest.mark.slow
@@ -698,13 +698,13 @@ def test_an_installer_that_outlives_a_killed_set_up_keeps_its_turn(stage: Stage)
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    ("name", "said"),
+    ("name", "message"),
     [
         ("Scripts/python.exe", "was not made by launch.sh (it holds Scripts); move it away"),
         ("", "was not made by launch.sh (it is no folder); move it away"),
     ],
 )
-def test_a_venv_of_somebody_else_is_left_alone(name: str, said: str, real: str, tmp_path: Path) -> None:
+def test_a_venv_of_somebody_else_is_left_alone(name: str, message: str, real: str, tmp_path: Path) -> None:
     place = checkout(tmp_path / "here", "ddpbenchtiny>=1.0")
     file = place / ".venv" / name if name else place / ".venv"
     file.parent.mkdir(parents=True, exist_ok=True)
@@ -712,7 +712,7 @@ def test_a_venv_of_somebody_else_is_left_alone(name: str, said: str, real: str, 
     done = launch(place, path=real)
 
     assert (done.returncode, done.stdout, done.stderr.count("\n")) == (2, "", 1), done.stderr
-    assert said in done.stderr
+    assert message in done.stderr
     assert file.read_text() == "mine"
 
 
@@ -799,11 +799,11 @@ def test_uv_installs_where_it_is_there(tmp_path: Path) -> None:
     shutil.rmtree(stage.site / "pip-1.dist-info")
     info = f"{stage.site}/ddpbenchtiny-1.0.dist-info"
     metadata = f"mkdir {info}; printf 'Name: ddpbenchtiny\\nVersion: 1.0\\n' > {info}/METADATA"
-    program(tmp_path / "bin" / "uv", f'echo "$@" > {tmp_path}/said; echo " + ddpbenchtiny==1.0" >&2; {metadata}')
+    program(tmp_path / "bin" / "uv", f'echo "$@" > {tmp_path}/arguments; echo " + ddpbenchtiny==1.0" >&2; {metadata}')
     done = stage.launch(PIP_CONFIG_FILE=os.devnull, UV_CONFIG_FILE="")
 
     assert done.returncode == 0, done.stderr
     assert "launch.sh: installing with uv\n  ddpbenchtiny 1.0\n" in done.stderr
     expected = f"pip install --python {stage.place}/.venv/bin/python --no-progress ddpbenchtiny>=1.0\n"
-    assert (tmp_path / "said").read_text() == expected
+    assert (tmp_path / "arguments").read_text() == expected
     assert not any(stage.site.glob("pip*"))
