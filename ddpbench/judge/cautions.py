@@ -53,12 +53,12 @@ def _unsteady(result: ArmResult) -> list[str]:
     middle = median(times)
     for run, time_s in zip(result.runs, times, strict=True):
         if len(times) >= MIN_RUNS and abs(time_s / middle - 1) > MAX_DISTANCE:
-            apart = f"{time_s:.2f} s an epoch against {middle:.2f} s"
+            apart = f"{time_s:.2f} s an epoch against {middle:.2f} s of the others"
             cautions.append(
-                f"{label}, seed {run.seed}: {apart} of the others; it is counted: run that seed again to see"
+                f"{run_label(run)}: {apart}; it is counted; to see whether it was chance, run that seed again"
             )
     if len(times) >= MIN_RUNS and not cautions and abs(times[-1] / times[0] - 1) > MAX_DRIFT:
-        drift = f"{times[-1] / times[0] - 1:+.0%} from its first to its last run"
+        drift = f"epoch times changed by {times[-1] / times[0] - 1:+.0%} from its first to its last run"
         cautions.append(f"{label}: {drift}; the machine warmed up or changed: let it settle, then run again")
     return cautions
 
@@ -82,18 +82,18 @@ def _machine(study: Study) -> list[str]:
     if first.load_1m > 0.5 * first.cores:
         cautions.append(f"the machine was busy before the first run (load {first.load_1m:.1f}); end other programs")
     cautions += [
-        f"{label}: {threads} threads on {plural(first.cores, 'core')}; ranks take turns: use fewer"
+        f"{label}: {threads} threads on {plural(first.cores, 'core')}; ranks take turns; use fewer"
         for label, threads in dict.fromkeys(map(_threads, runs))
         if runs[0].settings.device == "cpu" and threads > first.cores
     ]
     cautions += [
-        f"{run_label(run)}: took {run.attempts} attempts; only epochs of one attempt are timed"
+        f"{run_label(run)}: took {run.attempts} attempts; epochs with a restart are not timed"
         for run in runs
         if run.attempts > 1
     ]
     commits = sorted({run.environment.commit for run in runs if run.environment.commit})
     if len(commits) > 1:
-        cautions.append(f"runs are of different commits ({', '.join(commits)}); run the study again in one go")
+        cautions.append(f"runs were made from different commits ({', '.join(commits)}); run the study again in one go")
     elif commits and commits[0].endswith("-dirty"):
         cautions.append(f"the code differed from commit {commits[0].removesuffix('-dirty')}; commit, then run again")
     return cautions
@@ -105,10 +105,8 @@ def _suspended(runs: Sequence[Record]) -> list[str]:
     for run in runs:
         epochs = [str(epoch.epoch) for epoch in run.epochs if epoch.suspended]
         if epochs:
-            which = (
-                f"epoch {epochs[0]}; that epoch is" if len(epochs) == 1 else f"epochs {', '.join(epochs)}; those are"
-            )
-            cautions.append(f"{run_label(run)}: stood still for a while in {which} not timed")
+            which = f"epoch {epochs[0]}, which is" if len(epochs) == 1 else f"epochs {', '.join(epochs)}, which are"
+            cautions.append(f"{run_label(run)}: was suspended for a while in {which} not timed")
     return cautions
 
 
@@ -118,8 +116,8 @@ def _warm_up(runs: Sequence[Record]) -> list[str]:
     if len(with_warm_up) == len(runs):
         return []
     return [
-        f"{run_label(run)}: only its first epoch is timed, warm-up and all, and other runs leave "
-        "theirs out; give it more epochs, or run it again"
+        f"{run_label(run)}: only its first epoch counts, with its warm-up, and other runs leave theirs out; "
+        "give it more epochs, or run it again"
         for run in with_warm_up
     ]
 
@@ -134,7 +132,7 @@ def _target(runs: Sequence[Record]) -> list[str]:
         for run in runs
         if run.target is None and not arm_of(run).is_control
     ]
-    return [f"runs end once they reach {target}: their accuracy is that of the moment, and no limit", *missed]
+    return [f"runs end when they reach {target}: their accuracy is not the most that they could reach", *missed]
 
 
 def _disagreement(breakdown: Breakdown) -> list[str]:
@@ -148,8 +146,8 @@ def _disagreement(breakdown: Breakdown) -> list[str]:
     if abs(apart) <= MAX_DISAGREEMENT:
         return []
     figures = f"{by_difference.value:.2f} s an epoch by difference, {in_run.value:.2f} s by timers inside"
-    why = "computing was slower, or the machine was, in those runs" if apart < 0 else "the control was slow"
-    return [f"{breakdown.arm.label}: exposed communication is {figures}: {why}; more seeds tell"]
+    cause = "those runs computed more slowly than the control" if apart < 0 else "the control ran slowly"
+    return [f"{breakdown.arm.label}: exposed communication is {figures}, probably because {cause}; run more seeds"]
 
 
 def _threads(run: Record) -> tuple[str, int]:

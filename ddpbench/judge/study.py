@@ -46,7 +46,9 @@ def load(paths: Sequence[Path], *, allow_injected: bool = False) -> Study:
         raise UserError(f"{folders[0]} is a folder: name folders, or only records")
     paths, others = files.newest_study(paths[0]) if folders else files.split(paths)
     if not paths:
-        raise UserError(f"{files.named(others) or 'nothing'}: no record of a run; name a study's folder, or records")
+        raise UserError(
+            f"{files.named(others) or 'these files'}: no record of a run; name a study's folder, or records"
+        )
     complete, left_out = _complete(paths, allow_injected=allow_injected)
     if others:
         left_out.append(f"{files.named(others)}: no records")

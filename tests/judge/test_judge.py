@@ -56,7 +56,7 @@ def test_runs_of_one_arm_that_differ_in_length_are_drawn_and_judged(tmp_path: Pa
     assert "At the end of every run the loss is" in pictures["learning"].finding
     assert sorted(len(line.get_xdata()) for line in axes.lines) == [4, 4, 6, 6]  # two short ones: a run, and the mean
     assert axes.get_xlim() == (0, 3)
-    assert any("runs end once they reach 98%" in caution for caution in judgement.cautions)
+    assert any("runs end when they reach 98%" in caution for caution in judgement.cautions)
 
 
 def test_a_run_that_missed_its_target_or_was_too_quick_to_warm_up_is_named(tmp_path: Path) -> None:
@@ -64,7 +64,7 @@ def test_a_run_that_missed_its_target_or_was_too_quick_to_warm_up_is_named(tmp_p
     judgement = judge(tmp_path, quick, ended_after(ddp(), 3, reached=False))
     cautions = " ".join(judgement.cautions)
 
-    assert "baseline, 2 threads, seed 0: only its first epoch is timed, warm-up and all" in cautions
+    assert "baseline, 2 threads, seed 0: only its first epoch counts, with its warm-up" in cautions
     assert "ddp 2 x 1, gloo, seed 0: did not reach 98% in 3 epochs" in cautions
     assert "the first epoch of a run is warm-up, unless no other counts" in " ".join(report_of(judgement).split())
 
@@ -79,7 +79,7 @@ def test_an_epoch_that_was_interrupted_is_not_timed(name: str, tmp_path: Path) -
     assert parallel_of(judgement).epoch_s.value == 3
     assert "interrupted epochs are drawn as long as the others" in drawn.conditions
     assert max(x for line in drawn.figure.axes[1].lines for x in line.get_xdata()) < 17
-    caution = "ddp 2 x 1, gloo, seed 0: stood still for a while in epoch 2; that epoch is not timed"
+    caution = "ddp 2 x 1, gloo, seed 0: was suspended for a while in epoch 2, which is not timed"
     assert (caution in judgement.cautions) == (name == "suspended")
 
 
