@@ -1,4 +1,4 @@
-"""Judge the records of a study: does data-parallel training pay, where does the rest go, does it learn the same?
+"""Judge the records of a study: does data-parallel training pay, where does the time go, does it learn the same?
 
 python compare.py                     the newest study in results/
 python compare.py results/STUDY       one study; report.html, summary and charts go there
@@ -45,13 +45,13 @@ def parse() -> Namespace:
     add = parser.add_argument
     add("paths", nargs="*", type=Path, default=[Path("results")], help="records, or folders of them")
     add("--no-charts", action="store_true", help="print only; write nothing")
-    add("--explain", action="store_true", help="print only why it is slower, term by term")
+    add("--explain", action="store_true", help="print only where the time goes, in words")
     add("--next-batches-to", type=int, metavar="FD", help=SUPPRESS)  # for ddpbench/study, which runs a sweep
-    add("--margin", type=float, default=0.3, metavar="POINTS", help="of accuracy that matter (default: 0.3)")
+    add("--margin", type=float, default=0.3, metavar="POINTS", help="accuracy loss that matters (default: 0.3)")
     add("--fail-below-speedup", type=float, metavar="X", help="exit with 1 if the speedup is below X")
     add("--fail-below-efficiency", type=float, metavar="X", help="exit with 1 if the efficiency, 0 to 1, is below X")
-    add("--fail-if-accuracy-lost", type=float, metavar="POINTS", help="exit with 1 if more accuracy is lost")
-    add("--allow-injected", action="store_true", help="judge runs that a test has spoilt on purpose")
+    add("--fail-if-accuracy-lost", type=float, metavar="POINTS", help="exit with 1 if more accuracy is lost than this")
+    add("--allow-injected", action="store_true", help="judge runs that a test has slowed on purpose")
     return parser.parse_args()
 
 

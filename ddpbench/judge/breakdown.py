@@ -107,7 +107,7 @@ def break_down(study: Study, arm: Arm) -> Breakdown:
             _term(COMMUNICATION, communication_s, whole, "the run against ranks that never communicate"),
             _part(REDUCING, _less(in_run, waiting_s), whole, "timers inside the run"),
             _part(WAITING, waiting_s, whole, "timers inside the run"),
-            _part(SLOWED, _less(communication_s, in_run), whole, "the rest: computing slower beside it"),
+            _part(SLOWED, _less(communication_s, in_run), whole, "the rest"),
         ],
         observed=whole,
         in_run=mean(list(in_run.values())) if in_run else None,

@@ -14,7 +14,10 @@ MIN_GAIN = 1.02  # a larger batch is advised if its speedup is larger by this fa
 def advise(judgement: Judgement, comparison: Comparison) -> str:
     """Return the paragraph "Next" of a study in which both arms were run."""
     if comparison.accuracy is not None and comparison.accuracy.outcome == "lost":
-        return "Accuracy first: at equal batch and rate two ranks should learn the same; look for what differs."
+        return (
+            "Accuracy first: at an equal global batch and learning rate, parallel training should learn the same; "
+            "find out what differs."
+        )
     if comparison.outcome == "cannot_tell":
         return _more_seeds(comparison.ratios)
     parts = [
@@ -22,7 +25,7 @@ def advise(judgement: Judgement, comparison: Comparison) -> str:
         _larger_batch(judgement.larger_batch, comparison.parallel.speedup),
         _largest_loss(judgement.main_breakdown, comparison.reference.epoch_s.value),
     ]
-    return " ".join(part for part in parts if part) or "Nothing that was measured would help more."
+    return " ".join(part for part in parts if part) or "Nothing that was measured would make it faster."
 
 
 def _more_seeds(ratios: list[float]) -> str:
@@ -32,7 +35,7 @@ def _more_seeds(ratios: list[float]) -> str:
         return "One run has no interval: run three seeds or more, bash launch.sh --seeds 0 1 2."
     needed = runs_needed(ratios)
     if needed is None:
-        return "More seeds would hardly settle it: the difference is too small beside the noise to matter."
+        return "More seeds would hardly settle it: the difference is small compared with the noise."
     count = max(needed, n + 1)
     seeds = " ".join(map(str, range(count)))
     return f"If the difference is real, about {count} seeds would show it: bash launch.sh --seeds {seeds}."
@@ -43,8 +46,12 @@ def _larger_batch(larger: LargerBatch | None, now: Estimate | None) -> str:
     if larger is None or now is None or larger.speedup.value < now.value * MIN_GAIN:
         return ""
     outcome = outcome_of(larger.speedup)
-    effect = {"pays": "where it pays", "does_not_pay": "still too slow", "cannot_tell": "no measurable difference"}
-    learn = "its accuracy was not measured" if outcome == "pays" else "bash launch.sh sweep finds where it would pay"
+    effect = {"pays": "which pays", "does_not_pay": "still too slow", "cannot_tell": "not measurably different"}
+    learn = (
+        "its accuracy was not measured"
+        if outcome == "pays"
+        else "bash launch.sh sweep finds the batch from which it pays"
+    )
     times = times_as_fast(larger.speedup)
     return f"A larger batch helps: at global batch {larger.global_batch} it is {times}, {effect[outcome]}; {learn}."
 
@@ -60,11 +67,11 @@ def _largest_loss(breakdown: Breakdown | None, reference_s: float) -> str:
         rank = "one rank" if breakdown.slowest_rank is None else f"rank {breakdown.slowest_rank}"
         return f"Most of the loss is waiting for {rank}: find out what else runs on its core."
     if largest.term == COMMUNICATION:
-        bound = f"the speedup would be {without:.2f}: that bounds any other comm"
+        bound = f"the speedup would be {without:.2f}; no other --comm can exceed that"
         return f"Without exposed communication over {breakdown.arm.comm} {bound}."
     advice = {
-        UNEVEN: "Give every rank as many samples",
-        SMALLER: "Smaller batches cost most: a larger global batch, or fewer ranks",
-        CONTENTION: "Ranks compete for the same cores or memory: fewer ranks, each with more threads",
+        UNEVEN: "Give every rank equally many samples",
+        SMALLER: "Smaller batches cost most: use a larger global batch, or fewer ranks",
+        CONTENTION: "Ranks compete for the same cores or memory: use fewer ranks, each with more threads",
     }[largest.term]
     return f"{advice} (without this loss the speedup would be {without:.2f})."

@@ -1,5 +1,6 @@
-"""Why is it slower here: a paragraph for each term of a breakdown, with this study's figures, as Markdown."""
+"""Where the time of the main parallel arm goes, in words: a paragraph for each term with its figures, as Markdown."""
 
+from ddpbench.arm import plural
 from ddpbench.judge.breakdown import COMMUNICATION, CONTENTION, IDEAL, REDUCING, SLOWED, SMALLER, UNEVEN, WAITING, Term
 from ddpbench.judge.comparison import StartUp
 from ddpbench.judge.judgement import Judgement
@@ -9,12 +10,12 @@ from ddpbench.show.phrases import TERMS, share_text, with_interval
 # What a term is, how it is measured, and what to do about it.
 PARAGRAPHS = {
     IDEAL: (
-        "one worker alone needs this for its part of the work. It is the floor: nothing below changes it but a "
-        "faster network, a faster library or more workers."
+        "one worker alone needs this for its part of the work. It is the floor: only a smaller model, a faster library "
+        "or more workers lower it."
     ),
     UNEVEN: (
-        "an epoch takes as long as the rank with the most samples. Ours are shared out evenly, so that this is 0 "
-        "unless a sampler or a data set is uneven: check that the batch divides over the ranks."
+        "an epoch takes as long as the rank with the most samples. Samples are shared out evenly, so this is 0 unless "
+        "a sampler or a data set is uneven: check that the batch divides over the ranks."
     ),
     SMALLER: (
         "a rank works on a fraction of the global batch, and small batches use a core or a GPU less well. "
@@ -26,25 +27,24 @@ PARAGRAPHS = {
         "close other programs."
     ),
     COMMUNICATION: (
-        "what training together takes longer than the same ranks training each for itself: the time in which a "
-        "rank has nothing left to compute. It is paid once per step, so a larger global batch pays it less often;"
-        " a faster `--comm` makes it smaller; a larger network hides more of it behind its own computing. Its "
+        "ranks that train together take this much longer than the same ranks that never communicate: a rank has "
+        "nothing left to compute and waits for gradients. It is paid once per step, so a larger global batch pays it "
+        "less often; a faster `--comm` makes it smaller; a larger model hides more of it behind its own computing. Its "
         "parts:"
     ),
     REDUCING: (
-        "the exchange itself, once the last rank has arrived. On one machine gloo spends it mostly on latency, "
-        "which shared memory (`--comm shm`) does not have; what is left grows with the bytes of the network and the "
-        "number of steps."
+        "the exchange itself, after the last rank has arrived. On one machine gloo spends it mostly on latency, "
+        "which shared memory (`--comm shm`) does not have; the rest grows with the size of the model and the number of "
+        "steps."
     ),
     WAITING: (
-        "every step ends when the slowest rank has its gradients. Where one rank is always the slowest, find out "
-        "what else runs on its core or GPU; where they take turns, it is the noise of the machine, and grows with"
-        " the ranks."
+        "every step ends when the slowest rank has its gradients. If one rank is always the slowest, find out what "
+        "else runs on its core or GPU. If ranks take turns, it is the noise of the machine, which grows with the "
+        "number of ranks."
     ),
     SLOWED: (
-        "what the timers inside the run do not see: caches are cold and cores asleep after each wait, and DDP "
-        "keeps books. It is the difference between two kinds of run, so all their noise is in it: read its "
-        "interval."
+        "what the timers inside the run do not see: after a wait, caches are cold and cores wake slowly, and DDP does "
+        "its bookkeeping. It is the difference between two kinds of runs and has the noise of both: read its interval."
     ),
 }
 
@@ -59,9 +59,10 @@ def _lines(judgement: Judgement) -> list[str]:
     """Return one line for each paragraph; empty lines separate them."""
     breakdown = judgement.main_breakdown
     if breakdown is None:
-        return ["Where the time goes was not measured in this study: bash launch.sh runs what it takes."]
-    n = f"seconds of training per epoch, 95 % interval over n = {breakdown.observed.n} seeds"
-    lines = [f"An epoch of {breakdown.arm.label} took {with_interval(breakdown.observed)} s ({n}).", ""]
+        return ["Where the time goes was not measured in this study: bash launch.sh runs the controls that it takes."]
+    n = plural(breakdown.observed.n, "seed")
+    took = f"{with_interval(breakdown.observed)} s of training"
+    lines = [f"An epoch of {breakdown.arm.label} took {took} (95 % interval over n = {n}).", ""]
     for term in breakdown.terms:
         lines.append(f"{'  ' if term.part_of else ''}- {_figures(term)}: {PARAGRAPHS[term.term]}")
     if judgement.comparison is not None:
@@ -81,5 +82,5 @@ def _startup(startup: StartUp) -> str:
     text = f"**Start-up** is apart: {after.value:.1f} s against {before.value:.1f} s of the best single process, "
     text += f"n = {after.n}, because torchrun imports torch before the ranks do. "
     if even is None:
-        return text + "An epoch is not shorter, so that is never earned back."
+        return text + "An epoch is not shorter, so it is never earned back."
     return text + f"It is earned back after {even:.1f} epochs."

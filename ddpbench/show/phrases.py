@@ -23,7 +23,7 @@ TERMS = {
     COMMUNICATION: "exposed communication",
     REDUCING: "reducing gradients",
     WAITING: "waiting for the slowest rank",
-    SLOWED: "slower computing beside it",
+    SLOWED: "slower computing",
 }
 
 

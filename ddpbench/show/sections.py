@@ -135,7 +135,7 @@ def _raw_runs(runs: Sequence[Record]) -> Section:
     names = ("arm", "seed", "global batch", "epochs are", "train s of each epoch", "test accuracy", "start-up s")
     table: Table = [(*names, "status", "load before", "commit", "started at", "injected")]
     table += map(_run_cells, runs)
-    note = f"{NO_VALUE}: none, or no result: a control and a timed run learn too little for their accuracy to count."
+    note = f"{NO_VALUE}: none, or no result. Controls and timed runs learn too little for their accuracy to count."
     return Section(
         "runs", "Raw runs", "Raw runs", sheets=[_sheet("Every run, in the order they were made", table, [note])]
     )

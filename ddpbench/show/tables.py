@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 
+from ddpbench.arm import plural
 from ddpbench.judge.arms import ArmResult
 from ddpbench.judge.breakdown import COMMUNICATION, IDEAL, Breakdown
 from ddpbench.judge.epochs import counts_warm_up
@@ -24,20 +25,20 @@ def arms_legend(results: Sequence[ArmResult]) -> list[str]:
     cold = {counts_warm_up(run) for result in results for run in result.runs}
     warm_up = "the first epoch of a run is warm-up" + (", unless no other counts" if True in cold else "")
     if cold == {True}:
-        warm_up = "the only epoch counts, warm-up and all"
+        warm_up = "the only epoch counts, although warm-up is part of it"
     return [
         "n: runs; ±: one standard deviation of runs.",
         f"epoch s: training time of the slowest rank; {warm_up}.",
         "speedup: reference time / arm time at the same global batch, paired by seed.",
         "efficiency: speedup over one worker alone / workers.",
-        "95 % CI: Student's t over runs paired by seed, of ratios on their logarithms; no run is dropped.",
+        "95 % CI: Student's t over runs paired by seed, on the logarithms of ratios; no run is dropped.",
     ]
 
 
 def breakdown_title(breakdown: Breakdown) -> str:
     """Return the title of a breakdown's table."""
-    n = breakdown.observed.n
-    return f"Where the time of {breakdown.arm.label} goes, training seconds per epoch (n = {n} seeds)"
+    n = plural(breakdown.observed.n, "seed")
+    return f"Where the time of {breakdown.arm.label} goes, training seconds per epoch (n = {n})"
 
 
 def breakdown_table(breakdown: Breakdown) -> Table:
@@ -49,7 +50,7 @@ def breakdown_table(breakdown: Breakdown) -> Table:
             name = f"ideal: {breakdown.arm.world_size} perfect workers"
         share = NO_VALUE if term.share is None else share_text(term.share)
         table.append((name, with_interval(term.seconds), share, term.measured_by))
-    total = "the sum" if not breakdown.unexplained else "more than the sum: a term is missing"
+    total = "the sum" if not breakdown.unexplained else "more than the sum: a term was not measured"
     table.append(("observed", with_interval(breakdown.observed), "100%", total))
     return table
 
@@ -58,10 +59,11 @@ def breakdown_check(breakdown: Breakdown) -> list[str]:
     """Return, as a note, exposed communication by the timers inside the run; empty if there were none."""
     if breakdown.in_run is None:
         return []
-    note = f"exposed communication by timers inside the run: {with_interval(breakdown.in_run)}"
+    note = f"exposed communication by timers inside the run: {with_interval(breakdown.in_run)} s"
     by_difference = breakdown[COMMUNICATION]
     if by_difference is not None and by_difference.value > 0:
-        note += f", {breakdown.in_run.value / by_difference.value - 1:+.0%} of the difference"
+        apart = breakdown.in_run.value / by_difference.value - 1
+        note += f", {abs(apart):.0%} {'less' if apart < 0 else 'more'} than by difference"
     if breakdown.in_run_by_torch is not None:
         note += f"; by DDP's own log: {breakdown.in_run_by_torch.value:.2f} s"
     return [note]

@@ -64,7 +64,7 @@ def _accuracy(accuracy: Equivalence | None) -> str:
     outcome = {
         "kept": "Accuracy is kept",
         "lost": "Accuracy is lost",
-        "cannot_tell": "Whether accuracy is kept: cannot tell",
+        "cannot_tell": "Cannot tell whether accuracy is kept",
     }[accuracy.outcome]
     return f"{outcome} ({figures})."
 
@@ -74,7 +74,7 @@ def _break_even(startup: StartUp) -> str:
         return ""
     extra_s = startup.parallel_s.value - startup.reference_s.value
     if extra_s <= 0:
-        return " It starts no later."
+        return " Starting takes no longer."
     return f" Starting takes {extra_s:.1f} s longer, earned back after {startup.break_even_epochs:.1f} epochs."
 
 
@@ -94,15 +94,14 @@ def _why(judgement: Judgement) -> str:
         if term.seconds and term.term != IDEAL and not term.part_of and abs(term.share or 0) > MIN_SHARE
     ]
     if losses:
-        text += f" The {observed.value - ideal.value:.2f} s between: {', '.join(losses)}."
+        text += f" The difference is {observed.value - ideal.value:.2f} s: {', '.join(losses)}."
     absent = [TERMS[term.term] for term in breakdown.terms if term.seconds is None and not term.part_of]
     if absent:
         text += f" Not measured: {', '.join(absent)}."
     reference = judgement.reference
     if reference is not None and reference.arm.threads_per_rank > breakdown.arm.threads_per_rank:
         share = ideal.value / reference.epoch_s.value
-        name = reference.arm.label.capitalize()
-        text += f" {name}, alone reaches {share:.0%} of {workers} perfect workers without DDP."
+        text += f" Without DDP, one process ({reference.arm.label}) reaches {share:.0%} of {workers} perfect workers."
     return text
 
 
@@ -130,8 +129,8 @@ def _of_sweep(sweep: Sweep) -> Verdict:
     else:
         conclusion = f"{label} shows no clear crossover {across}."
     best = max(points, key=lambda point: point.speedup.value)
-    advice = f"Best: global batch {best.global_batch}, {times_as_fast(best.speedup)}. See what it learns: "
-    advice += f"bash launch.sh --global-batch {best.global_batch} ({plural(len(points), 'batch size')} measured)."
+    advice = f"Best of {plural(len(points), 'batch size')}: {best.global_batch}, {times_as_fast(best.speedup)}. "
+    advice += f"To measure its accuracy: bash launch.sh --global-batch {best.global_batch}"
     return Verdict(f"{conclusion} Times alone were measured, not accuracy.", _why_of_sweep(sweep), advice)
 
 
@@ -141,6 +140,8 @@ def _why_of_sweep(sweep: Sweep) -> str:
     text = f"Fitted seconds of a step: {'; '.join(lines)}." if lines else "Too few batches for a fit."
     if sweep.predicted_batch is None:
         return text
-    text += f" The lines meet at {sweep.predicted_batch:.0f}"
-    text += f"; measured {sweep.measured_batch:.0f}" if sweep.measured_batch else "; not found when measured"
-    return text + (f", prediction error {sweep.prediction_error:+.0%}." if sweep.prediction_error is not None else ".")
+    text += f" The lines cross at {sweep.predicted_batch:.0f}; the measured speedup "
+    if sweep.measured_batch is None or sweep.prediction_error is None:
+        return f"{text}does not cross 1."
+    error = f"{sweep.prediction_error:+.0%}".replace("-0%", "+0%")
+    return f"{text}crosses 1 at {sweep.measured_batch:.0f}, prediction error {error}."

@@ -46,7 +46,7 @@ def test_why_names_the_largest_terms_with_figures(tmp_path: Path) -> None:
     paragraphs = verdict_on(tmp_path, *three_seeds())
 
     assert paragraphs.why.startswith(
-        "2 perfect workers would train an epoch in 4.00 s; it took 6.00 s. The 2.00 s between: +1.00 s"
+        "2 perfect workers would train an epoch in 4.00 s; it took 6.00 s. The difference is 2.00 s: +1.00 s"
     )
     parts = "exposed communication (0.50 s reducing gradients, 0.30 s waiting for the slowest rank, rank 1"
     assert parts in paragraphs.why

@@ -46,7 +46,7 @@ def comparison(judgement: Judgement) -> Chart:
             write_value(accuracy, end_of(percent), row, f"{percent.value:.2f} %")
         label_rows(accuracy, [result.arm.label for result in accurate])
         cut_percent_axis(accuracy, [in_percent(result.accuracy) for result in accurate])
-        accuracy.set_xlabel("test accuracy (%), axis cut: not from 0")
+        accuracy.set_xlabel("test accuracy (%), axis cut: does not begin at 0")
 
     texts = [f"{result.arm.label} {result.epoch_s.value:.2f} s" for result in results]
     texts += [f"{result.arm.label} {result.accuracy.value:.2%}" for result in accurate]

@@ -162,7 +162,7 @@ def _label_classes(axes: Axes, tables: Sequence[dict[str, Estimate]]) -> None:
     label_rows(axes, list(tables[0]))
     axes.set_ylabel("class")
     cut_percent_axis(axes, [percent for table in tables for percent in table.values()])
-    axes.set_xlabel("test accuracy (%), axis cut: not from 0")
+    axes.set_xlabel("test accuracy (%), axis cut: does not begin at 0")
     axes.grid(axis="x", color=PALE, alpha=0.4)
 
 

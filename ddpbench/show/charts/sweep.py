@@ -4,6 +4,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from ddpbench.arm import plural
 from ddpbench.judge.sweep import Point, Sweep
 from ddpbench.show.charts.style import INK, PALE, Chart, colour_of, conditions_of, draw_interval, write_legend
 
@@ -37,12 +38,12 @@ def speedup(sweep: Sweep) -> Chart:
     if sweep.measured_batch is not None:
         finding = f"{label} overtakes the best single process at a global batch of {sweep.measured_batch:.0f}"
     where = conditions_of(sweep.points[-1].parallel.runs[-1]).rsplit("; ", 1)[0]
-    n = min(len(point.parallel.runs) for point in sweep.points)
+    n = plural(min(len(point.parallel.runs) for point in sweep.points), "seed")
     speedups = "; ".join(f"{point.global_batch}: {point.speedup.value:.2f}" for point in sweep.points)
     return Chart(
         slug="sweep",
         finding=finding,
-        conditions=f"{where}; short timed runs\nn = {n} seeds; speedup over the fastest single process of each batch",
+        conditions=f"{where}; short timed runs\nn = {n}; speedup over the fastest single process of each batch",
         alt=f"Speedup against global batch. {speedups}.",
         height=4.2,
         draw=draw,

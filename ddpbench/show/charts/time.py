@@ -2,6 +2,7 @@
 
 from matplotlib.figure import Figure
 
+from ddpbench.arm import plural
 from ddpbench.judge.arms import ArmResult
 from ddpbench.judge.breakdown import (
     COMMUNICATION,
@@ -81,9 +82,9 @@ def waterfall(newest: Record, breakdown: Breakdown) -> Chart:
         f"{TERMS[term.term]} {term.seconds.value:.2f} s" if term.seconds else f"{TERMS[term.term]} not measured"
         for term in terms
     ]
-    n = f"n = {observed.n} seeds; lines are 95 % intervals"
+    n = f"n = {plural(observed.n, 'seed')}; lines are 95 % intervals"
     if not any(term.seconds for term in terms):
-        n = "nothing but the whole was measured"
+        n = "only the whole was measured"
     return Chart(
         slug="breakdown",
         finding=_largest_loss(breakdown),
@@ -125,7 +126,7 @@ def ranks(result: ArmResult) -> Chart:
     if not any(activities["reducing gradients"]):
         finding = f"{result.arm.label}: time of each rank"
     elif max(waits) < 1.2 * min(waits):
-        finding = f"Ranks wait {max(waits):.2f} s of an epoch for one another, each about as long"
+        finding = f"Every rank waits about {max(waits):.2f} s of an epoch for the others"
     else:
         finding = f"Rank {waits.index(max(waits))} waits most: {max(waits):.2f} s of an epoch"
     return Chart(
