@@ -22,7 +22,7 @@ def main() -> None:
     batches = Batches(mnist.load(cfg), cfg, here)  # this rank's; loaded before ranks can wait for each other
     with here:
         net = mnist.build(cfg).to(here.device)
-        net = ddp.wrap(net, here, here.comm)  # DistributedDataParallel, but for the control: replicas that never talk
+        net = ddp.wrap(net, here, here.comm)  # in DistributedDataParallel; the control stays as it is
         engine.fit(net, batches, cfg, here, kind="ddp")
 
 
