@@ -51,7 +51,7 @@ FEW = {
         r"os\.environ|os\.getenv",
         {
             *("__main__.py", "notes.py", "variables.py", "setup/install.py", "setup/packages.py", "setup/venv.py"),
-            *("show/charts/isolation.py", "study/main.py", "study/one.py", "study/runner.py"),
+            *("show/charts/isolation.py", "study/main.py", "study/runner.py"),
             *("train/agent.py", "train/life.py", "train/world.py"),
         },
     ),

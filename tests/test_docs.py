@@ -63,7 +63,7 @@ def test_no_interval_is_taken_from_a_clock_that_can_jump() -> None:
     assert asks == {
         ("entries.py", "datetime.now"),
         ("recorder.py", "datetime.fromisoformat"),
-        ("study.py", "datetime.now"),
+        ("folders.py", "datetime.now"),
         ("events.py", "datetime.now"),
         ("files.py", "datetime.fromtimestamp"),
         ("processes.py", "time.time"),

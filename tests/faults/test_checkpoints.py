@@ -24,7 +24,7 @@ from ddpbench import __version__, files, notes
 from ddpbench.config import TrainConfig
 from ddpbench.errors import DataError, TrainingError, UserError
 from ddpbench.record import Record, read_record, write_record
-from ddpbench.study import decide
+from ddpbench.study import attempts
 from ddpbench.tasks import mnist
 from ddpbench.tasks.mnist import DataSet, Split
 from ddpbench.train import checkpoint, engine, optim, resume, world
@@ -429,7 +429,7 @@ def test_a_run_tells_its_supervisor_its_name(tmp_path: Path, monkeypatch: pytest
     monkeypatch.setenv(notes.VARIABLE, f'{{"parent":1,"notes":"{tmp_path}/notes"}}')
     path = killed(replace(SHORT, results=tmp_path), STEPS + 3)
 
-    assert decide.runs_begun(notes.read((tmp_path / "notes").read_bytes())) == [path.stem]
+    assert attempts.runs_begun(notes.read((tmp_path / "notes").read_bytes())) == [path.stem]
 
 
 def test_a_damaged_run_is_no_obstacle_for_another_but_nobody_starts_anew_beside_it(

@@ -64,7 +64,7 @@ def test_a_run_survives_its_ranks_and_learns_the_same_to_the_bit(
         pytest.param("hold=0@100", 2, "made no step within --timeout-s", marks=long),
         pytest.param("raise=0@93", 2, "RuntimeError: a fault that was asked for", marks=long),
         pytest.param("abort=0@95", 2, "was killed by SIGABRT", marks=long),
-        pytest.param("exit=0@60", 2, "it ended without a word", marks=long),
+        pytest.param("exit=0@60", 2, "it ended without reporting an error", marks=long),
         pytest.param("kill=0@1,kill=0@279#1", 3, "was killed by SIGKILL", marks=long),
     ],
 )

@@ -159,11 +159,6 @@ def test_no_secret_of_the_environment_is_in_anything_a_run_says_or_leaves(seen: 
 
 
 @pytest.mark.slow
-def test_the_variable_of_faults_alone_does_nothing(seen: Seen) -> None:
-    assert seen.record.injected is None
-    assert "fault: " not in seen.said
-
-
 # Garbage and noise
 
 

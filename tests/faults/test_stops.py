@@ -371,7 +371,7 @@ def test_a_study_goes_on_where_it_was_stopped(tmp_path: Path) -> None:
     assert ended.code == 0, ended.err
     (folder,) = [path for path in tmp_path.iterdir() if path.is_dir()]
     records = {path.name: read_record(path) for path in folder.glob("2*.json")}
-    assert f"going on with {folder}: 1 run of" in ended.err
+    assert f"going on with {folder}: 1 run of" in " ".join(ended.err.split())
     assert {name for name in before if (folder / name).read_bytes() == before[name]} == {
         name for name in before if records[name].attempts == 1
     }
