@@ -4,8 +4,8 @@ Controls give levels, in seconds of training per epoch. A term is the difference
 
     ideal          one worker's time / number of workers
     smaller batch  one worker alone, at the batch of one rank
-    contention     the fastest rank of the control (N ranks that never communicate), scaled to an even share of the batch
-    uneven shares  the same rank, scaled to the largest share of the batch that any rank has
+    contention     the fastest rank of the control (N ranks that never communicate) at an even share of the batch
+    uneven shares  the same rank at the largest share of the batch that any rank has
     communication  the observed epoch: the slowest rank, with gradients reduced
 
 Differences add up to the observed epoch by construction, so that alone proves nothing. The last term is therefore
