@@ -19,12 +19,10 @@ from ddpbench import errors, words
 from ddpbench.errors import GateFailedError, UserError
 from ddpbench.judge import judgement, study
 from ddpbench.record import Record
-from ddpbench.show import charts, explain, layout, outputs, report, verdict
+from ddpbench.show import charts, explain, layout, outputs, report, tables, verdict
 from tests.conftest import PROJECT
-from tests.judge.test_breakdown import known
-from tests.judge.test_sweep import swept
+from tests.judge.studies import known, paired, swept
 from tests.records import MACHINE, ddp, make_record, put
-from tests.show.test_verdict import paired
 
 COMPARE = str(PROJECT / "compare.py")
 MATPLOTLIBRC = b"font.size: 30\nsavefig.dpi: 20\ntext.usetex: True\nno such key: 1\nbackend: none\n# not UTF-8: \xff\n"
@@ -105,7 +103,7 @@ def test_output_of_every_encoding_is_written_so(monkeypatch: pytest.MonkeyPatch)
 def judge(folder: Path, *records: Record) -> judgement.Judgement:
     folder.mkdir(exist_ok=True)
     put(folder, *records)
-    return judgement.of(study.load([folder]))
+    return judgement.judge(study.load([folder]))
 
 
 def test_odd_shells_and_folders_change_no_word_and_no_pixel(tmp_path: Path) -> None:
@@ -125,7 +123,7 @@ def test_odd_shells_and_folders_change_no_word_and_no_pixel(tmp_path: Path) -> N
     assert "+- 0.05" in said
     assert said.count("left out: notes.json: no records") == 1
     assert "st\\udcff\\nudy: report.html" in said
-    for picture in charts.of(judged):
+    for picture in charts.build(judged):
         assert (folder / f"{picture.slug}.png").read_bytes() == picture.png, picture.slug
         assert picture.alt in (folder / "report.html").read_text()
 
@@ -247,11 +245,11 @@ def test_a_terminal_has_its_own_width_or_that_of_columns(
 
 
 def study_of_the_example() -> judgement.Judgement:
-    return judgement.of(study.load([PROJECT / "docs/example"]))
+    return judgement.judge(study.load([PROJECT / "docs/example"]))
 
 
 def in_full(judged: judgement.Judgement, width: int, encoding: str = "utf-8") -> str:
-    return report.format_all([judged], [verdict.of(judged)], layout.Page(width, encoding))
+    return report.format_all([judged], [verdict.write(judged)], layout.Page(width, encoding))
 
 
 @pytest.fixture(scope="module")
@@ -271,17 +269,17 @@ def many(tmp_path_factory: pytest.TempPathFactory) -> list[judgement.Judgement]:
 @pytest.mark.parametrize("width", range(60, 161))
 def test_nothing_is_wider_than_the_terminal_and_nothing_is_cut(width: int, many: list[judgement.Judgement]) -> None:
     page = layout.Page(width, "utf-8" if width % 2 else "ascii")
-    reached = list(map(verdict.of, many))
+    reached = list(map(verdict.write, many))
     shown = [report.format_all(many, reached, page), *(explain.explain(each, page) for each in many)]
     said = "".join("\n".join(shown).split())
 
     assert [line for text in shown for line in text.split("\n") if len(line) > width] == []
     assert [line for text in shown for line in text.split("\n") if line != line.rstrip()] == []
     for judged in many:
-        tables = [report.arms_table(judged.results)] if judged.results else []
-        tables += [report.scaling_table(judged.scaling)] if len(judged.scaling) > 1 else []
-        tables += [report.breakdown_table(each) for each in judged.breakdowns]
-        cells = {part for table in tables for row in table for cell in row for part in cell.replace("/", "/ ").split()}
+        grids = [tables.arms_table(judged.results)] if judged.results else []
+        grids += [tables.scaling_table(judged.scaling)] if len(judged.scaling) > 1 else []
+        grids += [tables.breakdown_table(each) for each in judged.breakdowns]
+        cells = {part for table in grids for row in table for cell in row for part in cell.replace("/", "/ ").split()}
         assert [cell for cell in cells if words.showable(cell, page.encoding) not in said] == []
 
 

@@ -6,7 +6,7 @@ import sys
 
 import pytest
 
-from ddpbench.judge.outcome import NAMES
+from ddpbench.show.phrases import TERMS
 from docs import refresh
 from tests.conftest import PROJECT
 
@@ -28,7 +28,7 @@ def test_the_page_explains_every_term_with_the_examples_figures() -> None:
     told = refresh.MARKDOWN.search(README)
 
     assert told is not None
-    for name in NAMES.values():
+    for name in TERMS.values():
         assert f"**{name.capitalize()}, " in told["shown"]
     assert "not measured" not in told["shown"]
     assert "**Start-up** is apart" in told["shown"]

@@ -18,15 +18,3 @@ def outcome_of(speedup: Estimate | None, accuracy: Equivalence | None = None) ->
     if speedup is None or speedup.low is None or speedup.high is None or speedup.low <= 1 <= speedup.high:
         return "cannot_tell"
     return "pays" if speedup.low > 1 else "does_not_pay"
-
-
-NAMES = {  # for tests/test_readme.py, until it reads show.phrases.TERMS
-    "ideal": "ideal",
-    "uneven_shares": "uneven shares",
-    "smaller_batch": "smaller batches",
-    "contention": "contention for cores and memory",
-    "exposed_communication": "exposed communication",
-    "reducing_gradients": "reducing gradients",
-    "waiting_for_slowest_rank": "waiting for the slowest rank",
-    "computing_slowed": "slower computing beside it",
-}

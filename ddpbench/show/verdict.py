@@ -34,9 +34,6 @@ def write(judgement: Judgement) -> Verdict:
     return Verdict(f"Cannot tell: there is no complete {missing} run.", "Not measured.", f"Run: {command}")
 
 
-of = write  # for tests outside this room, until they call `write`
-
-
 def _conclusion(comparison: Comparison) -> str:
     parallel, reference = comparison.parallel, comparison.reference
     conclusion = CONCLUSIONS[comparison.outcome]

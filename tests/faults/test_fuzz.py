@@ -340,10 +340,10 @@ def is_as_good_as_any(record: Record, folder: Path) -> bool:
     assert read_record(folder / "again.json") == record
     assert "nan" not in str(msgspec.to_builtins(record)).lower()
     try:
-        judged = judgement.of(study.load([folder / "again.json", *folder.glob("good/*.json")]))
+        judged = judgement.judge(study.load([folder / "again.json", *folder.glob("good/*.json")]))
     except UserError as problem:  # an unfair comparison
         return str(problem).isprintable()
-    return bool(report.format_all([judged], [verdict.of(judged)]))
+    return bool(report.format_all([judged], [verdict.write(judged)]))
 
 
 # Data.

@@ -36,9 +36,6 @@ def build(judgement: Judgement) -> list[Chart]:
     return charts
 
 
-of = build  # for tests outside this room, until they call `build`
-
-
 def build_originals(judgement: Judgement) -> list[Chart]:
     """Return the charts that the original experiment drew: loss and accuracy, each of two arms.
 
