@@ -1,5 +1,11 @@
 """DistributedDataParallel, with the way to combine gradients that was asked for."""
 
+import inspect
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from types import SimpleNamespace
+
 import torch
 from torch import nn
 from torch.nn.parallel import DistributedDataParallel
@@ -11,6 +17,34 @@ from ddpbench.errors import UserError
 from ddpbench.record import Comm
 
 
+class Ddp(DistributedDataParallel):
+    """torch's DistributedDataParallel without the questions that it asks torch's compiler: nothing here is compiled.
+
+    Each question imports torch._dynamo, which took a rank 1.3 to 2.6 s of its start. The answers are those that the
+    compiler gives when it is not used, so the bits are the same.
+    """
+
+    _inside_ddp_forward = contextmanager(inspect.unwrap(DistributedDataParallel._inside_ddp_forward))
+
+    def __init__(self, net: nn.Module) -> None:
+        with compiler_not_imported():
+            super().__init__(net, gradient_as_bucket_view=True)
+
+
+@contextmanager
+def compiler_not_imported() -> Iterator[None]:
+    """Answer the constructor of DistributedDataParallel in place of torch._dynamo, unless that is imported already."""
+    if "torch._dynamo" in sys.modules:
+        yield
+        return
+    answer = SimpleNamespace(get_optimize_ddp_mode=lambda: "ddp_optimizer")  # the default of torch._dynamo.config
+    torch._dynamo = SimpleNamespace(utils=answer)  # type: ignore[assignment]
+    try:
+        yield
+    finally:
+        del torch._dynamo
+
+
 def wrap(net: nn.Module, ranks: Ranks, comm: Comm | None) -> nn.Module:
     """Return `net` as it is trained on several ranks. A collective.
 
@@ -19,7 +53,7 @@ def wrap(net: nn.Module, ranks: Ranks, comm: Comm | None) -> nn.Module:
     """
     if comm in (None, "none"):
         return net
-    wrapped = DistributedDataParallel(net, gradient_as_bucket_view=True)
+    wrapped = Ddp(net)
     if comm == "shm":
         has_core_each = ranks.local_size * torch.get_num_threads() <= environment.usable_cores()
         wrapped.register_comm_hook(*shm.hook(ranks, spins=has_core_each))
