@@ -14,6 +14,7 @@ import pytest
 from ddpbench import memory
 from ddpbench.errors import UserError
 from ddpbench.record import read_record
+from tests import warm
 
 MEMFD_CREATE = {"x86_64": (0xC000003E, 319), "aarch64": (0xC00000B7, 279)}  # audit's name of the processor, the call
 needs_known_calls = pytest.mark.skipif(
@@ -21,10 +22,12 @@ needs_known_calls = pytest.mark.skipif(
 )
 SMALL = ("--dataset", "synthetic", "--device", "cpu", "--model", "mlp", "--epochs", "1", "--global-batch", "256")
 
-# A seccomp filter as containers have them: one call is refused with an errno, all others pass. It outlives exec.
+# A program that gives itself a seccomp filter as containers have them, and then becomes a script. The filter refuses
+# one call with an errno, and all others pass.
 REFUSING = """
-import ctypes, os, struct, sys
-machine, call, code = map(int, sys.argv[1:4])
+import ctypes, os, runpy, struct, sys
+machine, call, code, *script = sys.argv[1:]
+machine, call, code = int(machine), int(call), int(code)
 lines = [
     (0x20, 0, 0, 4), (0x15, 0, 3, machine),  # load the processor; of another one, let all pass
     (0x20, 0, 0, 0), (0x15, 0, 1, call),  # load the number of the call
@@ -44,7 +47,8 @@ except OSError as problem:
     assert problem.errno == code
 else:
     sys.exit("the filter does nothing")
-os.execvp(sys.argv[4], sys.argv[4:])
+sys.argv = script
+runpy.run_path(script[0], run_name="__main__")
 """
 
 
@@ -164,16 +168,14 @@ def test_room_that_is_not_there_is_an_error_at_once(code: int, monkeypatch: pyte
         pytest.param(errno.EPERM, "gloo", marks=pytest.mark.long),
     ],
 )
-def test_ranks_share_memory_in_a_sandbox_that_refuses_memfds(
-    code: int, comm: str, tmp_path: Path, run_script: Callable[..., "subprocess.CompletedProcess[str]"]
-) -> None:
-    before = set(Path("/dev/shm").iterdir())
-    machine, call = MEMFD_CREATE[platform.machine()]
-    train = ("torchrun", "--nproc_per_node=2", "ddp_train.py", *SMALL, "--comm", comm, "--results", tmp_path)
-    done = run_script(sys.executable, "-c", REFUSING, str(machine), str(call), str(code), *train)
+def test_ranks_share_memory_in_a_sandbox_that_refuses_memfds(code: int, comm: str, tmp_path: Path) -> None:
+    program, results = tmp_path / "refusing.py", tmp_path / "results"
+    program.write_text(REFUSING)
+    refused = (str(number) for number in (*MEMFD_CREATE[platform.machine()], code))
+    train = ("ddp_train.py", *SMALL, "--comm", comm, "--results", results)
+    ended = [rank.wait() for rank in warm.start_ranks(2, program, *refused, *train, folder=tmp_path)]
 
-    assert done.returncode == 0, done.stderr
-    assert "Traceback" not in done.stderr
-    (record,) = map(read_record, tmp_path.glob("*.json"))
+    assert [rank.returncode for rank in ended] == [0, 0], [rank.stderr for rank in ended]
+    assert not any("Traceback" in rank.stderr for rank in ended)
+    (record,) = map(read_record, results.glob("*.json"))
     assert (record.status, record.comm) == ("complete", comm)
-    assert set(Path("/dev/shm").iterdir()) == before

@@ -2,7 +2,6 @@
 
 import re
 import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -10,11 +9,12 @@ import pytest
 
 from ddpbench.environment import usable_cores
 from ddpbench.record import read_record
-from tests.conftest import PROJECT
+from tests import warm
+from tests.conftest import PROJECT, has_gpu
 
 pytestmark = pytest.mark.slow
 Run = Callable[..., subprocess.CompletedProcess[str]]
-SYNTHETIC = ("--dataset", "synthetic", "--device", "cpu", "--epochs", "2")
+SYNTHETIC = ("--dataset", "synthetic", "--device", "cpu", "--model", "mlp", "--epochs", "2")
 
 
 def test_baseline_says_what_the_original_experiment_said(tmp_path: Path, run_script: Run) -> None:
@@ -38,20 +38,35 @@ def test_a_terminal_gets_the_original_bar(tmp_path: Path, run_script: Run) -> No
     assert re.search(r"Epoch: 1/2: 100%\|█+\| 23/23 \[00:\d\d<00:00, +[\d.]+batch/s, loss=\d\.\d{3}\]", done.stdout)
 
 
-def test_ddp_under_plain_torchrun_composes_with_compare(tmp_path: Path, run_script: Run) -> None:
+@pytest.fixture(scope="module")
+def by_hand(tmp_path_factory: pytest.TempPathFactory, run_script: Run) -> tuple[Path, str]:
+    """A baseline and a DDP run as a person starts them, with what torchrun sets. Returns the folder and the output."""
+    folder, output = tmp_path_factory.mktemp("by-hand"), ""
     for command in (("python", "baseline_train.py"), ("torchrun", "--nproc_per_node=2", "ddp_train.py")):
-        done = run_script(*command, *SYNTHETIC, "--results", tmp_path)
+        done = run_script(*command, *SYNTHETIC, "--results", folder, env={"OMP_NUM_THREADS": "1"})
         assert done.returncode == 0, done.stderr
-    judged = run_script("python", "compare.py", tmp_path)
+        output += done.stdout
+    return folder, output
 
-    assert done.stdout.count("Finished Training") == 1, "one rank speaks"
+
+def test_ddp_under_plain_torchrun_composes_with_compare(by_hand: tuple[Path, str], run_script: Run) -> None:
+    folder, output = by_hand
+    judged = run_script("python", "compare.py", folder)
+
+    assert output.count("Finished Training") == 2, "the baseline, and one rank"
     assert judged.returncode == 0, judged.stderr
     said = r"Verdict +Cannot tell: ddp 2 x \d+, shm is \d+\.\d\d times as fast \(n = 1, no interval\) as baseline"
     assert re.search(said, " ".join(judged.stdout.split()))
-    ddp = next(read_record(path) for path in tmp_path.glob("*ddp*.json"))
+    ddp = next(read_record(path) for path in folder.glob("*ddp*.json"))
     assert [rank.rank for rank in ddp.ranks] == [0, 1]
     assert min(min(rank.wait_s) for rank in ddp.ranks) == 0
     assert ddp.epochs[0].train_s == max(rank.train_s[0] for rank in ddp.ranks)
+
+
+def test_threads_are_the_cores_of_a_rank_whatever_torchrun_sets(by_hand: tuple[Path, str]) -> None:
+    threads = {record.kind: record.threads_per_rank for record in map(read_record, by_hand[0].glob("2*.json"))}
+
+    assert threads == {"baseline": usable_cores(), "ddp": max(1, usable_cores() // 2)}
 
 
 TORCHRUN = ("torchrun", "--nproc_per_node")
@@ -60,25 +75,24 @@ TORCHRUN = ("torchrun", "--nproc_per_node")
 @pytest.mark.parametrize(
     ("command", "threads"),
     [
-        (("python", "baseline_train.py"), None),
-        (("taskset", "--cpu-list", "0", *TORCHRUN, "2", "ddp_train.py"), 1),
-        pytest.param((*TORCHRUN, "1", "ddp_train.py"), None, marks=pytest.mark.long),
+        (("python", "baseline_train.py"), 1),
+        pytest.param((*TORCHRUN, "2", "ddp_train.py"), 1, marks=pytest.mark.long),
         pytest.param((*TORCHRUN, "2", "ddp_train.py", "--threads", "3"), 3, marks=pytest.mark.long),
     ],
-    ids=["alone", "pinned", "one rank", "told"],
+    ids=["alone", "ranks", "told"],
 )
-def test_threads_are_the_cores_of_a_rank_whatever_torchrun_sets(
-    command: tuple[str, ...], threads: int | None, tmp_path: Path, run_script: Run
+def test_threads_are_the_cores_that_the_process_may_use(
+    command: tuple[str, ...], threads: int, tmp_path: Path, run_script: Run
 ) -> None:
-    done = run_script(*command, *SYNTHETIC, "--results", tmp_path, env={"OMP_NUM_THREADS": "1"})
+    done = run_script("taskset", "--cpu-list", "0", *command, *SYNTHETIC, "--results", tmp_path)
     (record,) = map(read_record, tmp_path.glob("*.json"))
 
     assert done.returncode == 0, done.stderr
-    assert record.threads_per_rank == (threads or usable_cores())
+    assert record.threads_per_rank == threads
 
 
-def test_data_parallel_says_that_it_needs_gpus(tmp_path: Path, run_script: Run) -> None:
-    done = run_script("python", "baseline_train.py", *SYNTHETIC, "--data-parallel", "--results", tmp_path)
+def test_data_parallel_says_that_it_needs_gpus(tmp_path: Path) -> None:
+    done = warm.run("baseline_train.py", *SYNTHETIC, "--data-parallel", "--results", tmp_path, folder=tmp_path)
 
     assert done.returncode == 0, done.stderr
     assert "with fewer than two it changes nothing but adds overhead" in done.stdout
@@ -86,12 +100,11 @@ def test_data_parallel_says_that_it_needs_gpus(tmp_path: Path, run_script: Run) 
     assert record.kind == "data_parallel"
 
 
-def test_the_control_is_marked_and_offers_no_accuracy(tmp_path: Path, run_script: Run) -> None:
-    done = run_script(
-        "torchrun", "--nproc_per_node=2", "ddp_train.py", *SYNTHETIC, "--comm", "none", "--results", tmp_path
-    )
+def test_the_control_is_marked_and_offers_no_accuracy(tmp_path: Path) -> None:
+    control = ("ddp_train.py", *SYNTHETIC, "--comm", "none", "--results", tmp_path)
+    done, other = (rank.wait() for rank in warm.start_ranks(2, *control, folder=tmp_path))
 
-    assert done.returncode == 0, done.stderr
+    assert (done.returncode, other.returncode, other.stdout) == (0, 0, ""), done.stderr + other.stderr
     assert "A control: replicas that never communicate." in done.stdout
     assert "Accuracy of" not in done.stdout
 
@@ -115,8 +128,8 @@ def test_the_control_is_marked_and_offers_no_accuracy(tmp_path: Path, run_script
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else None,
 )
-def test_a_script_refuses_in_one_line(command: list[str], said: str, run_script: Run) -> None:
-    done = run_script(sys.executable, *command)
+def test_a_script_refuses_in_one_line(command: list[str], said: str, tmp_path: Path) -> None:
+    done = warm.run(*command, folder=tmp_path)
 
     assert (done.returncode, done.stdout) == (2, "")
     assert done.stderr.count("\n") == 1, done.stderr
@@ -134,8 +147,8 @@ def test_a_script_refuses_in_one_line(command: list[str], said: str, run_script:
     ],
     ids=str,
 )
-def test_a_stale_environment_is_no_torchrun(env: dict[str, str], run_script: Run) -> None:
-    done = run_script(sys.executable, "ddp_train.py", "--dataset", "synthetic", env=env)
+def test_a_stale_environment_is_no_torchrun(env: dict[str, str], tmp_path: Path) -> None:
+    done = warm.run("ddp_train.py", "--dataset", "synthetic", folder=tmp_path, env=env)
 
     assert done.returncode == 2
     assert done.stderr.startswith("ddp_train.py: torchrun did not start this")
@@ -196,21 +209,26 @@ def test_launch_refuses_in_one_line_before_it_spawns(
     assert set((PROJECT / "results").glob("*")) == before
 
 
-@pytest.mark.skipif("torch" in sys.modules and sys.modules["torch"].cuda.is_available(), reason="has a CUDA GPU")
 @pytest.mark.parametrize(
     ("flags", "said"),
     [(("--comm", "nccl"), "--comm nccl needs a CUDA GPU"), (("--device", "cuda"), "torch sees no CUDA GPU")],
 )
-def test_cuda_without_a_gpu_is_refused_once_for_all_ranks(flags: tuple[str, str], said: str, run_script: Run) -> None:
-    done = run_script("torchrun", "--nproc_per_node=2", "ddp_train.py", "--dataset", "synthetic", *flags)
+def test_cuda_without_a_gpu_is_refused_once_for_all_ranks(flags: tuple[str, str], said: str, tmp_path: Path) -> None:
+    if has_gpu():
+        pytest.skip("has a CUDA GPU")
+    ended = [rank.wait() for rank in warm.start_ranks(2, "ddp_train.py", *SYNTHETIC[:2], *flags, folder=tmp_path)]
 
-    assert done.returncode != 0
-    assert done.stderr.count(f"ddp_train.py: {flags[0]}") == 1
-    assert said in done.stderr
+    assert [rank.returncode for rank in ended] == [2, 2]
+    (line,) = (rank.stderr for rank in ended if rank.stderr)
+    assert line.startswith(f"ddp_train.py: {flags[0]}")
+    assert line.count("\n") == 1
+    assert said in line
 
 
-def test_a_batch_that_the_ranks_cannot_share_is_refused_once(run_script: Run) -> None:
-    done = run_script("torchrun", "--nproc_per_node=3", "ddp_train.py", "--dataset", "synthetic", "--device", "cpu")
+def test_a_batch_that_the_ranks_cannot_share_is_refused_once(tmp_path: Path) -> None:
+    ended = [rank.wait() for rank in warm.start_ranks(3, "ddp_train.py", *SYNTHETIC, folder=tmp_path)]
 
-    assert done.returncode != 0
-    assert done.stderr.count("--global-batch 256 does not divide over 3 ranks; use 255 or 258") == 1
+    assert [rank.returncode for rank in ended] == [2, 2, 2]
+    assert [rank.stderr for rank in ended if rank.stderr] == [
+        "ddp_train.py: --global-batch 256 does not divide over 3 ranks; use 255 or 258\n"
+    ]

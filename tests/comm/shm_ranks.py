@@ -11,12 +11,12 @@ import time
 
 import torch
 
-from ddpbench import config
+from ddpbench import config, environment
 from ddpbench.comm import shm
 from ddpbench.train import world
 from ddpbench.train.life import Life
 
-SIZES = (1, 2, 17, 1_000, 20_000, 101_770, 500_000)  # the last two take by-parts and several chunks
+SIZES = {1: 4, 2: 4, 17: 4, 1_000: 4, 20_000: 4, 101_770: 2, 500_000: 1}  # with how often each is drawn
 
 
 def main() -> None:
@@ -24,11 +24,12 @@ def main() -> None:
     here = world.join(config.parse([*flags, "--global-batch", "240", "--device", "cpu"]))
     torch.set_num_threads(1)
     with here:
-        mean, _ = shm.hook(here)
+        mean, _ = shm.hook(here, spins=here.size <= environment.usable_cores())
         print("ready", flush=True)
         for call in range(int(calls)):
             told, moment = random.Random(f"{seed} {call}"), random.Random()
-            count, dtype = told.choice(SIZES), told.choice((torch.float32, torch.float64, torch.bfloat16))
+            (count,) = told.choices([*SIZES], [*SIZES.values()])  # the last two take by-parts and several chunks
+            dtype = told.choice((torch.float32, torch.float64, torch.bfloat16))
             brought = [values(count, dtype, told.randrange(2**32)) for _ in range(here.size)]
             mine = brought[here.rank].clone()
             time.sleep(moment.random() ** 8 * 0.01)  # mostly at once, sometimes late enough for a peer to fall asleep

@@ -4,8 +4,6 @@ import itertools
 import mmap
 import os
 import signal
-import subprocess
-import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -19,8 +17,10 @@ from hypothesis import strategies as st
 from ddpbench.comm import ddp, sharing, shm
 from ddpbench.errors import PeerError, UserError
 from ddpbench.train.world import World
+from tests import warm
 from tests.comm.shm_ranks import mean_in_rank_order, values
-from tests.conftest import PROJECT
+from tests.faults.launching import wait_for
+from tests.warm import Warm
 
 DTYPES = (torch.float32, torch.float64, torch.bfloat16)
 
@@ -143,32 +143,23 @@ def test_shm_is_chosen_on_one_machine_and_gloo_elsewhere(monkeypatch: pytest.Mon
         ddp.resolve("shm", "cpu", one_machine=True)
 
 
-Start = Callable[..., list["subprocess.Popen[str]"]]
+Start = Callable[..., list[Warm]]
 
 
 @pytest.fixture
 def start(tmp_path: Path) -> Iterator[Start]:
     """Start ranks without torchrun, which would end the others as soon as one has ended."""
-    started: list[subprocess.Popen[str]] = []
+    started: list[Warm] = []
 
-    def ranks(size: int, seed: int, calls: int, timeout_s: float = 60) -> list["subprocess.Popen[str]"]:
-        command = [sys.executable, "-m", "tests.comm.shm_ranks", str(seed), str(calls), "--timeout-s", str(timeout_s)]
-        job = []
-        for rank in range(size):
-            place = {"RANK": rank, "WORLD_SIZE": size, "LOCAL_RANK": rank, "LOCAL_WORLD_SIZE": size}
-            meeting = {
-                "MASTER_PORT": 1,
-                "DDPBENCH_LAUNCH": f'{{"parent":1,"store":"{tmp_path}/store-{seed}"}}',
-            }  # no port is needed
-            env = os.environ | {name: str(value) for name, value in {**place, **meeting}.items()}
-            job.append(subprocess.Popen(command, cwd=PROJECT, env=env, stdout=-1, stderr=-1, text=True))
+    def ranks(size: int, seed: int, calls: int, timeout_s: float = 60) -> list[Warm]:
+        words = ["-m", "tests.comm.shm_ranks", str(seed), str(calls), "--timeout-s", str(timeout_s)]
+        job = warm.start_ranks(size, *words, folder=tmp_path, name=f"job-{seed}")
         started.extend(job)
         return job
 
     yield ranks
-    for process in started:
-        process.kill()
-        process.communicate()
+    for rank in started:
+        rank.process.kill()
 
 
 @pytest.mark.slow
@@ -177,10 +168,9 @@ def test_thousands_of_calls_at_random_moments_are_all_right(size: int, calls: in
     """Two jobs at once, of two ranks; by -m long of four, which share the cores."""
     jobs = [start(size, seed, calls) for seed in (1, 2)]
 
-    for process in [process for job in jobs for process in job]:
-        out, err = process.communicate(timeout=150)
-        assert (process.returncode, err) == (0, "")
-        assert out == f"ready\n{calls} right\n"
+    for ended in [rank.wait(150) for job in jobs for rank in job]:
+        assert (ended.returncode, ended.stderr) == (0, "")
+        assert ended.stdout == f"ready\n{calls} right\n"
 
 
 @pytest.mark.slow
@@ -189,7 +179,7 @@ def test_thousands_of_calls_at_random_moments_are_all_right(size: int, calls: in
     ("how", "within_s", "codes", "said"),
     [
         (signal.SIGKILL, 5, {4}, "did not bring its gradients: its process has ended"),
-        (signal.SIGSTOP, 15, {6, 4}, "did not bring its gradients within 5 s: its process is stopped (SIGSTOP)"),
+        (signal.SIGSTOP, 15, {6, 4}, "did not bring its gradients within 4 s: its process is stopped (SIGSTOP)"),
     ],
 )
 def test_a_lost_rank_is_named_by_one_that_waits_for_it(
@@ -197,19 +187,15 @@ def test_a_lost_rank_is_named_by_one_that_waits_for_it(
 ) -> None:
     """In the middle of endless calls. No rank hangs: who waits for one that has given up says so of that one."""
     before = set(Path("/dev/shm").iterdir())
-    job = start(3, 1, 10**9, timeout_s=5)
-    for process in job:
-        assert process.stdout is not None
-        assert process.stdout.readline() == "ready\n"
+    job = start(3, 1, 10**9, timeout_s=4)
+    wait_for(lambda: all(rank.out.exists() and rank.out.read_text() == "ready\n" for rank in job))
     time.sleep(0.5)
-    job[lost].send_signal(how)
+    os.kill(job[lost].process.pid, how)
     deadline = time.monotonic() + within_s
-    left = [process for rank, process in enumerate(job) if rank != lost]
-    for process in left:
-        process.wait(max(0.1, deadline - time.monotonic()))
-    words = [process.communicate()[1] for process in left]
+    left = [rank.wait(max(0.1, deadline - time.monotonic())) for rank in job if rank is not job[lost]]
+    words = [rank.stderr for rank in left]
 
-    assert {process.returncode for process in left} <= codes
+    assert {rank.returncode for rank in left} <= codes
     assert any(f"rank {lost} {said}" in word for word in words), words
     assert all(word.count("\n") == 1 and "did not bring its gradients" in word for word in words), words
-    assert set(Path("/dev/shm").iterdir()) == before
+    wait_for(lambda: set(Path("/dev/shm").iterdir()) == before)

@@ -15,7 +15,7 @@ import pytest
 from ddpbench.train import checkpoint
 from tests import records
 from tests.conftest import PROJECT
-from tests.faults.launching import Ended, alone, nothing_left, partial_files, run, start, wait_for
+from tests.faults.launching import Clean, Ended, alone, nothing_left, partial_files, run, start, wait_for
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(120)]
 needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root can mount a file system")
@@ -26,13 +26,10 @@ needs_prlimit = pytest.mark.skipif(shutil.which("prlimit") is None, reason="no p
 WEIGHTS, CHECKPOINT = 410_000, 1_230_000
 
 
-@pytest.fixture(scope="session")
-def clean(tmp_path_factory: pytest.TempPathFactory) -> Ended:
+@pytest.fixture(name="clean")
+def clean_single(clean: Clean) -> Ended:
     """The same run on a good disk."""
-    results = tmp_path_factory.mktemp("clean")
-    ended = run(alone(results), results)
-    assert ended.code == 0, ended.err
-    return ended
+    return clean("single")
 
 
 class Disk:

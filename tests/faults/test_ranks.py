@@ -4,12 +4,16 @@ from pathlib import Path
 
 import pytest
 
+from ddpbench import notes
+from ddpbench.record import read_record
+from tests import warm
 from tests.faults.launching import SAVING, SHORT, Clean, ddp, run, supervised
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(240)]
 MISSED = "did not bring its gradients: its process has ended"
 STOPPED = "did not bring its gradients within 3 s: its process is stopped (SIGSTOP)"
 KILLED = "was killed by SIGKILL"
+FLIPPED = "before epoch 2, step 47 the weights of 1 rank (1) are not those of rank 0"
 HUNG = "made no step within --timeout-s"
 long = pytest.mark.long
 
@@ -19,9 +23,9 @@ long = pytest.mark.long
     ("comm", "fault", "attempts", "said"),
     [
         ("shm", "kill=0@37,corrupt=0@121#1", 3, f"rank 0 at epoch 1, step 37 {KILLED}"),
-        ("gloo", "stop=1@100", 2, f"rank 0 at epoch 2, step 7: rank 1 {STOPPED}"),
+        ("gloo", "stop=1@100,flip=1@137#1", 3, f"rank 0 at epoch 2, step 7: rank 1 {STOPPED}"),
         pytest.param("shm", "hang=0@100", 2, f"rank 0 at epoch 2, step 7 {HUNG}", marks=long),
-        ("shm", "flip=1@137", 2, "before epoch 2, step 47 the weights of 1 rank (1) are not those of rank 0"),
+        pytest.param("shm", "flip=1@137", 2, FLIPPED, marks=long),
         pytest.param("gloo", "kill=0@37", 2, f"rank 0 at epoch 1, step 37 {KILLED}", marks=long),
         pytest.param("shm", "kill=1@37,kill=1@120*", 3, f"rank 1 at epoch 2, step 27 {KILLED}", marks=long),
         pytest.param("shm", "stop=0@7", 2, f"rank 1 at epoch 1, step 7: rank 0 {STOPPED}", marks=long),
@@ -49,6 +53,7 @@ def test_a_run_survives_its_ranks_and_learns_the_same_to_the_bit(
 
     assert ended.code == 0, ended.err
     assert said in " ".join(ended.err.split())
+    assert (FLIPPED in " ".join(ended.err.split())) == ("flip=1@137" in fault)
     assert ended.weights == clean(comm).weights
     assert ended.learnt == clean(comm).learnt
     assert ended.record.attempts == attempts
@@ -59,8 +64,8 @@ def test_a_run_survives_its_ranks_and_learns_the_same_to_the_bit(
 @pytest.mark.parametrize(
     ("fault", "attempts", "said"),
     [
-        ("kill=0@37,corrupt=0@121#1", 3, "the process after epoch 1, step 30 was killed by SIGKILL"),
-        ("hang=0@100", 2, "the process after epoch 1, step 93 made no step within --timeout-s"),
+        ("kill=0@37,hang=0@100#1", 3, "the process after epoch 1, step 93 made no step within --timeout-s"),
+        pytest.param("kill=0@37,corrupt=0@121#1", 3, "after epoch 1, step 30 was killed by SIGKILL", marks=long),
         pytest.param("hold=0@100", 2, "made no step within --timeout-s", marks=long),
         pytest.param("raise=0@93", 2, "RuntimeError: a fault that was asked for", marks=long),
         pytest.param("abort=0@95", 2, "was killed by SIGABRT", marks=long),
@@ -82,7 +87,8 @@ def test_a_single_process_survives_as_ranks_do(
 @pytest.mark.parametrize(
     ("comm", "fault"),
     [
-        ("gloo", "kill=1@37,kill=0@120#1"),
+        ("gloo", "kill=1@37"),
+        pytest.param("gloo", "kill=1@37,kill=0@120#1", marks=long),
         *(pytest.param("gloo", f"kill={step % 2}@{step}", marks=long) for step in range(20, 200, 19)),
         pytest.param("shm", "kill=1@37,kill=0@120#1", marks=long),
     ],
@@ -122,13 +128,19 @@ def test_a_failure_that_repeats_itself_ends_the_run_at_once_with_one_line_at_the
 
 
 def test_a_gradient_that_is_no_number_never_reaches_the_weights_of_any_rank(tmp_path: Path) -> None:
-    """And is not tried again: it would only be found again."""
-    ended = run(ddp(tmp_path, "--comm", "shm", "--hook", "tests/hooks/faults.py:nan=1@100"), tmp_path)
+    """And is not tried again: it would only be found again. That, the ranks tell their supervisor."""
+    results, told = tmp_path / "results", tmp_path / "notes"
+    flags = [*SHORT, *SAVING, "--threads", "1", "--comm", "shm", "--hook", "tests/hooks/faults.py:nan=1@100"]
+    ranks = warm.start_ranks(2, "ddp_train.py", *flags, "--results", results, folder=tmp_path, told=told)
 
-    assert ended.code == 5
-    assert ended.cause.endswith("at epoch 2, step 7: a gradient is not a finite number; use a lower --lr")
-    assert ended.record.status == "failed"
-    (folder,) = tmp_path.glob("*.checkpoint")
+    assert [rank.wait().returncode for rank in ranks] == [5, 5]
+    failures = [note for note in notes.read(told.read_bytes()) if isinstance(note, notes.Failed)]
+    assert {(note.why, note.at, note.is_final) for note in failures} == {
+        ("a gradient is not a finite number; use a lower --lr", (2, 7), True)
+    }
+    (path,) = results.glob("*.json")
+    assert read_record(path).status == "failed"
+    (folder,) = results.glob("*.checkpoint")
     assert [path.name for path in sorted(folder.iterdir())] == ["000002-00000000", "000002-00000007"]
 
 

@@ -12,7 +12,7 @@ import subprocess
 import sys
 import textwrap
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from ipaddress import ip_address
 from pathlib import Path
@@ -29,6 +29,7 @@ from ddpbench.record import Record, read_record
 from ddpbench.study import commands, options, plan
 from ddpbench.study.runner import Program
 from tests.conftest import PROJECT
+from tests.faults.conftest import end_of, start_unsupervised
 from tests.faults.launching import SHORT, Clean, Ended, ddp, marked, nothing_left, run, start, training, wait_for
 
 SOURCES = sorted([*(PROJECT / "ddpbench").rglob("*.py"), *PROJECT.glob("*.py")])
@@ -79,11 +80,11 @@ def addresses() -> dict[str, Socket]:
     return found
 
 
-def descriptors(mark: str) -> Iterator[tuple[Path, str]]:
+def descriptors(pids: Iterable[int]) -> Iterator[tuple[Path, str]]:
     """Yield what the processes of a run have open, beyond what they were started with, and where that leads."""
-    for process in marked(mark):
+    for pid in pids:
         with contextlib.suppress(OSError):  # it has ended meanwhile, or what it had open is closed
-            for path in Path(f"/proc/{process.pid}/fd").iterdir():
+            for path in Path(f"/proc/{pid}/fd").iterdir():
                 with contextlib.suppress(OSError):
                     if int(path.name) > 2:
                         yield path, str(path.readlink())
@@ -98,9 +99,13 @@ def environments(mark: str, script: str) -> list[dict[str, str]]:
     return found
 
 
-def sockets_of(mark: str) -> set[Socket]:
+def marked_pids(mark: str) -> list[int]:
+    return [process.pid for process in marked(mark)]
+
+
+def sockets_of(pids: Iterable[int]) -> set[Socket]:
     """Return the sockets of a run that have an address."""
-    inodes = {target[8:-1] for _, target in descriptors(mark) if target.startswith("socket:[")}
+    inodes = {target[8:-1] for _, target in descriptors(pids) if target.startswith("socket:[")}
     known = addresses()
     return {known[inode] for inode in inodes & known.keys()}
 
@@ -115,13 +120,13 @@ def seen(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactor
         process = start(["bash", "-c", 'umask 000; exec "$@"', "bash", *command], mark, AWS_SECRET=CANARY)
 
         def has_saved() -> bool:
-            sockets.update(sockets_of(mark))
+            sockets.update(sockets_of(marked_pids(mark)))
             return any(results.glob("*.checkpoint/0*")) or process.poll() is not None
 
         wait_for(has_saved)
         ranks = environments(mark, "ddp_train.py")
         memory: dict[str, set[int]] = {}
-        for path, target in descriptors(mark):
+        for path, target in descriptors(marked_pids(mark)):
             if target.startswith("/memfd:"):
                 memory.setdefault(target.split()[0], set()).add(path.stat().st_mode & 0o777)
         process.terminate()
@@ -180,31 +185,25 @@ class Pestered:
 
     ended: Ended
     times: int
-    run_ids: set[str]
 
 
 @pytest.fixture(scope="module")
 def pestered(tmp_path_factory: pytest.TempPathFactory) -> Pestered:
-    results, noise, times = tmp_path_factory.mktemp("pestered"), random.Random(0), 0
-    run_ids: set[str] = set()
+    folder, noise, times = tmp_path_factory.mktemp("pestered"), random.Random(0), 0
     kept: list[socket.socket] = []
+    inert = ("--hook", f"tests/hooks/faults.py:{INERT}")
+    processes = start_unsupervised("gloo", folder, *inert)
     try:
-        with nothing_left(results) as mark:
-            process = start(ddp(results, "--comm", "gloo", "--hook", f"tests/hooks/faults.py:{INERT}"), mark)
-            deadline = time.monotonic() + 90
-            while process.poll() is None and time.monotonic() < deadline:
-                for each in sockets_of(mark):
-                    if each.listens:
-                        throw_something_at(each.port, noise, kept)
-                        times += 1
-                if times and not run_ids:
-                    run_ids = {*map(id_of, environments(mark, "ddp_train.py"))}
-                time.sleep(0.02)  # looking takes a core
-            out, err = process.communicate(timeout=5)
+        while any(process.is_alive() for process in processes):
+            for each in sockets_of(process.pid for process in processes):
+                if each.listens:
+                    throw_something_at(each.port, noise, kept)
+                    times += 1
+            time.sleep(0.002)
     finally:
         for line in kept:
             line.close()
-    return Pestered(Ended.of(process.returncode, out, err, results), times, run_ids)
+    return Pestered(end_of(processes, folder), times)
 
 
 def id_of(environment: dict[str, str]) -> str:
@@ -223,12 +222,14 @@ def test_garbage_at_every_port_changes_no_bit_of_what_is_learnt(pestered: Pester
 
 
 @pytest.mark.slow
-def test_a_run_has_an_id_that_nobody_guesses_and_no_other_run_has(seen: Seen, pestered: Pestered) -> None:
-    (one,), (other,) = {id_of(rank) for rank in seen.ranks}, pestered.run_ids
+def test_a_run_has_an_id_that_nobody_guesses_and_no_other_run_has(seen: Seen) -> None:
+    from ddpbench.train import agent  # imports much of torch
+
+    ids = {id_of(rank) for rank in seen.ranks} | {agent._config(2).run_id for _ in range(99)}
 
     assert len(seen.ranks) == 2
-    assert one != other
-    assert all(re.fullmatch("[0-9a-f]{32,}", each) for each in (one, other)), "at least 128 bits"
+    assert len(ids) == 100, "both ranks have the same"
+    assert all(re.fullmatch("[0-9a-f]{32,}", each) for each in ids), "at least 128 bits"
 
 
 @pytest.mark.slow

@@ -13,9 +13,12 @@ import pytest
 
 from ddpbench.record import read_record
 from ddpbench.train import checkpoint
+from tests import warm
+from tests.faults.conftest import end_of, start_unsupervised
 from tests.faults.launching import (
     SAVING,
     SHORT,
+    Clean,
     Ended,
     alone,
     ddp,
@@ -56,13 +59,11 @@ def slowly(*flags: str) -> list[str]:
     return ["--comm", "gloo", "--hook", "tests/hooks/losses.py:slow-reduction=0.02", *flags]
 
 
-def without_fault(results: Path, comm: str) -> Ended:
-    return run(ddp(results / "clean", "--comm", comm), results / "clean")
-
-
-def test_a_signal_to_one_rank_stops_all_after_the_same_step_and_the_same_command_finishes(tmp_path: Path) -> None:
+def test_a_signal_to_one_rank_stops_all_after_the_same_step_and_the_same_command_finishes(
+    clean: Clean, tmp_path: Path
+) -> None:
     """To torchrun's agent it is the same: it passes the signal on to every rank."""
-    results = tmp_path / "stopped"
+    results = tmp_path / "results"
     fault = ("--comm", "shm", "--hook", "tests/hooks/faults.py:term=1@150")
     stopped = run(ddp(results, *fault), results)
 
@@ -71,11 +72,10 @@ def test_a_signal_to_one_rank_stops_all_after_the_same_step_and_the_same_command
     assert "rank 1 at epoch 2, step 59: told to stop: saved after epoch 2, step 59" in stopped.cause, "step 150 + 2"
     (folder,) = results.glob("*.checkpoint")
     assert checkpoint.generations(folder)[0].name == "000002-00000059"
-    finished = run(ddp(results, "--comm", "shm", "--resume"), results)
+    finished = end_of(start_unsupervised("shm", tmp_path, "--resume"), tmp_path)
     assert finished.code == 0, finished.err
     assert (finished.record.status, finished.record.attempts) == ("complete", 2)
-    clean = without_fault(tmp_path, "shm")
-    assert (finished.weights, finished.learnt) == (clean.weights, clean.learnt)
+    assert (finished.weights, finished.learnt) == (clean("shm").weights, clean("shm").learnt)
 
 
 @pytest.mark.parametrize(
@@ -138,11 +138,6 @@ def kill_supervisor(process: "subprocess.Popen[str]", mark: str) -> None:
     wait_for(lambda: not marked(mark), 6)
 
 
-def three_signals(process: "subprocess.Popen[str]", mark: str) -> None:
-    for _ in range(3):
-        process.terminate()
-
-
 def stop_a_rank_then_everything(process: "subprocess.Popen[str]", mark: str) -> None:
     ranks(mark)[1].suspend()
     process.terminate()
@@ -152,7 +147,6 @@ def stop_a_rank_then_everything(process: "subprocess.Popen[str]", mark: str) -> 
     ("how", "codes"),
     [
         (kill_supervisor, {-signal.SIGKILL}),
-        (three_signals, {75}),
         pytest.param(stop_a_rank_then_everything, {4, 6, 75}, marks=pytest.mark.long),
     ],
 )
@@ -172,16 +166,7 @@ def agent(mark: str) -> psutil.Process:
     return found
 
 
-def test_a_torchrun_that_is_killed_is_started_again(tmp_path: Path) -> None:
-    """Its ranks die with it; the process above them decides."""
-    flags = ("--comm", "shm", "--epochs", "9")
-    ended = stop(ddp(tmp_path, *flags), tmp_path, lambda _, mark: agent(mark).kill())
-
-    assert ended.code == 0, ended.err
-    assert ended.record.attempts == 2
-    assert "torchrun's agent was killed by SIGKILL" in ended.err
-
-
+@long
 def test_a_torchrun_that_somebody_else_tells_to_stop_saves_and_is_not_started_again(tmp_path: Path) -> None:
     ended = stop(ddp(tmp_path, *slowly()), tmp_path, lambda _, mark: agent(mark).terminate())
 
@@ -207,18 +192,69 @@ def stand_still(processes: Callable[[str], list[psutil.Process]]) -> Callable[["
     return stop_and_continue
 
 
+def newest_epoch(results: Path) -> int:
+    """Return the epoch of the newest checkpoint."""
+    (folder,) = results.glob("*.checkpoint")
+    return int(checkpoint.generations(folder)[0].name[:6])
+
+
+@pytest.fixture(scope="module")
+def troubled(tmp_path_factory: pytest.TempPathFactory) -> Ended:
+    """A run that stands still, whose torchrun is killed later, and that is then told to stop three times."""
+    results = tmp_path_factory.mktemp("troubled")
+    with nothing_left(results) as mark:
+        process = start(ddp(results, "--comm", "shm", "--epochs", "400"), mark)
+        wait_for(lambda: has_checkpoint(results))
+        stand_still(marked)(process, mark)
+        later = newest_epoch(results) + 2
+        wait_for(lambda: newest_epoch(results) >= later)
+        agent(mark).kill()
+        wait_for(lambda: {read_record(path).attempts for path in results.glob("*.json")} == {2})
+        for _ in range(3):
+            process.terminate()
+        out, err = process.communicate(timeout=60)
+    return Ended.of(process.returncode, out, err, results)
+
+
+def require_untimed(ended: Ended) -> None:
+    """Require that no rank is blamed for a stop, and that only the epochs with the stop in them lasted so long."""
+    assert "did not bring its gradients" not in ended.err
+    still = [epoch.epoch for epoch in ended.record.epochs if epoch.suspended or epoch.resumed]
+    assert 1 <= len(still) <= 2
+    assert all(epoch.train_s < STILL_S for epoch in ended.record.epochs if epoch.epoch not in still)
+
+
+def test_a_run_that_stood_still_goes_on_and_that_epoch_is_not_timed(troubled: Ended) -> None:
+    require_untimed(troubled)
+    assert any(epoch.suspended for epoch in troubled.record.epochs)
+    assert len(troubled.record.epochs) > 2, "it went on"
+
+
+def test_a_torchrun_that_is_killed_is_started_again(troubled: Ended) -> None:
+    """Its ranks die with it; the process above them decides."""
+    assert troubled.record.attempts == 2
+    assert "torchrun's agent was killed by SIGKILL" in troubled.err
+
+
+def test_several_signals_in_a_row_are_as_one(troubled: Ended) -> None:
+    assert troubled.code == 75, troubled.err
+    assert troubled.record.status == "preempted"
+    assert has_checkpoint(troubled.results)
+    assert not partial_files(troubled.results)
+
+
+@long
 @pytest.mark.parametrize(
     ("command", "processes", "attempts"),
     [
-        pytest.param(alone, marked, {1}, marks=long),
-        (ddp, marked, {1}),
-        pytest.param(alone, lambda mark: training(mark, "baseline_train.py"), {1}, marks=long),
+        (alone, marked, {1}),
+        (alone, lambda mark: training(mark, "baseline_train.py"), {1}),
         # gloo's own clock runs out meanwhile: the run goes on from its checkpoint, and no rank is blamed.
-        pytest.param(lambda *words: ddp(*words, "--comm", "gloo"), marked, {1, 2}, marks=long),
+        (lambda *words: ddp(*words, "--comm", "gloo"), marked, {1, 2}),
     ],
-    ids=["one process and its watchdog", "ranks", "one process alone", "ranks with gloo"],
+    ids=["one process and its watchdog", "one process alone", "ranks with gloo"],
 )
-def test_a_run_that_stood_still_goes_on_and_that_epoch_is_not_timed(
+def test_other_runs_that_stood_still_go_on_too(
     command: Callable[..., list[str]],
     processes: Callable[[str], list[psutil.Process]],
     attempts: set[int],
@@ -228,10 +264,7 @@ def test_a_run_that_stood_still_goes_on_and_that_epoch_is_not_timed(
 
     assert ended.code == 0, ended.err
     assert ended.record.attempts in attempts
-    assert "did not bring its gradients" not in ended.err
-    still = [epoch.epoch for epoch in ended.record.epochs if epoch.suspended or epoch.resumed]
-    assert 1 <= len(still) <= 2
-    assert all(epoch.train_s < STILL_S for epoch in ended.record.epochs if epoch.epoch not in still)
+    require_untimed(ended)
 
 
 FREEZER = Path("/sys/fs/cgroup/freezer")
@@ -291,7 +324,7 @@ def study(results: Path) -> list[str]:
 
 
 def at_its_ddp_run(results: Path) -> bool:
-    return any(checkpoint.generations(folder) for folder in results.glob("*/*gloo*.checkpoint"))
+    return any(checkpoint.generations(folder) for folder in results.glob("*/*ddp*.checkpoint"))
 
 
 def as_on_a_terminal(number: signal.Signals, times: int = 1) -> Callable[["subprocess.Popen[str]"], None]:
@@ -317,7 +350,7 @@ def test_a_study_that_is_stopped_keeps_its_finished_runs_and_saves_the_one_it_is
     how: Callable[["subprocess.Popen[str]"], None], code: int, tmp_path: Path
 ) -> None:
     with nothing_left(tmp_path, within_s=10) as mark:
-        process = start(study(tmp_path), mark, SEEDS="0", WORLD_SIZES="2")
+        process = start(study(tmp_path), mark, SEEDS="0", WORLD_SIZES="1")
         wait_for(lambda: at_its_ddp_run(tmp_path) or process.poll() is not None)
         how(process)
         _, err = process.communicate(timeout=60)
@@ -381,20 +414,21 @@ def test_a_study_goes_on_where_it_was_stopped(tmp_path: Path) -> None:
 
 
 def test_two_runs_do_not_share_a_folder_and_a_dead_one_is_no_obstacle(tmp_path: Path) -> None:
-    with nothing_left(tmp_path) as mark:
-        first = start(alone(tmp_path, "--epochs", "200"), mark)
-        wait_for(lambda: has_checkpoint(tmp_path))
-        second = subprocess.run(alone(tmp_path), capture_output=True, text=True, check=False, timeout=60)
+    results = tmp_path / "results"
+    with nothing_left(results) as mark:
+        first = start(alone(results, "--epochs", "200"), mark)
+        wait_for(lambda: has_checkpoint(results))
+        second = warm.run(*alone(results)[1:], folder=tmp_path)
         first.kill()
         first.communicate()
-    third = run(alone(tmp_path, "--epochs", "1"), tmp_path / "none")
+    third = warm.run(*alone(results, "--epochs", "1")[1:], folder=tmp_path)
 
     assert second.returncode == 2
     assert second.stderr == (
-        f"baseline_train.py: {tmp_path} is in use by baseline_train.py, process {first.pid}; "
+        f"baseline_train.py: {results} is in use by baseline_train.py, process {first.pid}; "
         "wait for it, or choose another --results\n"
     )
-    assert third.code == 0, third.err
+    assert third.returncode == 0, third.stderr
 
 
 @pytest.mark.parametrize("wait_s", [0.3, 1.0])

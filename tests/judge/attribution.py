@@ -29,9 +29,9 @@ from ddpbench.train.batches import Batches
 from ddpbench.train.life import Life
 
 # slow-start is not among them: it lies before training, and is tested on its own.
-SLOW_RANK, SLOW_REDUCTION_S, LARGE_SHARE = 3, 0.050, 0.9
+SLOW_RANK, SLOW_REDUCTION_S, LARGE_SHARE = 3, 0.040, 0.9
 LOSSES = (f"slow-rank={SLOW_RANK}", f"slow-reduction={SLOW_REDUCTION_S}", f"large-share={LARGE_SHARE}", "one-core=1")
-SAMPLE_S = 100e-6  # CPU time that training on one sample takes, beside the little that the network itself needs
+SAMPLE_S = 60e-6  # CPU time that training on one sample takes, beside the little that the network itself needs
 
 
 def main() -> None:
