@@ -7,7 +7,7 @@ from pathlib import Path
 from ddpbench import errors, variables
 from ddpbench.errors import UserError
 
-COMMANDS = ("study", "sweep", "run", "test")
+COMMANDS = ("study", "sweep", "speed", "run", "test")
 HELP = Path(__file__).with_name("help.txt")
 NAME = "launch.sh"
 
@@ -25,6 +25,10 @@ def main() -> int:
     if command not in COMMANDS:
         raise UserError(f"no command is called {command!r}; there are {', '.join(COMMANDS)}, see --help")
     ignored = variables.drop(os.environ)
+    if command == "speed":
+        from ddpbench.study import speed
+
+        return speed.main(words, ignored)
     if command == "run":
         from ddpbench.study import one_run
 

@@ -43,6 +43,14 @@ def cpu_s() -> float:
     return float(used.user + used.system)
 
 
+def stolen_s() -> float:
+    """Return the CPU seconds that the host of a virtual machine has taken from it, over all cores, since its start.
+
+    Linux counts them as steal time in /proc/stat. 0 where the system does not say.
+    """
+    return float(getattr(psutil.cpu_times(), "steal", 0.0))
+
+
 def _cgroup_quota(cgroup: Path, membership: str) -> float | None:
     """Return the cores that this process's cgroup and all above it allow (v2 or v1); None without a limit."""
     quotas = []

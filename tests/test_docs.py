@@ -62,6 +62,7 @@ def test_no_interval_is_taken_from_a_clock_that_can_jump() -> None:
 
     assert asks == {
         ("entries.py", "datetime.now"),
+        ("turns.py", "datetime.now"),
         ("recorder.py", "datetime.fromisoformat"),
         ("folders.py", "datetime.now"),
         ("events.py", "datetime.now"),

@@ -45,16 +45,19 @@ def compiler_not_imported() -> Iterator[None]:
         del torch._dynamo
 
 
-def wrap(net: nn.Module, ranks: Ranks, comm: Comm | None) -> nn.Module:
+def wrap(net: nn.Module, ranks: Ranks, comm: str | None) -> nn.Module:
     """Return `net` as it is trained on several ranks. A collective.
 
-    With "none" it is `net` itself: replicas that never communicate are the control. With "shm" gradients go through
-    memory that the ranks share, else through torch's own collectives.
+    With "none" it is `net` itself: replicas that never communicate are a control. With "nothing" it is wrapped, and a
+    hook leaves the gradients as they are: the control of DistributedDataParallel's own bookkeeping. With "shm"
+    gradients go through memory that the ranks share, else through torch's own collectives.
     """
     if comm in (None, "none"):
         return net
     wrapped = Ddp(net)
-    if comm == "shm":
+    if comm == "nothing":
+        wrapped.register_comm_hook(lambda _: None, shm.reduce_bucket)
+    elif comm == "shm":
         has_core_each = ranks.local_size * torch.get_num_threads() <= environment.usable_cores()
         wrapped.register_comm_hook(*shm.hook(ranks, spins=has_core_each))
     return wrapped

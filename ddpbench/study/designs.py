@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from ddpbench.arm import Arm
 from ddpbench.record import Comm
 from ddpbench.study.plan import Job
+from ddpbench.turns import TurnArm
 
 MAX_DEFAULT_RANKS = 4
 TIMED_EPOCH_S = 1.5  # the least length of an epoch of a short run; the first epoch warms up and is not counted
@@ -52,6 +53,26 @@ def comms(fastest: Comm, *, is_sweep: bool) -> list[Comm]:
     A comparison shows beside shared memory what gloo costs, which torch uses by default; a sweep has no time for it.
     """
     return ["gloo", "shm"] if fastest == "shm" and not is_sweep else [fastest]
+
+
+def turns(ranks: int, cores: int, physical_cores: int, comms: Sequence[Comm], global_batch: int) -> list[TurnArm]:
+    """Return the arms that take turns in a launch of so many ranks.
+
+    Single processes, every comm, and the controls that take one cause of lost time away after the other: one worker at
+    the batch of a rank, ranks that never communicate, ranks whose gradients are wrapped and not exchanged. The last is
+    weak scaling: the batch grows with the ranks.
+    """
+    threads = max(1, cores // ranks)
+    counts = sorted({1, threads, min(cores, physical_cores), cores})
+    singles = [Arm("baseline", 1, count, None) for count in counts]
+    parallel = [Arm("ddp", ranks, threads, comm) for comm in (*comms, "none", "nothing")]
+    worker, best = Arm("baseline", 1, threads, None), Arm("ddp", ranks, threads, comms[-1])
+    at_batch = [TurnArm(arm=arm, global_batch=global_batch) for arm in (*singles, *parallel)]
+    return [
+        *at_batch,
+        TurnArm(arm=worker, global_batch=global_batch // ranks),
+        TurnArm(arm=best, global_batch=global_batch * ranks),
+    ]
 
 
 def controls(study_arms: Sequence[Arm], global_batch: int, num_train: int) -> list[tuple[Arm, int]]:

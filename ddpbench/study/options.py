@@ -59,6 +59,46 @@ class RunOptions:
     train: TrainConfig
 
 
+@dataclass(frozen=True, kw_only=True)
+class SpeedOptions:
+    """A measurement of speed as it is asked for."""
+
+    ranks: int | None  # None: as many as suit the machine
+    within: float  # half the width of the interval at which to end: 0.03 is +- 3 %
+    minutes: float  # after which no further launch begins
+    margin: float  # a difference below it does not matter: 0.03 is 3 %
+    restarts: int  # of each launch
+    train: TrainConfig
+    has_batch: bool
+
+
+def read_speed(argv: Sequence[str]) -> SpeedOptions:
+    """Read the command line of `launch.sh speed`. Raises UserError for anything that cannot be measured."""
+    parser = config.parser(None, ARM_FLAGS)
+    for name, default, metavar in (
+        ("ranks", None, "N"),
+        ("within", "3%", "P%"),
+        ("minutes", "5", "X"),
+        ("margin-speed", "3%", "P%"),
+        ("restarts", str(DEFAULT_RESTARTS), "N"),
+    ):
+        parser.add_argument(f"--{name}", default=default, metavar=metavar)
+    values = config.read(parser, argv, ARM_FLAGS)
+    ranks, minutes, restarts = values.pop("ranks"), values.pop("minutes"), values.pop("restarts")
+    within, margin = (
+        _percentage(f"--{name}", values.pop(name.replace("-", "_"))) for name in ("within", "margin-speed")
+    )
+    return SpeedOptions(
+        ranks=None if ranks is None else _one_number("--ranks", numbers("--ranks", ranks, 2, "--ranks 2"), 2),
+        within=within,
+        minutes=_minutes(minutes),
+        margin=margin,
+        restarts=_one_number("--restarts", numbers("--restarts", restarts, 0, "--restarts 3"), 0),
+        train=TrainConfig(**values),
+        has_batch="global_batch" in values,
+    )
+
+
 def read(design: Design, argv: Sequence[str], environment: Mapping[str, str]) -> StudyOptions:
     """Read the command line of a study. Raises UserError for anything that no study could use."""
     parser = config.parser(None, ARM_FLAGS)
@@ -116,6 +156,27 @@ def numbers(name: str, text: str, least: int, example: str) -> list[int]:
         shown = name if "=" in name else f"{name} {text}"
         raise UserError(f"{shown} must be whole numbers from {least} up, like {example}")
     return list(dict.fromkeys(values))
+
+
+def _percentage(flag: str, text: str) -> float:
+    """Read `3%` or `3` as 0.03. Raises UserError for anything that is not between 0.1 % and 100 %."""
+    try:
+        value = float(text.strip().removesuffix("%"))
+    except ValueError:
+        value = 0.0
+    if not 0.1 <= value <= 100:
+        raise UserError(f"{flag} must be between 0.1% and 100%, as in 3%; got {text!r}")
+    return value / 100
+
+
+def _minutes(text: str) -> float:
+    try:
+        value = float(text)
+    except ValueError:
+        value = 0.0
+    if not 0.1 <= value <= 1_440:
+        raise UserError(f"--minutes must be between 0.1 and 1,440, as in 5; got {text!r}")
+    return value
 
 
 def _lists(values: Mapping[str, Any], environment: Mapping[str, str]) -> tuple[dict[str, list[int]], list[str]]:

@@ -122,3 +122,28 @@ def test_a_check_of_a_sweep_trains_as_many_samples_as_its_arm_did_at_the_nearest
         assert abs((job.steps or 0) * 192 - (near[job.arm].steps or 0) * 256) <= 192
     assert [job.steps for job in designs.checks(jobs, [192], [5], 1_000)] == [5, 5], "at most one pass over the data"
     assert designs.checks(jobs, [], [5], 60_000) == []
+
+
+def test_every_cause_of_lost_time_is_an_arm_of_a_launch() -> None:
+    labels = [(turn.arm.label, turn.global_batch) for turn in designs.turns(2, 2, 2, ["gloo", "shm"], 256)]
+
+    assert labels == [
+        ("baseline, 1 thread", 256),
+        ("baseline, 2 threads", 256),
+        ("ddp 2 x 1, gloo", 256),
+        ("ddp 2 x 1, shm", 256),
+        ("ceiling 2 x 1 (no comm)", 256),
+        ("ddp 2 x 1, nothing", 256),
+        ("baseline, 1 thread", 128),
+        ("ddp 2 x 1, shm", 512),
+    ]
+
+
+def test_four_ranks_of_eight_cores_have_two_threads_and_their_worker_too() -> None:
+    arms = [turn.arm for turn in designs.turns(4, 8, 4, ["shm"], 256)]
+
+    assert [(arm.world_size, arm.threads_per_rank) for arm in arms] == [
+        *((1, 1), (1, 2), (1, 4), (1, 8)),
+        *((4, 2), (4, 2), (4, 2)),
+        *((1, 2), (4, 2)),
+    ]

@@ -1,5 +1,7 @@
 """What command lines ask for: flags, the variables that say the same, and what is refused."""
 
+import re
+
 import pytest
 
 from ddpbench import config
@@ -98,3 +100,28 @@ def test_flags_make_the_configuration_that_they_were_made_from(words: list[str])
 
     assert config.parse(config.to_flags(cfg)) == cfg
     assert config.to_flags(TrainConfig()) == []
+
+
+def test_a_measurement_of_speed_has_a_width_a_budget_and_a_margin() -> None:
+    default = options.read_speed([])
+    chosen = options.read_speed(["--within", "2", "--minutes", "1.5", "--margin-speed", "5%", "--ranks", "4"])
+
+    assert (default.within, default.minutes, default.margin, default.ranks) == (0.03, 5, 0.03, None)
+    assert (chosen.within, chosen.minutes, chosen.margin, chosen.ranks) == (0.02, 1.5, 0.05, 4)
+
+
+@pytest.mark.parametrize(
+    ("argv", "why"),
+    [
+        (["--within", "0"], "--within must be between 0.1% and 100%, as in 3%; got '0'"),
+        (["--within", "wide"], "--within must be between 0.1% and 100%, as in 3%; got 'wide'"),
+        (["--margin-speed", "nan"], "--margin-speed must be between 0.1% and 100%"),
+        (["--minutes", "-1"], "--minutes must be between 0.1 and 1,440, as in 5; got '-1'"),
+        (["--minutes", "soon"], "--minutes must be between 0.1 and 1,440, as in 5; got 'soon'"),
+        (["--ranks", "1"], "--ranks 1 must be whole numbers from 2 up, like --ranks 2"),
+        (["--threads", "2"], "--threads is set for each run of a study"),
+    ],
+)
+def test_what_cannot_be_measured_is_refused(argv: list[str], why: str) -> None:
+    with pytest.raises(UserError, match=re.escape(why)):
+        options.read_speed(argv)

@@ -1,0 +1,138 @@
+"""Speed in turns: one launch in which every arm is alive, and all take turns in short blocks of steps.
+
+python -m ddpbench.train.turns QUESTION      under torchrun's agent; QUESTION is a turns.Question as JSON
+
+1. Every rank builds every arm in which it takes part. A single process is rank 0 alone, while the others sleep.
+2. In every round the arms are visited in a new random order, the same on all ranks.
+3. A visit is a few steps that do not count, which warm caches and wake threads, and then a block of steps. All ranks of
+   the arm begin the block together, and it ends with its slowest rank. The loop that trains a run takes the steps.
+"""
+
+from ddpbench.train import life
+
+if __name__ == "__main__":
+    process = life.begin()  # before the imports below, which take a second
+
+import random
+import sys
+import time
+from collections.abc import Sequence
+from datetime import datetime, timezone
+from pathlib import Path
+
+import msgspec
+
+from ddpbench import config, environment, files, notes
+from ddpbench.tasks import mnist
+from ddpbench.train import machine, reductions, world
+from ddpbench.train.contenders import Contender
+from ddpbench.train.onlookers import Heartbeat
+from ddpbench.train.world import World
+from ddpbench.turns import SCHEMA, Launch, Question, Visits
+
+CALIBRATION_STEPS = 5
+BLOCK_S = 0.1  # about, of the counted steps
+MOST_STEPS = 500  # of a block
+
+
+class Rounds:
+    """The rounds of a launch, and what was measured in them."""
+
+    def __init__(self, contenders: Sequence[Contender], here: World, number: int) -> None:
+        self._contenders, self._here = contenders, here
+        self._random = random.Random(number)
+        self._steps = [CALIBRATION_STEPS] * len(contenders)
+        self.order: list[list[int]] = []
+        self.round_s: list[float] = []
+        self.stolen_s: list[float] = []
+        self.block_s: list[list[list[float]]] = [[] for _ in contenders]
+        self.reduce_s: list[list[list[float]]] = [[] for _ in contenders]
+        self.late_s: list[list[list[float]]] = [[] for _ in contenders]
+
+    def calibrate(self) -> None:
+        """Visit every arm once, and choose the steps of its blocks so that a block takes about BLOCK_S."""
+        for index in range(len(self._contenders)):
+            took_s = max(seconds for seconds, _ in self._visit(index))
+            self._steps[index] = min(MOST_STEPS, max(2, round(BLOCK_S / (took_s / CALIBRATION_STEPS))))
+
+    def run(self, seconds: float) -> None:
+        """Carry out rounds until so many seconds are spent."""
+        begin, is_over = time.perf_counter(), False
+        while not is_over:
+            order = [*range(len(self._contenders))]
+            self._random.shuffle(order)
+            began, before_s = time.perf_counter(), environment.stolen_s()
+            for index in order:
+                self._note(index, self._visit(index))
+            self.order.append(order)
+            self.round_s.append(time.perf_counter() - began)
+            self.stolen_s.append(environment.stolen_s() - before_s)
+            is_over = self._here.gather(time.perf_counter() - begin > seconds)[0]
+
+    def visits(self) -> list[Visits]:
+        """Return what was measured, by arm."""
+        return [
+            Visits(
+                turn=each.turn,
+                steps=self._steps[index],
+                block_s=self.block_s[index],
+                reduce_s=self.reduce_s[index] or None,
+                late_s=self.late_s[index] or None,
+            )
+            for index, each in enumerate(self._contenders)
+        ]
+
+    def _visit(self, index: int) -> list[tuple[float, list[float]]]:
+        """Let one arm take its turn. Returns what each of its ranks measured, on every rank."""
+        contender = self._contenders[index]
+        self._here.barrier()
+        mine = contender.visit(self._steps[index]) if contender.takes_part else (0.0, list[float]())
+        rows = self._here.gather([mine[0], *mine[1]])
+        return [(row[0], row[1:]) for row in rows[: contender.turn.arm.world_size]]
+
+    def _note(self, index: int, rows: list[tuple[float, list[float]]]) -> None:
+        self.block_s[index].append([seconds for seconds, _ in rows])
+        waits = [wait_s for _, wait_s in rows]
+        if waits[0]:
+            self.reduce_s[index].append([sum(wait_s) for wait_s in waits])
+            self.late_s[index].append(reductions.late_s(waits))
+
+
+def main() -> None:
+    """Carry out one launch of turns, and write its record."""
+    question = msgspec.json.decode(sys.argv[1], type=Question)
+    cfg = config.parse(question.flags)
+    here = world.join(cfg, process)
+    started = datetime.now(timezone.utc).isoformat(timespec="milliseconds")
+    data = mnist.load(cfg)
+    with here, Heartbeat(here.process, cfg.timeout_s):
+        if here.is_main:
+            process.tell(notes.Begun(Path(question.path).stem))
+        rounds = Rounds([Contender(turn, data, cfg, here) for turn in question.arms], here, question.number)
+        rounds.calibrate()
+        startup_s = max(here.gather(process.alive_s(with_torchrun=True)))
+        rounds.run(question.seconds)
+        peaks = here.gather(environment.peak_rss_bytes())
+        if here.is_main:
+            launch = Launch(
+                schema=SCHEMA,
+                study=Path(question.path).resolve().parent.name,
+                number=question.number,
+                settings=cfg.settings(device="cuda" if here.device.type == "cuda" else "cpu", lr=mnist.peak_lr(cfg)),
+                environment=machine.describe(),
+                started_at=started,
+                startup_s=startup_s,
+                order=rounds.order,
+                round_s=rounds.round_s,
+                stolen_s=rounds.stolen_s,
+                visits=rounds.visits(),
+                injected=cfg.injected,
+                peak_rss_bytes=peaks,
+            )
+            files.write_whole(Path(question.path), msgspec.json.encode(launch) + b"\n")
+            process.tell(notes.Complete())
+        here.barrier()
+
+
+if __name__ == "__main__":
+    process.run(main)
