@@ -28,6 +28,7 @@ COMMANDS = {  # in the order of the README: what people ask first comes first
     "recovery": "python -m benchmarks.recovery",
     "overhead": "python -m benchmarks.overhead",
     "instrumentation": f"{TWO_RANKS} benchmarks.instrumentation",
+    "looks": "python -m benchmarks.looks",
 }
 
 
