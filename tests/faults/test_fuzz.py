@@ -178,7 +178,7 @@ class Memory:
         return int(line.split()[1]) * 1024
 
 
-SLACK = 2**25  # what the interpreter takes at its own time: small beside what a length that is believed would ask for
+SLACK = 2**26  # what the interpreter takes at its own time: small beside what a length that is believed would ask for
 
 
 # Checkpoints.
