@@ -40,7 +40,7 @@ class Terminal:
     """Prints both lines. The first needs the number of tests, which only a worker knows where there are several."""
 
     def __init__(self, config: pytest.Config, reporter: pytest.TerminalReporter) -> None:
-        self._cache, self._reporter = config.cache, reporter
+        self._cache, self._reporter = getattr(config, "cache", None), reporter  # -p no:cacheprovider
         self._words = [*config.invocation_params.args]
         self._began, self._is_announced = time.monotonic(), False
         reporter.summary_stats = self.print_last_line  # in place of pytest's own, which gives no reasons

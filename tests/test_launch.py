@@ -112,7 +112,7 @@ def test_a_log_has_one_line_a_run_and_an_estimate_before_the_first(launched: Lau
     count = len(launched.records)
     lines = [line for line in launched.err.splitlines() if line.startswith("[")]
 
-    assert re.search(rf"^{count} runs, about \d+ s; Ctrl-C is safe", launched.err, re.M)
+    assert re.search(rf"^{count} runs, about \d+ (s|min); Ctrl-C is safe", launched.err, re.M)
     assert [line.split("]")[0] for line in lines] == [f"[{number}/{count}" for number in range(1, count + 1)]
     assert re.fullmatch(
         r"\[1/\d\] baseline, 1 thread, seed 3 +\d\.\d\d s an epoch +\d\d\.\d\d% +about \d+ s left", lines[0]
@@ -175,7 +175,7 @@ def test_a_plan_is_printed_with_commands_to_paste_and_nothing_runs(
     commands = [line.split("#")[0].strip() for line in done.stdout.splitlines() if line.startswith("  ")]
 
     assert done.returncode == 0, done.stderr
-    assert re.search(r"^\d+ runs, about \d+ s\. By hand, in this order:$", done.stdout, re.M)
+    assert re.search(r"^\d+ runs, about \d+ (s|min)\. By hand, in this order:$", done.stdout, re.M)
     assert list((tmp_path / "new").iterdir()) == []
     pasted = run_script("bash", "-c", commands[0])
     assert pasted.returncode == 0, pasted.stderr

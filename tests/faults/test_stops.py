@@ -227,7 +227,7 @@ def require_untimed(ended: Ended) -> None:
 def test_a_run_that_stood_still_goes_on_and_that_epoch_is_not_timed(troubled: Ended) -> None:
     require_untimed(troubled)
     assert any(epoch.suspended for epoch in troubled.record.epochs)
-    assert len(troubled.record.epochs) > 2, "it went on"
+    assert len(troubled.record.epochs) >= 2, "it went on: the epoch with the stop is over, and another one"
 
 
 def test_a_torchrun_that_is_killed_is_started_again(troubled: Ended) -> None:
