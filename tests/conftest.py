@@ -2,6 +2,7 @@
 
 import fcntl
 import os
+import signal
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -13,6 +14,8 @@ from ddpbench.environment import usable_cores
 from tests.terminal import Terminal
 
 PROJECT = Path(__file__).parent.parent
+# The words before a command that give it one core.
+ONE_CORE = ("taskset", "--cpu-list", str(min(os.sched_getaffinity(0))) if hasattr(os, "sched_getaffinity") else "0")
 MOST_WORKERS = 4  # a test that starts processes fills a core or two by itself
 # The files that take longest, first: a worker runs a whole file, and none is to be left with a long one at the end.
 LONGEST = ("launch", "stops", "ranks", "scripts", "security", "disk", "html", "install", "architecture", "equivalence")
@@ -21,6 +24,8 @@ MEASURING = "attribution"  # the file whose tests measure time: it runs last, wh
 
 @pytest.hookimpl(trylast=True)
 def pytest_configure(config: pytest.Config) -> None:
+    if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:  # as in a shell's background, for all that tests start too
+        signal.signal(signal.SIGINT, signal.default_int_handler)
     reporter = config.pluginmanager.getplugin("terminalreporter")
     if reporter is not None:  # the workers of pytest-xdist have none
         config.pluginmanager.register(Terminal(config, reporter))
@@ -34,7 +39,7 @@ def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Skip what cannot run here or was not asked for. Long tests run by -m, or by name."""
+    """Skip what cannot run here or was not asked for: long tests run by -m, or by name."""
     asked = "long" in config.option.markexpr or any("::" in word for word in config.args)
     for item in items:
         if item.get_closest_marker("gpu") and not has_gpu():

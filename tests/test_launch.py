@@ -17,7 +17,7 @@ from ddpbench import variables
 from ddpbench.environment import usable_cores
 from ddpbench.record import Record, read_record
 from tests import warm
-from tests.conftest import PROJECT
+from tests.conftest import ONE_CORE, PROJECT
 
 pytestmark = pytest.mark.slow
 SYNTHETIC = ("--dataset", "synthetic", "--device", "cpu", "--model", "mlp", "--epochs", "2")
@@ -201,8 +201,9 @@ def test_several_seeds_are_interleaved(
 def test_a_sweep_runs_every_batch_and_says_where_it_pays(
     tmp_path: Path, run_script: Callable[..., subprocess.CompletedProcess[str]]
 ) -> None:
+    """On one core, where it has the fewest arms."""
     words = ["--seeds", "0", "--world-sizes", "1", "--batches", "64", "256"]
-    done = run_script("bash", "launch.sh", "sweep", *SYNTHETIC, *words, "--results", tmp_path)
+    done = run_script(*ONE_CORE, "bash", "launch.sh", "sweep", *SYNTHETIC, *words, "--results", tmp_path)
 
     assert done.returncode == 0, done.stderr
     (folder,) = tmp_path.iterdir()

@@ -10,7 +10,7 @@ import pytest
 from ddpbench.environment import usable_cores
 from ddpbench.record import read_record
 from tests import warm
-from tests.conftest import PROJECT, has_gpu
+from tests.conftest import ONE_CORE, PROJECT, has_gpu
 
 pytestmark = pytest.mark.slow
 Run = Callable[..., subprocess.CompletedProcess[str]]
@@ -84,7 +84,7 @@ TORCHRUN = ("torchrun", "--nproc_per_node")
 def test_threads_are_the_cores_that_the_process_may_use(
     command: tuple[str, ...], threads: int, tmp_path: Path, run_script: Run
 ) -> None:
-    done = run_script("taskset", "--cpu-list", "0", *command, *SYNTHETIC, "--results", tmp_path)
+    done = run_script(*ONE_CORE, *command, *SYNTHETIC, "--results", tmp_path)
     (record,) = map(read_record, tmp_path.glob("*.json"))
 
     assert done.returncode == 0, done.stderr

@@ -14,6 +14,7 @@ import pytest
 from ddpbench.record import read_record
 from ddpbench.train import checkpoint
 from tests import warm
+from tests.conftest import ONE_CORE
 from tests.faults.conftest import end_of, start_unsupervised
 from tests.faults.launching import (
     SAVING,
@@ -206,8 +207,8 @@ def troubled(tmp_path_factory: pytest.TempPathFactory) -> Ended:
         process = start(ddp(results, "--comm", "shm", "--epochs", "400"), mark)
         wait_for(lambda: has_checkpoint(results))
         stand_still(marked)(process, mark)
-        later = newest_epoch(results) + 2
-        wait_for(lambda: newest_epoch(results) >= later)
+        still = newest_epoch(results)  # or in the next one
+        wait_for(lambda: newest_epoch(results) > still + 2)
         agent(mark).kill()
         wait_for(lambda: {read_record(path).attempts for path in results.glob("*.json")} == {2})
         for _ in range(3):
@@ -227,7 +228,7 @@ def require_untimed(ended: Ended) -> None:
 def test_a_run_that_stood_still_goes_on_and_that_epoch_is_not_timed(troubled: Ended) -> None:
     require_untimed(troubled)
     assert any(epoch.suspended for epoch in troubled.record.epochs)
-    assert len(troubled.record.epochs) >= 2, "it went on: the epoch with the stop is over, and another one"
+    assert not troubled.record.epochs[-1].suspended, "it went on"
 
 
 def test_a_torchrun_that_is_killed_is_started_again(troubled: Ended) -> None:
@@ -310,9 +311,10 @@ def test_a_short_stop_is_marked_too(tmp_path: Path) -> None:
 
 
 def study(results: Path) -> list[str]:
-    """A study whose runs last for some seconds after their first checkpoint."""
-    flags = ["--dataset", "synthetic", "--device", "cpu", "--model", "mlp", "--epochs", "15", "--checkpoint-every", "5"]
-    return ["bash", "launch.sh", *flags, "--results", str(results)]
+    """A study whose DDP run lasts: its single processes are not slowed. It has one core, and so the fewest arms."""
+    flags = ["--dataset", "synthetic", "--device", "cpu", "--model", "mlp", "--epochs", "1", "--checkpoint-every", "5"]
+    flags += ["--hook", "tests/hooks/losses.py:slow-reduction=0.2", "--results", str(results)]
+    return [*ONE_CORE, "bash", "launch.sh", *flags]
 
 
 def at_its_ddp_run(results: Path) -> bool:
@@ -342,7 +344,7 @@ def test_a_study_that_is_stopped_keeps_its_finished_runs_and_saves_the_one_it_is
     how: Callable[["subprocess.Popen[str]"], None], code: int, tmp_path: Path
 ) -> None:
     with nothing_left(tmp_path, within_s=10) as mark:
-        process = start(study(tmp_path), mark, SEEDS="0", WORLD_SIZES="1")
+        process = start(study(tmp_path), mark, SEEDS="0", WORLD_SIZES="2")
         wait_for(lambda: at_its_ddp_run(tmp_path) or process.poll() is not None)
         how(process)
         _, err = process.communicate(timeout=60)
