@@ -38,10 +38,13 @@ def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
     return 0 if is_few else min(usable_cores(), MOST_WORKERS)
 
 
+@pytest.hookimpl(tryfirst=True)  # -m looks at the marks after this
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Skip what cannot run here or was not asked for: long tests run by -m, or by name."""
+    """Skip what cannot run here or was not asked for: long tests run by -m, or by name. Those with scripts are slow."""
     asked = "long" in config.option.markexpr or any("::" in word for word in config.args)
     for item in items:
+        if "run_script" in getattr(item, "fixturenames", ()):
+            item.add_marker(pytest.mark.slow)
         if item.get_closest_marker("gpu") and not has_gpu():
             item.add_marker(pytest.mark.skip(reason="no CUDA GPU"))
         if item.get_closest_marker("long") and not asked:

@@ -106,6 +106,7 @@ def judge(folder: Path, *records: Record) -> judgement.Judgement:
     return judgement.judge(study.load([folder]))
 
 
+@pytest.mark.slow
 def test_odd_shells_and_folders_change_no_word_and_no_pixel(tmp_path: Path) -> None:
     """Everything at once: ASCII, a user's plotting set-up, no home, a folder that is no text, a stray in it."""
     folder, here = tmp_path / "st\udcff\nudy", tmp_path / "here"
@@ -138,6 +139,7 @@ def ended(monkeypatch: pytest.MonkeyPatch, *words: object) -> int:
     return 0
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("least", "code", "said"),
     [
@@ -204,6 +206,7 @@ def test_a_descriptor_that_cannot_take_the_answer_is_bad_input(
     assert capfd.readouterr().err.startswith(f"compare.py: cannot answer to file descriptor {descriptor}: ")
 
 
+@pytest.mark.slow
 def test_a_terminal_is_filled_and_not_passed() -> None:
     """A pseudoterminal of 70 columns. Elsewhere, as in a pipe, COLUMNS counts for nothing: a log has one width."""
     ours, theirs = pty.openpty()

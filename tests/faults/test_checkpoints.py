@@ -57,6 +57,7 @@ RECIPES: dict[str, dict[str, Any]] = {
 # Before there is a checkpoint; at the first; the last step of an epoch; the first of the next; the last of all.
 KILLED_AFTER = (1, 3, STEPS, STEPS + 1, 2 * STEPS + 3, EPOCHS * STEPS)
 pytestmark = pytest.mark.usefixtures("one_thread")
+slow = pytest.mark.slow
 
 
 class Killed(BaseException):
@@ -154,9 +155,9 @@ def clean(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Learnt]:
     ("recipe", "after"),
     [
         *(("mlp, adamw", after) for after in KILLED_AFTER),
-        *(("cnn, adamw, channels last", after) for after in KILLED_AFTER),
-        *(("cnn, sgd, fp64", after) for after in (STEPS + 1, 2 * STEPS + 3)),
-        *(("cnn-small, sgd, constant", after) for after in (STEPS, 2 * STEPS + 3)),
+        *(pytest.param("cnn, adamw, channels last", after, marks=slow) for after in KILLED_AFTER),
+        *(pytest.param("cnn, sgd, fp64", after, marks=slow) for after in (STEPS + 1, 2 * STEPS + 3)),
+        *(pytest.param("cnn-small, sgd, constant", after, marks=slow) for after in (STEPS, 2 * STEPS + 3)),
     ],
 )
 def test_a_run_that_is_killed_and_resumed_learns_what_an_uninterrupted_one_learns_to_the_bit(

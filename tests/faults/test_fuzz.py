@@ -188,6 +188,7 @@ def memory() -> Iterator[Memory]:
     gc.unfreeze()
 
 
+pytestmark = pytest.mark.slow  # hundreds of files each
 SLACK = 2**25  # what the interpreter takes at its own time: small beside what a length that is believed would ask for
 
 

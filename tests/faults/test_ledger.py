@@ -69,6 +69,15 @@ def train(cfg: TrainConfig, history: list[list[int]], dies_after: int = 10**6) -
     return True
 
 
+@pytest.fixture(scope="module")
+def straight(tmp_path_factory: pytest.TempPathFactory) -> list[list[int]]:
+    """The samples of every step of a run that nothing stops."""
+    history: list[list[int]] = []
+    train(replace(SMALL, results=tmp_path_factory.mktemp("straight")), history)
+    return history
+
+
+@pytest.mark.slow
 @pytest.mark.usefixtures("one_thread")
 @given(
     deaths=st.lists(st.tuples(st.integers(0, 12), st.booleans()), max_size=5),
@@ -76,7 +85,10 @@ def train(cfg: TrainConfig, history: list[list[int]], dies_after: int = 10**6) -
 )
 @settings(deadline=None, max_examples=12)
 def test_every_sample_is_used_exactly_once_however_often_the_run_dies(
-    deaths: list[tuple[int, bool]], every: str, tmp_path_factory: pytest.TempPathFactory
+    deaths: list[tuple[int, bool]],
+    every: str,
+    straight: list[list[int]],
+    tmp_path_factory: pytest.TempPathFactory,
 ) -> None:
     """`deaths`: after how many steps of an attempt, and whether its newest checkpoint is then damaged."""
     cfg = replace(SMALL, checkpoint_every=every, results=tmp_path_factory.mktemp("ledger"))
@@ -90,8 +102,6 @@ def test_every_sample_is_used_exactly_once_however_often_the_run_dies(
         elif not newest:
             history.clear()
 
-    straight: list[list[int]] = []
-    train(replace(cfg, results=tmp_path_factory.mktemp("straight")), straight)
     assert history == straight
     for epoch in range(EPOCHS):
         samples = [sample for step in history[epoch * STEPS :][:STEPS] for sample in step]

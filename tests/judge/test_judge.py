@@ -22,6 +22,7 @@ from tests.records import MACHINE, SETTINGS, ddp, make_record, put, timed
 Run = Callable[..., subprocess.CompletedProcess[str]]
 
 
+@pytest.mark.slow
 def test_runs_that_reached_a_target_at_different_times_are_judged_whole(tmp_path: Path) -> None:
     """One arm may need an epoch more. Seconds per epoch are compared, and nothing is left out."""
     judgement = judge(tmp_path, *(ended_after(record, 2 if record.kind == "ddp" else 3) for record in two_arms()))
@@ -44,6 +45,7 @@ def test_timed_controls_belong_to_runs_with_a_target(tmp_path: Path) -> None:
     assert "until 98% or 3 epochs" in report_of(judgement)
 
 
+@pytest.mark.slow
 def test_runs_of_one_arm_that_differ_in_length_are_drawn_and_judged(tmp_path: Path) -> None:
     made = [ended_after(record, 3 if record.seed else 2) for record in two_arms()]
     judgement = judge(tmp_path, *made[:-1], replace(made[-1], seed=7))

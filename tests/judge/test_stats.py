@@ -133,6 +133,7 @@ def test_two_identical_arms_pay_in_at_most_5_studies_of_100(seeds: int) -> None:
     assert 0.01 < pays <= 0.05
 
 
+@pytest.mark.slow
 def test_choosing_the_best_of_two_and_two_identical_arms_stays_within_5_of_100() -> None:
     """The judge picks the fastest single process and the fastest parallel arm before it divides one by the other."""
     rng = np.random.default_rng(3)

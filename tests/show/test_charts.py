@@ -49,6 +49,7 @@ def require_legible(figure: Figure) -> None:
             assert min(overlap_x, overlap_y) < 2, (text, other)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("seeds", [1, 3])
 def test_charts_of_a_study_are_legible(seeds: int, tmp_path: Path) -> None:
     whole = [record for seed in range(seeds) for record in known(seed)]
@@ -103,6 +104,7 @@ def test_the_waterfall_ends_where_the_run_did(tmp_path: Path) -> None:
     assert (bars[-1].get_x(), bars[-1].get_width()) == (0, 6)
 
 
+@pytest.mark.slow
 def test_a_single_epoch_and_many_epochs_can_be_drawn(tmp_path: Path) -> None:
     for epochs in (1, 2, 30):
         changes = {"train_s": [4.0] * epochs, "settings": msgspec.structs.replace(SETTINGS, epochs=epochs)}
@@ -119,6 +121,7 @@ def test_a_dollar_in_a_name_is_a_dollar(tmp_path: Path) -> None:
     assert "<svg" in chart.svg
 
 
+@pytest.mark.slow
 def test_pictures_of_equal_studies_are_equal(tmp_path: Path) -> None:
     for chart in charts.build(judge(tmp_path, *known())):
         assert chart.svg == chart.svg

@@ -206,6 +206,7 @@ def test_networks_have_the_sizes_they_are_known_by() -> None:
     assert num_parameters(mnist.build(TrainConfig(model="cnn"))) == 56_826
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["adamw", "sgd"])
 def test_a_single_process_does_not_wait_for_what_only_compiling_needs(name: str) -> None:
     code = (
