@@ -65,6 +65,7 @@ def set_up(environment: Mapping[str, str], *, dev: bool) -> None:
     variables = packages.installer_environment(settings, environment)
     for command in packages.commands(installer.uv, venv.PYTHON, wanted, is_cpu=is_cpu, is_log=not is_terminal()):
         install(command, variables, lock, is_uv=bool(installer.uv))
+    compile_packages(lock)
     if lacking := venv.missing(dev=dev):
         names = ", ".join(lacking)
         raise UserError(f"the installer reported no error, but .venv lacks {names}; remove {venv.VENV} and start again")
@@ -136,7 +137,7 @@ def require_room(
     """Raise UserError where a disk has too little room. A download lies in the cache and in a temporary folder."""
     home = Path(environment.get("XDG_CACHE_HOME") or Path(environment.get("HOME") or "/", ".cache"))
     cache = [] if "no-cache-dir" in settings else [(Path(settings.get("cache-dir") or home), download_mb)]
-    uses = [(venv.VENV.resolve(), unpacked_mb), (Path(tempfile.gettempdir()), download_mb), *cache]
+    uses = [(Path(os.path.realpath(venv.VENV)), unpacked_mb), (Path(tempfile.gettempdir()), download_mb), *cache]
     if problem := packages.shortage(uses):
         raise UserError(f"{problem}; make room, or use another disk with TMPDIR and PIP_CACHE_DIR")
 
@@ -178,6 +179,29 @@ def install(command: list[str], environment: Mapping[str, str], lock: int, *, is
         index = f"set PIP_INDEX_URL={packages.ORDINARY_INDEX} to leave out PyTorch's own index, "
         cure = f"run the same command to try again, {index * (packages.CPU_INDEX in command)}or name another Python"
         raise UserError(f"{what}; {cure} with PYTHON=")
+
+
+def compile_packages(lock: int) -> None:
+    """Translate all packages to bytecode on every core. pip would do it on one, which takes it longer than unpacking.
+
+    Where this fails, Python does it later, when a package is first imported.
+    """
+    say("compiling them")
+    code = "import compileall, sys; compileall.compile_dir(sys.argv[1], quiet=2, workers=0)"
+    process = subprocess.Popen(
+        [venv.PYTHON, "-c", code, venv.VENV / "lib"],
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        text=True,
+        start_new_session=True,
+        pass_fds=[lock] if lock >= 0 else [],
+    )
+    try:
+        process.wait()
+    except BaseException:
+        interrupt_or_kill(process)
+        raise
 
 
 def copied(lines: Iterable[str], file: IO[str]) -> Iterator[str]:

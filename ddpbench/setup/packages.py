@@ -217,7 +217,7 @@ def commands(uv: str, python: Path, wanted: list[str], *, is_cpu: bool, is_log: 
     if uv:
         base = [uv, "pip", "install", "--python", str(python), *(["--no-progress"] if is_log else [])]
     else:
-        base = [str(python), "-m", "pip", "install", "--disable-pip-version-check", "--no-input"]
+        base = [str(python), "-m", "pip", "install", "--disable-pip-version-check", "--no-input", "--no-compile"]
         base += ["--progress-bar", "off", "--no-color"] if is_log else []
     first = [each for each in wanted if is_cpu and names([each])[0] in PYTORCH]
     rest = [each for each in wanted if each not in first]

@@ -595,10 +595,32 @@ def test_what_is_missing_is_installed_and_a_log_says_so_in_a_few_lines(stage: St
     assert done.stdout.startswith(f"--epochs|1\n{stage.place}/.venv/bin/python")
     assert lines[0] == "launch.sh: .venv needs ddpbenchtiny"
     assert lines[1].startswith("launch.sh: about 1 MB to download, 4 MB unpacked; ")
-    assert lines[2:4] == ["launch.sh: installing with pip", "  ddpbenchtiny 1.0, 1 kB"]
-    assert lines[4].startswith("launch.sh: set up in ")
-    assert len(lines) == 5
+    assert lines[2:5] == ["launch.sh: installing with pip", "  ddpbenchtiny 1.0, 1 kB", "launch.sh: compiling them"]
+    assert lines[5].startswith("launch.sh: set up in ")
+    assert len(lines) == 6
     assert stage.launch("again").stderr == "", "the next start finds all in place"
+
+
+@pytest.mark.slow
+def test_packages_are_compiled_and_one_that_cannot_be_is_no_error(stage: Stage) -> None:
+    """PYTHONDONTWRITEBYTECODE may be set: an import would then translate every file again, in every process."""
+    (stage.site / "whole.py").write_text("x = 1\n")
+    (stage.site / "broken.py").write_text("x = = 1\n")
+
+    assert stage.launch("x", PYTHONDONTWRITEBYTECODE="1").returncode == 0
+    assert [path.name.split(".")[0] for path in (stage.site / "__pycache__").glob("*.pyc")] == ["whole"]
+    assert all("--no-compile" in words for words, _ in stage.calls())
+
+
+@pytest.mark.slow
+def test_a_venv_that_is_a_link_to_itself_is_refused_in_one_line(stage: Stage) -> None:
+    shutil.rmtree(stage.place / ".venv")
+    (stage.place / ".venv").symlink_to(".venv")
+    done = stage.launch("x")
+
+    assert done.returncode == 2
+    assert "Traceback" not in done.stderr
+    assert ".venv" in done.stderr.splitlines()[-1]
 
 
 @pytest.mark.slow
@@ -759,7 +781,7 @@ def test_pytorch_comes_from_its_cpu_index_where_there_is_no_gpu(index: str, tmp_
     assert done.returncode == 0, done.stderr
     assert "\nlaunch.sh: no NVIDIA GPU: taking PyTorch's CPU build (PIP_INDEX_URL=" in done.stderr
     assert "\nlaunch.sh: about 205 MB to download, 810 MB unpacked; " in done.stderr
-    assert f"\n  torch 2.14.1+cpu, {file.stat().st_size} bytes\n  unpacking them\nlaunch.sh: set up in " in done.stderr
+    assert f"\n  torch 2.14.1+cpu, {file.stat().st_size} bytes\n  unpacking them\n" in done.stderr
     assert packages.MEASURED_TIME not in done.stderr
     assert any((place / ".venv").rglob("torch-2.14.1+cpu.dist-info"))
     assert not (tmp_path / "t").exists()
