@@ -7,8 +7,6 @@ from ddpbench.train import life
 
 process = life.begin()  # first of all: before the imports below, which take a second
 
-from torch.nn import DataParallel
-
 from ddpbench import config, files
 from ddpbench.tasks import mnist
 from ddpbench.train import engine, world
@@ -24,7 +22,7 @@ def main() -> None:
     with here:
         net = mnist.build(cfg).to(here.device)
         if cfg.data_parallel:
-            net = DataParallel(net)
+            net = world.data_parallel(net, here.device)
         engine.fit(net, batches, cfg, here, kind="data_parallel" if cfg.data_parallel else "baseline")
 
 

@@ -25,16 +25,22 @@ class Arm(msgspec.Struct, frozen=True, order=True):
 
     @property
     def is_control(self) -> bool:
-        """Whether its replicas never communicate: what the hardware allows, never a result."""
-        return self.comm == "none"
+        """Whether its ranks exchange no gradients: it shows what something costs, and is never a result."""
+        return self.comm in ("none", "nothing")
 
     @property
     def label(self) -> str:
-        """The arm's name in text and charts: `ddp 2 x 1, gloo` is two ranks of one thread."""
-        if self.is_control:
-            return f"ceiling {self.world_size} x {self.threads_per_rank} (no comm)"
+        """The arm's name in text and charts: `ddp 2 x 1, gloo` is two ranks of one thread.
+
+        Of the controls, ranks of `none` never communicate; those of `nothing` are wrapped and exchange no gradients.
+        """
+        shape = f"{self.world_size} x {self.threads_per_rank}"
+        if self.comm == "none":
+            return f"{shape}, no communication"
+        if self.comm == "nothing":
+            return f"ddp {shape}, nothing exchanged"
         if self.kind == "ddp":
-            return f"ddp {self.world_size} x {self.threads_per_rank}, {self.comm}"
+            return f"ddp {shape}, {self.comm}"
         return f"{self.kind.replace('_', ' ')}, {plural(self.threads_per_rank, 'thread')}"
 
     @property

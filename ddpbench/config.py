@@ -51,13 +51,9 @@ class TrainConfig(Settings, frozen=True):
             raise UserError("--data-parallel forgets bf16 in its threads and would train in fp16; use --precision fp32")
 
     def settings(self, *, device: Literal["cpu", "cuda"], lr: float) -> Settings:
-        """Return the settings for the record, with the device and the peak learning rate that were resolved.
-
-        A run cut short by `steps` has no accuracy, and so no target.
-        """
+        """Return the settings for the record, with the device and the peak learning rate that were resolved."""
         values = {name: getattr(self, name) for name in Settings.__struct_fields__}
-        target = self.target_accuracy if self.steps is None else None
-        return Settings(**values | {"lr": lr, "device": device, "target_accuracy": target})
+        return Settings(**values | {"lr": lr, "device": device})
 
     @property
     def injected(self) -> str | None:

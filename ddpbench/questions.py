@@ -21,14 +21,6 @@ class Check(msgspec.Struct, frozen=True, tag="check"):
     ranks: int
 
 
-class TimeStep(msgspec.Struct, frozen=True, tag="time_step"):
-    """How long does a step of one process take, with so many threads and samples?"""
-
-    flags: list[str]
-    threads: int
-    rank_batch: int
-
-
 class Machine(msgspec.Struct, frozen=True, tag="machine"):
     """What there is to train, and on what."""
 
@@ -47,12 +39,6 @@ class Fine(msgspec.Struct, frozen=True, tag="fine"):
     """It can."""
 
 
-class StepTime(msgspec.Struct, frozen=True, tag="step_time"):
-    """The median of a few steps."""
-
-    seconds: float
-
-
 class Refused(msgspec.Struct, frozen=True, tag="refused"):
     """What a run would refuse, in one line, and its exit code."""
 
@@ -60,5 +46,5 @@ class Refused(msgspec.Struct, frozen=True, tag="refused"):
     code: int
 
 
-Question = Describe | Check | TimeStep
-Reply = Machine | Fine | StepTime | Refused
+Question = Describe | Check
+Reply = Machine | Fine | Refused

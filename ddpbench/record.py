@@ -17,11 +17,14 @@ from ddpbench.fields import Count, Duration, Fraction, Number, Part, Seconds, Te
 from ddpbench.files import write_whole
 from ddpbench.settings import Settings
 
-SCHEMA = 3
+SCHEMA = 4
+VERSIONS = {1: "0.1.0", 2: "0.1.0", 3: "0.1.0"}  # the version of this program that reads an older schema
 MAX_BYTES = 16 * 2**20
 
 Kind = Literal["baseline", "data_parallel", "ddp"]
-Comm = Literal["nccl", "gloo", "shm", "none"]
+# How gradients are combined. Two controls combine none: the ranks of "none" are not wrapped at all; those of "nothing"
+# are wrapped in DistributedDataParallel, and are timed in turns alone.
+Comm = Literal["nccl", "gloo", "shm", "none", "nothing"]
 
 
 class Environment(Part, frozen=True):
@@ -164,7 +167,7 @@ def read_record(path: Path) -> Record:
     try:
         version = msgspec.json.decode(content, type=_Version).schema
         if version != SCHEMA:
-            raise UserError(f"{path} has schema {version}, this program reads {SCHEMA}; judge it with its own version")
+            raise UserError(f"{path} has schema {version}{_advice(version)}")
         record = msgspec.json.decode(content, type=Record)
         plain = json.loads(content, object_pairs_hook=_refuse_duplicates)  # of two equal names, msgspec takes the last
         missing = [name for name in Settings.__struct_fields__ if name not in plain["settings"]]  # flags have defaults
@@ -177,6 +180,13 @@ def read_record(path: Path) -> Record:
         raise UserError(f"{path} is not a whole record: {said}; leave it out, or run again") from problem
     _require_consistent(path, record)
     return record
+
+
+def _advice(version: int) -> str:
+    """Return the rest of a line about another schema: who wrote it, and what to do."""
+    if version in VERSIONS:
+        return f", of ddpbench {VERSIONS[version]}; this program reads {SCHEMA}: judge it with that version"
+    return f"; this program reads {SCHEMA}: judge it with the version of ddpbench that wrote it"
 
 
 def _require_consistent(path: Path, record: Record) -> None:

@@ -32,7 +32,6 @@ class Settings(Part, frozen=True):
     # The orders of samples of two seeds stay apart for so many epochs: see batches.EPOCHS_APART.
     epochs: Annotated[int, Meta(ge=1, le=999_999), Help("passes over the training set")] = 3
     global_batch: Annotated[Many, Help("samples per optimizer step, summed over ranks")] = 256
-    steps: Annotated[Many | None, Help("steps per epoch, for a short run that is only timed (default: all)")] = None
     lr: Annotated[Rate | None, Help("peak learning rate (default: by model and optimizer)")] = None
     label_smoothing: Annotated[
         float, Meta(ge=0, lt=1), Help("share of a label that is spread over all classes, in training")

@@ -3,6 +3,7 @@
 In a launch all arms are built once. Every round visits all of them in a new random order; a visit is a block of steps.
 """
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import msgspec
@@ -13,7 +14,7 @@ from ddpbench.fields import Count, Duration, Part, Seconds, Text
 from ddpbench.record import Environment
 from ddpbench.settings import Settings
 
-SCHEMA = 1
+SCHEMA = 2
 
 
 class TurnArm(Part, frozen=True):
@@ -28,7 +29,8 @@ class Visits(Part, frozen=True):
 
     turn: TurnArm
     steps: Count  # of a block
-    block_s: list[list[Duration]]  # [rounds, ranks of the arm]
+    rank_batches: list[Count]  # samples of a step, by rank of the arm
+    block_s: list[list[Duration]]  # [rounds that the arm was in, ranks of the arm]
     reduce_s: list[list[Seconds]] | None  # the same blocks: from the last gradient to the optimizer's step, summed
     late_s: list[list[Seconds]] | None  # of that, waiting for the slowest rank of each step
 
@@ -40,10 +42,11 @@ class Launch(Part, frozen=True):
     study: Text
     number: Count  # of the launch in its study, from 0; it seeds data and order
     settings: Settings
+    parameters: Count  # of the network
     environment: Environment
     started_at: Text
     startup_s: Seconds  # of the slowest rank, from the start of torchrun until the first round
-    order: list[list[Count]]  # of each round: the indices of `visits`, as they were visited
+    order: list[list[Count]]  # of each round: the indices of the `visits` that took a turn, as they did
     round_s: list[Duration]  # of each round, with the steps that do not count
     stolen_s: list[Seconds]  # of each round: CPU time that the host took from this machine, over all its cores
     visits: list[Visits]
@@ -56,21 +59,31 @@ class Question(msgspec.Struct, frozen=True):
 
     flags: list[str]  # of TrainConfig
     arms: list[TurnArm]
+    focus: list[TurnArm]  # of them: those that are in every round, while the others are in every fourth
     number: int
     seconds: float  # of rounds; a round that has begun is finished
     path: str  # of the record
 
 
-class Look(msgspec.Struct, frozen=True):
-    """What the launches so far say, as the orchestrator asks it between launches."""
+class Pair(msgspec.Struct, frozen=True):
+    """The fastest arm of several ranks and the fastest single process, at one global batch."""
 
-    parallel: str  # the label of the fastest arm of several ranks
-    reference: str  # that of the fastest single process
-    speedup: float  # how many times as fast
+    parallel: TurnArm
+    reference: TurnArm
+    parallel_step_s: float
+    reference_step_s: float
+    speed: float  # how many times as fast
     low: float | None  # its 95 % interval; None for a single launch
     high: float | None
     outcome: str
-    is_known: bool  # whether no further launch is needed
+    is_known: bool  # whether no further launch is needed for it
+
+
+class Look(msgspec.Struct, frozen=True):
+    """What the launches so far say, as the orchestrator asks it between launches."""
+
+    pairs: list[Pair]  # by global batch, ascending
+    next_batch: int | None  # of a sweep: where its prediction is to be checked; None where there is nothing to check
 
 
 FIRST_LOOK = 3  # launches before the first look at the interval
@@ -81,17 +94,54 @@ def path_of(folder: Path, number: int) -> Path:
     return folder / f"turns-{number:03}.json"
 
 
+def paths_in(folder: Path) -> list[Path]:
+    """Return the paths of a folder's launches, in order."""
+    return sorted(folder.glob("turns-*.json"))
+
+
 def read_launches(folder: Path) -> list[Launch]:
-    """Return the launches of a folder, in order. Raises UserError for a damaged one, or where there is none."""
-    launches = []
-    for path in sorted(folder.glob("turns-*.json")):
-        try:
-            launches.append(msgspec.json.decode(path.read_bytes(), type=Launch))
-        except (OSError, msgspec.DecodeError, RecursionError, UnicodeDecodeError) as problem:
-            why = one_line(str(problem)[:200])
-            raise UserError(f"{path} is not a whole record of turns: {why}; leave it out, or run again") from problem
-        if launches[-1].schema != SCHEMA:
-            raise UserError(f"{path} has schema {launches[-1].schema}, this program reads {SCHEMA}")
-    if not launches:
-        raise UserError(f"{folder} has no record of turns; run bash launch.sh speed")
-    return launches
+    """Return the launches of a folder, in order. Raises UserError for a damaged one."""
+    return [read_launch(path) for path in paths_in(folder)]
+
+
+def read_launch(path: Path) -> Launch:
+    """Read and validate the record of a launch. Raises UserError naming the file and the field."""
+    try:
+        content = path.read_bytes()
+        schema = msgspec.json.decode(content, type=_Version).schema
+        if schema != SCHEMA:
+            raise UserError(f"{path} has schema {schema}, this program reads {SCHEMA}: run again, or use its version")
+        launch = msgspec.json.decode(content, type=Launch)
+    except (OSError, msgspec.DecodeError, RecursionError, UnicodeDecodeError) as problem:
+        why = one_line(str(problem)[:200])
+        raise UserError(f"{path} is not a whole record of turns: {why}; leave it out, or run again") from problem
+    if wrong := next(_wrong(launch), None):
+        raise UserError(f"{path}: {wrong} holds a value that no launch produces; leave it out, or run again")
+    return launch
+
+
+class _Version(msgspec.Struct):
+    schema: int
+
+
+def _wrong(launch: Launch) -> Iterator[str]:
+    """Yield the names of fields that have the right type and no possible value."""
+    rounds, arms = len(launch.order), len(launch.visits)
+    visited = [index for order in launch.order for index in order]
+    if {*visited} != {*range(arms)} or any(len({*order}) != len(order) for order in launch.order):
+        yield "order"
+    for name in ("round_s", "stolen_s"):
+        if len(getattr(launch, name)) != rounds:
+            yield name
+    for index, each in enumerate(launch.visits):
+        size = each.turn.arm.world_size
+        if size < 1 or each.turn.arm.threads_per_rank < 1 or each.turn.global_batch < 1 or each.steps < 1:
+            yield f"visits[{index}].turn"
+        if len(each.rank_batches) != size or min(each.rank_batches, default=0) < 1:
+            yield f"visits[{index}].rank_batches"
+        if (each.reduce_s is None) != (each.late_s is None):
+            yield f"visits[{index}].late_s"
+        for name in ("block_s", "reduce_s", "late_s"):
+            table = getattr(each, name)
+            if table is not None and (len(table) != visited.count(index) or any(len(row) != size for row in table)):
+                yield f"visits[{index}].{name}"

@@ -3,7 +3,6 @@
 from pathlib import Path
 
 import pytest
-from msgspec.structs import replace
 
 from ddpbench.config import TrainConfig, flag_name, parse, rank_batch
 from ddpbench.errors import UserError
@@ -108,14 +107,6 @@ def test_a_hook_is_recorded_by_its_name_and_words(tmp_path: Path) -> None:
 def test_a_hook_that_is_no_file_is_refused(text: str) -> None:
     with pytest.raises(UserError, match=r"--hook must name a Python file, as in watch.py or watch.py:WORDS; got"):
         TrainConfig(hook=text)
-
-
-def test_a_short_run_has_no_target() -> None:
-    """launch.sh hands every flag to every run, and some of a study are short."""
-    cfg = TrainConfig(target_accuracy=0.99)
-
-    assert cfg.settings(device="cpu", lr=0.1).target_accuracy == 0.99
-    assert replace(cfg, steps=5).settings(device="cpu", lr=0.1).target_accuracy is None
 
 
 def test_flag_names_are_the_fields() -> None:

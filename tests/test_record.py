@@ -44,7 +44,10 @@ def damaged(change: Any) -> bytes:
         (b"[1, 2]", "is not a whole record"),
         (b"\xff\xfe", "is not a whole record"),
         (b"[" * 100_000, "is not a whole record"),
-        (damaged(lambda r: r.update(schema=4)), "has schema 4, this program reads 3"),
+        (
+            damaged(lambda r: r.update(schema=5)),
+            "has schema 5; this program reads 4: judge it with the version of ddpbench that wrote it",
+        ),
         (damaged(lambda r: r.pop("schema")), "missing required field `schema`"),
         (damaged(lambda r: r.pop("seed")), "missing required field `seed`"),
         (damaged(lambda r: r.update(speed=1)), "unknown field `speed`"),
@@ -82,13 +85,19 @@ def damaged(change: Any) -> bytes:
         (damaged(lambda r: r["epochs"][0].update(train_loss=1e300)), "`$.epochs[0].train_loss`"),
         (damaged(lambda r: r.update(parameters=2**60)), "`$.parameters`"),
         (damaged(lambda r: r["ranks"][0].update(train_s=[1.0])), "ranks.train_s holds a value"),
-        (damaged(lambda r: r["settings"].update(steps=0)), "`$.settings.steps`"),
+        (damaged(lambda r: r["settings"].update(steps=3)), "unknown field `steps` - at `$.settings`"),
         (damaged(lambda r: r["settings"].update(device="auto")), "settings holds a value"),
         (damaged(lambda r: r["settings"].update(lr=None)), "settings holds a value"),
         (damaged(lambda r: r["settings"].pop("lr")), "missing required field `lr` - at `$.settings`"),
         (damaged(lambda r: r.update(study="a")).replace(b'"study"', b'"seed":0,"study"', 1), "`seed` is given twice"),
-        (b'{"schema":3,"study":' + b"[" * 100_000, "not a whole record"),
-        (damaged(lambda r: r.update(schema=1)), "has schema 1, this program reads 3"),
+        (b'{"schema":4,"study":' + b"[" * 100_000, "not a whole record"),
+        *(
+            (
+                damaged(lambda r, schema=schema: r.update(schema=schema)),
+                f"has schema {schema}, of ddpbench 0.1.0; this program reads 4: judge it with that version",
+            )
+            for schema in (1, 2, 3)
+        ),
         (damaged(lambda r: r.update(ranks=[])), "ranks holds a value"),
         (damaged(lambda r: r.update(epochs=[])), "epochs holds a value"),
     ],
@@ -125,7 +134,8 @@ def test_a_huge_file_is_not_read(tmp_path: Path) -> None:
         (Arm("baseline", 1, 8, None), "baseline, 8 threads", "baseline-1x8"),
         (Arm("data_parallel", 1, 2, None), "data parallel, 2 threads", "data-parallel-1x2"),
         (Arm("ddp", 2, 1, "gloo"), "ddp 2 x 1, gloo", "ddp-2x1-gloo"),
-        (Arm("ddp", 4, 2, "none"), "ceiling 4 x 2 (no comm)", "ddp-4x2-none"),
+        (Arm("ddp", 4, 2, "none"), "4 x 2, no communication", "ddp-4x2-none"),
+        (Arm("ddp", 2, 1, "nothing"), "ddp 2 x 1, nothing exchanged", "ddp-2x1-nothing"),
     ],
 )
 def test_arms_have_one_name_each(arm: Arm, label: str, slug: str) -> None:

@@ -5,6 +5,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from types import SimpleNamespace
+from typing import Any
 
 import torch
 from torch import nn
@@ -26,9 +27,9 @@ class Ddp(DistributedDataParallel):
 
     _inside_ddp_forward = contextmanager(inspect.unwrap(DistributedDataParallel._inside_ddp_forward))
 
-    def __init__(self, net: nn.Module) -> None:
+    def __init__(self, net: nn.Module, group: Any = None) -> None:
         with compiler_not_imported():
-            super().__init__(net, gradient_as_bucket_view=True)
+            super().__init__(net, process_group=group, gradient_as_bucket_view=True)
 
 
 @contextmanager
@@ -54,7 +55,7 @@ def wrap(net: nn.Module, ranks: Ranks, comm: str | None) -> nn.Module:
     """
     if comm in (None, "none"):
         return net
-    wrapped = Ddp(net)
+    wrapped = Ddp(net, ranks.group)
     if comm == "nothing":
         wrapped.register_comm_hook(lambda _: None, shm.reduce_bucket)
     elif comm == "shm":

@@ -1,6 +1,6 @@
 """The ranks as this room knows them: a place, a number, and a way to exchange values. `train.world.World` is one."""
 
-from typing import Protocol, TypeVar
+from typing import Any, Protocol, TypeVar
 
 T = TypeVar("T")
 
@@ -12,6 +12,7 @@ class Ranks(Protocol):
     size: int
     local_size: int  # ranks on this machine
     timeout_s: float  # that a rank waits for another
+    group: Any  # torch's process group of these ranks; None: its default group
 
     def gather(self, value: T) -> list[T]:
         """Return the value of every rank, in rank order, on every rank. A collective."""

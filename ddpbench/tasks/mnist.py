@@ -37,6 +37,10 @@ class Split:
     images: Tensor
     labels: Tensor
 
+    def to(self, device: torch.device) -> "Split":
+        """Return it in the memory of a device. Nothing is copied where it is there already."""
+        return Split(self.images.to(device), self.labels.to(device))
+
 
 @dataclass(frozen=True, slots=True)
 class DataSet:
@@ -45,6 +49,10 @@ class DataSet:
     train: Split
     test: Split
     classes: tuple[str, ...]
+
+    def to(self, device: torch.device) -> "DataSet":
+        """Return both splits in the memory of a device. Nothing is copied where they are there already."""
+        return DataSet(self.train.to(device), self.test.to(device), self.classes)
 
 
 def peak_lr(cfg: TrainConfig) -> float:

@@ -23,12 +23,10 @@ class Batches:
 
     def __init__(self, data: DataSet, cfg: TrainConfig, here: World) -> None:
         self.classes = data.classes
-        self.train_images = data.train.images.to(here.device)
-        self.train_labels = data.train.labels.to(here.device)
-        self.test_images = data.test.images.to(here.device)
-        self.test_labels = data.test.labels.to(here.device)
-        whole_pass = len(data.train.labels) // cfg.global_batch
-        self.steps = min(cfg.steps or whole_pass, whole_pass)
+        data = data.to(here.device)
+        self.train_images, self.train_labels = data.train.images, data.train.labels
+        self.test_images, self.test_labels = data.test.images, data.test.labels
+        self.steps = len(data.train.labels) // cfg.global_batch
         self.samples = self.steps * cfg.global_batch
         self.rank_batch = rank_batch(cfg.global_batch, here.size)
         self._here = here

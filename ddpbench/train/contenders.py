@@ -11,10 +11,11 @@ from torch import Tensor
 from ddpbench.comm import ddp
 from ddpbench.config import TrainConfig
 from ddpbench.tasks import mnist
+from ddpbench.train import world
 from ddpbench.train.batches import Batches
 from ddpbench.train.clock import synchronize
 from ddpbench.train.engine import train_epoch
-from ddpbench.train.onlookers import Heartbeat
+from ddpbench.train.onlookers import Heartbeat, Onlookers, load_hook
 from ddpbench.train.reductions import ReductionTimer
 from ddpbench.train.state import TrainState
 from ddpbench.train.world import World
@@ -40,35 +41,44 @@ class Contender:
     """One arm on this rank: its network, optimizer and data, ready to take a turn."""
 
     def __init__(self, turn: TurnArm, data: mnist.DataSet, cfg: TrainConfig, here: World) -> None:
-        self.turn, self._here, self._threads = turn, here, turn.arm.threads_per_rank
-        self.takes_part = here.rank < turn.arm.world_size
-        if not self.takes_part:
+        """Build the arm. A collective of all ranks, also of those that take no part in the arm."""
+        self.turn = turn
+        self.rank_batches: list[int] = []  # samples of a step, by rank of the arm; empty on a rank that takes no part
+        arm = turn.arm
+        mine = here.part(arm.world_size, arm.comm)  # type: ignore[arg-type]  # an arm of a study has one of them
+        self._mine, self._device = mine, here.device
+        if mine is None:
             return
-        cfg = replace(cfg, global_batch=turn.global_batch)
-        torch.set_num_threads(self._threads)
-        net = mnist.build(cfg).to(here.device)
-        self._is_alone = turn.arm.world_size == 1
-        if not self._is_alone:
-            net = ddp.wrap(net, here, turn.arm.comm)
-        mine = World(0, 1, 1, here.device, None, here.process) if self._is_alone else here
-        self._cfg, self._stream = cfg, Stream(Batches(data, cfg, mine))
+        cfg = replace(cfg, global_batch=turn.global_batch, data_parallel=arm.kind == "data_parallel")
+        torch.set_num_threads(arm.threads_per_rank)
+        net = mnist.build(cfg).to(mine.device)
+        net = world.data_parallel(net, mine.device) if cfg.data_parallel else ddp.wrap(net, mine, arm.comm)
+        batches = Batches(data, cfg, mine)
+        self._cfg, self._stream = cfg, Stream(batches)
         self._state = TrainState.of(net, cfg, ENDLESS)
-        self._reductions = ReductionTimer(net, self._state.optimizer, here.device)
-        self._heartbeat = Heartbeat(here.process, cfg.timeout_s)
+        self._reductions = ReductionTimer(net, self._state.optimizer, mine.device)
+        hooks = load_hook(cfg, self._state, batches, mine)
+        self._onlookers = Onlookers([Heartbeat(mine.process, cfg.timeout_s), *hooks])
+        self.rank_batches = mine.gather(batches.rank_batch)  # a hook may have changed it
+
+    @property
+    def takes_part(self) -> bool:
+        """Whether this rank is one of the arm's."""
+        return self._mine is not None
 
     def visit(self, steps: int) -> tuple[float, list[float]]:
         """Take a turn of `steps` counted steps. Returns its seconds, and the wait for gradients of each step."""
-        torch.set_num_threads(self._threads)
+        assert self._mine is not None, "this rank takes part"
+        torch.set_num_threads(self.turn.arm.threads_per_rank)
         self._take(UNCOUNTED_STEPS)
         self._reductions.take()
-        if not self._is_alone:
-            self._here.barrier()
+        self._mine.barrier()
         begin = time.perf_counter()
         self._take(steps)
         return time.perf_counter() - begin, self._reductions.take()
 
     def _take(self, steps: int) -> None:
         self._stream.size = steps
-        train_epoch(self._state, self._stream, self._cfg, self._heartbeat)  # type: ignore[arg-type]  # all it needs
+        train_epoch(self._state, self._stream, self._cfg, self._onlookers)  # type: ignore[arg-type]  # all it needs
         self._state.losses.clear()
-        synchronize(self._here.device)
+        synchronize(self._device)

@@ -6,7 +6,9 @@ Others are the bar (`progress`), the clocks (`timers`) and the saver (`saver`).
 import importlib.util
 import sys
 from collections.abc import Iterable
-from types import TracebackType
+from functools import cache
+from pathlib import Path
+from types import ModuleType, TracebackType
 
 from typing_extensions import Self
 
@@ -110,14 +112,21 @@ def load_hook(cfg: TrainConfig, state: TrainState, batches: Batches, here: World
     if file is None:
         return []
     path, words = file
+    module = _module(path)
+    try:
+        made = module.onlookers
+    except AttributeError:
+        raise UserError(f"--hook {path} has no function onlookers(words, state, batches, cfg, here); add one") from None
+    return list(made(words, state, batches, cfg, here))
+
+
+@cache
+def _module(path: Path) -> ModuleType:
+    """Return the module of a file. It is executed once in a process, where several arms take turns."""
     spec = importlib.util.spec_from_file_location(f"hook_{path.stem}", path)
     assert spec is not None
     assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
     sys.modules[spec.name] = module  # dataclasses look their module up there
     spec.loader.exec_module(module)
-    try:
-        made = module.onlookers
-    except AttributeError:
-        raise UserError(f"--hook {path} has no function onlookers(words, state, batches, cfg, here); add one") from None
-    return list(made(words, state, batches, cfg, here))
+    return module

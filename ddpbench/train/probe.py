@@ -14,11 +14,9 @@ if __name__ == "__main__":
 import os
 import sys
 import time
-from functools import cache
 
 import msgspec
 import torch
-from torch.nn import functional as F  # noqa: N812 - the field's name for it
 
 from ddpbench import config, questions
 from ddpbench.comm import ddp
@@ -26,10 +24,7 @@ from ddpbench.config import TrainConfig
 from ddpbench.errors import DdpbenchError
 from ddpbench.tasks import mnist
 from ddpbench.train import machine, world
-from ddpbench.train.engine import autocast
-from ddpbench.train.state import TrainState, num_parameters
-
-PROBE_STEPS = 5
+from ddpbench.train.state import num_parameters
 
 
 def main(start_s: float) -> None:
@@ -47,10 +42,8 @@ def _reply(question: questions.Question, start_s: float) -> questions.Reply:
     cfg = config.parse(question.flags)
     if isinstance(question, questions.Describe):
         return _describe(cfg, start_s)
-    if isinstance(question, questions.Check):
-        world.check(cfg, question.ranks, question.ranks)
-        return questions.Fine()
-    return questions.StepTime(seconds=_step_s(cfg, question.threads, question.rank_batch))
+    world.check(cfg, question.ranks, question.ranks)
+    return questions.Fine()
 
 
 def _describe(cfg: TrainConfig, start_s: float) -> questions.Machine:
@@ -71,28 +64,6 @@ def _describe(cfg: TrainConfig, start_s: float) -> questions.Machine:
         num_test=len(images.test.labels),
         start_s=start_s + time.perf_counter() - begin,
     )
-
-
-@cache
-def _step_s(cfg: TrainConfig, threads: int, batch: int) -> float:
-    """Time a training step of one process on random images: the median of a few, after as many to warm up."""
-    torch.set_num_threads(threads)
-    device = torch.device(world.resolve_device(cfg))
-    state = TrainState.of(mnist.build(cfg).to(device), cfg, epoch_steps=2 * PROBE_STEPS)
-    images = torch.rand(batch, 1, 28, 28, device=device, dtype=mnist.dtype(cfg))
-    labels = torch.randint(10, (batch,), device=device)
-    steps_s = []
-    for _ in range(2 * PROBE_STEPS):
-        begin = time.perf_counter()
-        with autocast(cfg, device):
-            loss = F.cross_entropy(state.net(images), labels)
-        for parameter in state.net.parameters():  # optimizer.zero_grad() would import torch._dynamo: a second
-            parameter.grad = None
-        loss.backward()
-        state.optimizer.step()
-        loss.item()  # waits for the device
-        steps_s.append(time.perf_counter() - begin)
-    return sorted(steps_s[PROBE_STEPS:])[PROBE_STEPS // 2]
 
 
 if __name__ == "__main__":

@@ -137,8 +137,6 @@ def say_finish(record: Record, path: Path) -> None:
     _say_target(record)
     if arm_of(record).is_control:
         _say("A control: replicas that never communicate. Its speed is the ceiling; its accuracy is no result.")
-    elif record.settings.steps is not None:
-        _say("A short run: its times count, and its accuracy is no result.")
     else:
         _say(f"Accuracy of the total: {last.test_accuracy:.2%}")
         classes = zip(record.test_set.classes, last.correct_per_class, record.test_set.samples_per_class, strict=True)

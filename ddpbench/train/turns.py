@@ -2,8 +2,10 @@
 
 python -m ddpbench.train.turns QUESTION      under torchrun's agent; QUESTION is a turns.Question as JSON
 
-1. Every rank builds every arm in which it takes part. A single process is rank 0 alone, while the others sleep.
-2. In every round the arms are visited in a new random order, the same on all ranks.
+1. A launch has as many ranks as its largest arm. The ranks of an arm are the first of them; the others sleep while it
+   takes its turn. A single process is rank 0 alone. Every rank builds every arm in which it takes part.
+2. In every round the arms are visited in a new random order, the same on all ranks. Arms that only explain the others
+   are in every fourth round, so that more of them is known about the arms that the answer is about.
 3. A visit is a few steps that do not count, which warm caches and wake threads, and then a block of steps. All ranks of
    the arm begin the block together, and it ends with its slowest rank. The loop that trains a run takes the steps.
 """
@@ -21,17 +23,20 @@ from datetime import datetime, timezone
 from pathlib import Path
 
 import msgspec
+from msgspec.structs import replace
 
 from ddpbench import config, environment, files, notes
 from ddpbench.tasks import mnist
 from ddpbench.train import machine, reductions, world
 from ddpbench.train.contenders import Contender
 from ddpbench.train.onlookers import Heartbeat
+from ddpbench.train.state import num_parameters
 from ddpbench.train.world import World
-from ddpbench.turns import SCHEMA, Launch, Question, Visits
+from ddpbench.turns import SCHEMA, Launch, Question, TurnArm, Visits
 
-CALIBRATION_STEPS = 5
+CALIBRATION_STEPS = 3
 BLOCK_S = 0.1  # about, of the counted steps
+FULL_EVERY = 4  # rounds: one with all arms, then three with those in focus
 MOST_STEPS = 500  # of a block
 
 
@@ -55,11 +60,16 @@ class Rounds:
             took_s = max(seconds for seconds, _ in self._visit(index))
             self._steps[index] = min(MOST_STEPS, max(2, round(BLOCK_S / (took_s / CALIBRATION_STEPS))))
 
-    def run(self, seconds: float) -> None:
-        """Carry out rounds until so many seconds are spent."""
+    def run(self, seconds: float, focus: Sequence[TurnArm] | None = None) -> None:
+        """Carry out rounds until so many seconds are spent.
+
+        The arms in `focus` are in every round, the others in every fourth. None: all are in every round.
+        """
+        everyone = [*range(len(self._contenders))]
+        few = [index for index in everyone if focus is None or self._contenders[index].turn in focus]
         begin, is_over = time.perf_counter(), False
         while not is_over:
-            order = [*range(len(self._contenders))]
+            order = [*(few if len(self.order) % FULL_EVERY else everyone)]
             self._random.shuffle(order)
             began, before_s = time.perf_counter(), environment.stolen_s()
             for index in order:
@@ -75,6 +85,7 @@ class Rounds:
             Visits(
                 turn=each.turn,
                 steps=self._steps[index],
+                rank_batches=each.rank_batches,
                 block_s=self.block_s[index],
                 reduce_s=self.reduce_s[index] or None,
                 late_s=self.late_s[index] or None,
@@ -101,17 +112,18 @@ class Rounds:
 def main() -> None:
     """Carry out one launch of turns, and write its record."""
     question = msgspec.json.decode(sys.argv[1], type=Question)
-    cfg = config.parse(question.flags)
+    cfg = replace(config.parse(question.flags), seed=question.number)
     here = world.join(cfg, process)
     started = datetime.now(timezone.utc).isoformat(timespec="milliseconds")
-    data = mnist.load(cfg)
+    largest = max(turn.global_batch for turn in question.arms)
+    data = mnist.load(replace(cfg, global_batch=largest)).to(here.device)  # once for all arms
     with here, Heartbeat(here.process, cfg.timeout_s):
         if here.is_main:
             process.tell(notes.Begun(Path(question.path).stem))
         rounds = Rounds([Contender(turn, data, cfg, here) for turn in question.arms], here, question.number)
         rounds.calibrate()
         startup_s = max(here.gather(process.alive_s(with_torchrun=True)))
-        rounds.run(question.seconds)
+        rounds.run(question.seconds, question.focus)
         peaks = here.gather(environment.peak_rss_bytes())
         if here.is_main:
             launch = Launch(
@@ -119,6 +131,7 @@ def main() -> None:
                 study=Path(question.path).resolve().parent.name,
                 number=question.number,
                 settings=cfg.settings(device="cuda" if here.device.type == "cuda" else "cpu", lr=mnist.peak_lr(cfg)),
+                parameters=num_parameters(mnist.build(cfg)),
                 environment=machine.describe(),
                 started_at=started,
                 startup_s=startup_s,

@@ -1,14 +1,15 @@
 """This process's place among the ranks. Only this file and the agent use torch.distributed."""
 
 import os
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from types import TracebackType
-from typing import Literal, TypeVar
+from typing import Any, Literal, TypeVar
 
 import msgspec
 import torch
 import torch.distributed as dist
+from torch import nn
 from typing_extensions import Self
 
 from ddpbench import environment
@@ -33,6 +34,7 @@ class World:
     process: Life = field(default_factory=Life)
     timeout_s: float = 120.0  # that a rank waits for another
     pids: list[int] = field(default_factory=list)  # of all ranks, once they have met, where all are on one machine
+    group: Any = None  # torch's process group of these ranks; None: its default group
 
     def __enter__(self) -> Self:
         """Form the process group."""
@@ -75,6 +77,21 @@ class World:
         """Whether this is the rank that writes files and prints."""
         return self.rank == 0
 
+    def part(self, size: int, comm: Comm | None) -> "World | None":
+        """Return the world of the first `size` ranks, which combine gradients by `comm`; None on every other rank.
+
+        A collective of all ranks of this world, unless `comm` is None: then it is rank 0 alone, without a group.
+        """
+        group = self.group
+        is_other_backend = comm == "gloo" and self.comm == "nccl"
+        if comm is not None and (size < self.size or is_other_backend):
+            limit = timedelta(seconds=self.timeout_s)
+            group = dist.new_group([*range(size)], timeout=limit, backend="gloo" if is_other_backend else None)
+        if self.rank >= size:
+            return None
+        local_size = min(size, self.local_size)
+        return replace(self, size=size, local_size=local_size, comm=comm, pids=self.pids[:size], group=group)
+
     def gather(self, value: T) -> list[T]:
         """Return the value of every rank, in rank order, on every rank. A collective.
 
@@ -96,17 +113,22 @@ class World:
 
     def _all_gather(self, mine: torch.Tensor) -> list[torch.Tensor]:
         rows = [torch.empty_like(mine) for _ in range(self.size)]
-        dist.all_gather(rows, mine)
+        dist.all_gather(rows, mine, group=self.group)
         return rows
 
 
 def solo(cfg: TrainConfig, process: Life | None = None) -> World:
     """Return a world of one. Raises UserError for a device that is not there."""
     device = torch.device("cuda", 0) if resolve_device(cfg) == "cuda" else torch.device("cpu")
-    if cfg.data_parallel and device.type == "cpu" and torch.cuda.is_available():
-        raise UserError("--data-parallel takes every GPU and cannot train with --device cpu beside them; leave one out")
     torch.set_num_threads(cfg.threads or environment.usable_cores())
     return World(rank=0, size=1, local_size=1, device=device, comm=None, process=process or Life())
+
+
+def data_parallel(net: nn.Module, device: torch.device) -> nn.Module:
+    """Return `net` in nn.DataParallel, which takes every GPU. Raises UserError for the CPU beside GPUs."""
+    if device.type == "cpu" and torch.cuda.is_available():
+        raise UserError("--data-parallel takes every GPU and cannot train with --device cpu beside them; leave one out")
+    return nn.DataParallel(net)
 
 
 def join(cfg: TrainConfig, process: Life | None = None) -> World:

@@ -30,6 +30,7 @@ class Thread:
     table: Table
     local_size: int = 2
     timeout_s: float = 5.0
+    group: None = None
 
     def gather(self, value: T) -> list[T]:
         self.table.rows[self.rank] = value

@@ -16,7 +16,7 @@ from ddpbench.train.onlookers import Onlooker, Onlookers, load_hook
 from ddpbench.train.state import TrainState
 
 pytestmark = pytest.mark.usefixtures("one_thread")
-CFG = TrainConfig(dataset="synthetic", model="mlp", epochs=2, steps=3, global_batch=8, device="cpu", threads=1)
+CFG = TrainConfig(dataset="synthetic", model="mlp", epochs=2, global_batch=2_000, device="cpu", threads=1)
 HOOK = """
 from dataclasses import dataclass, field
 from ddpbench.train.onlookers import Onlooker
@@ -56,11 +56,10 @@ class Diary(Onlooker):
 def test_onlookers_hear_of_every_moment_in_order() -> None:
     diary: list[tuple[str, str, int, int]] = []
     here = world.solo(CFG)
-    batches = Batches(mnist.load(CFG), CFG, here)
-    state = TrainState.of(mnist.build(CFG), replace(CFG, steps=2), 2)
-    batches.steps = 2
-    batches.samples = 2 * CFG.global_batch
-    engine.train_epoch(state, batches, CFG, Onlookers([Diary("a", diary), Diary("b", diary)]))
+    cfg = replace(CFG, global_batch=3_000)
+    batches = Batches(mnist.load(cfg), cfg, here)
+    state = TrainState.of(mnist.build(cfg), cfg, batches.steps)
+    engine.train_epoch(state, batches, cfg, Onlookers([Diary("a", diary), Diary("b", diary)]))
     moments = [
         ("epoch_begins", 0),
         ("loss_computed", 1),
