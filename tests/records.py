@@ -1,11 +1,13 @@
-"""Made-up records, for tests."""
+"""Made-up records of runs and of launches of turns, for tests."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import msgspec
 
+from ddpbench import turns
+from ddpbench.arm import Arm
 from ddpbench.record import SCHEMA, Environment, Epoch, Kind, Rank, Record, Settings, Startup, TestSet, write_record
 
 MACHINE = Environment(
@@ -26,7 +28,6 @@ SETTINGS = Settings(
     dataset="mnist",
     epochs=3,
     global_batch=256,
-    steps=None,
     lr=0.01,
     label_smoothing=0.0,
     target_accuracy=None,
@@ -109,22 +110,89 @@ def make_record(
     return Record(**(values | changes))
 
 
-def timed(global_batch: int, step_s: float, kind: Kind = "baseline", *, steps: int = 100, **changes: Any) -> Record:
-    """Make the record of a short timed run: a warm-up epoch, and one that counts with `steps` steps of `step_s`."""
-    record = make_record(kind, train_s=(9.0, steps * step_s), **changes)
-    settings = msgspec.structs.replace(record.settings, global_batch=global_batch, steps=steps, epochs=2)
-    epochs = [msgspec.structs.replace(epoch, samples=steps * global_batch) for epoch in record.epochs]
-    return msgspec.structs.replace(record, settings=settings, epochs=epochs)
-
-
 def ddp(**changes: Any) -> Record:
     """Make the record of a run of two ranks over gloo."""
     return make_record(**({"kind": "ddp", "world_size": 2, "threads": 1, "comm": "gloo"} | changes))
 
 
-def put(folder: Path, *records: Record, start: int = 0) -> list[Path]:
+# Seconds of a step of each arm, in a world without noise: the way from ideal workers, in milliseconds, is 10, 11, 12.5,
+# 13 and 15.
+ONE, TWO = Arm("baseline", 1, 1, None), Arm("baseline", 1, 2, None)
+GLOO, SHM, NONE, NOTHING = (Arm("ddp", 2, 1, comm) for comm in ("gloo", "shm", "none", "nothing"))
+BATCH = SETTINGS.global_batch
+
+
+def at(arm: Arm, global_batch: int = BATCH) -> turns.TurnArm:
+    """Return an arm at a batch."""
+    return turns.TurnArm(arm=arm, global_batch=global_batch)
+
+
+TRUTH = {
+    at(ONE): 0.020,
+    at(TWO): 0.012,
+    at(SHM): 0.015,
+    at(NONE): 0.0125,
+    at(NOTHING): 0.013,
+    at(ONE, BATCH // 2): 0.011,
+}
+Factor = Callable[[turns.TurnArm, int], float]  # an arm and a round -> what its time is multiplied by
+
+
+def make_launch(
+    number: int = 0,
+    factor: Factor = lambda *_: 1.0,
+    truth: Mapping[turns.TurnArm, float] = TRUTH,
+    *,
+    rounds: int = 9,
+    **changes: Any,
+) -> turns.Launch:
+    """Make a launch in which a block takes the truth times a factor, in seconds of a step.
+
+    All ranks are equally fast. Where gradients are exchanged, a tenth of the time is that, and half of it is waiting.
+    """
+    steps = 10
+
+    def visits(turn: turns.TurnArm) -> turns.Visits:
+        block_s = [steps * truth[turn] * factor(turn, each) for each in range(rounds)]
+        size, reduces = turn.arm.world_size, turn.arm.world_size > 1 and not turn.arm.is_control
+        return turns.Visits(
+            turn=turn,
+            steps=steps,
+            rank_batches=[turn.global_batch // size] * size,
+            block_s=[[seconds] * size for seconds in block_s],
+            reduce_s=[[0.1 * seconds] * size for seconds in block_s] if reduces else None,
+            late_s=[[0.05 * seconds if rank == 0 else 0.0 for rank in range(size)] for seconds in block_s]
+            if reduces
+            else None,
+        )
+
+    values = {
+        "schema": turns.SCHEMA,
+        "study": "test",
+        "number": number,
+        "settings": SETTINGS,
+        "parameters": 56_826,
+        "environment": MACHINE,
+        "started_at": f"2026-11-23T23:{number:02d}:00.000+00:00",
+        "startup_s": 4.0,
+        "order": [[*range(len(truth))]] * rounds,
+        "round_s": [1.0] * rounds,
+        "stolen_s": [0.01] * rounds,
+        "visits": [visits(turn) for turn in truth],
+        "injected": None,
+        "peak_rss_bytes": [10**9, 10**9],
+    }
+    return turns.Launch(**(values | changes))
+
+
+def put(folder: Path, *measured: Record | turns.Launch, start: int = 0) -> list[Path]:
     """Write records into a folder, under names that sort by time like those of real runs. Returns their paths."""
-    paths = [folder / f"20261124-00{number:02d}00-run.json" for number in range(start, start + len(records))]
-    for path, record in zip(paths, records, strict=True):
-        write_record(path, record)
+    paths = []
+    for number, each in enumerate(measured, start):
+        if isinstance(each, Record):
+            paths.append(folder / f"20261124-00{number:02d}00-run.json")
+            write_record(paths[-1], each)
+        else:
+            paths.append(turns.path_of(folder, each.number))
+            paths[-1].write_bytes(msgspec.json.encode(each))
     return paths

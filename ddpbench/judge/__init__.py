@@ -1,21 +1,26 @@
 """Numbers: from the records of a study to estimates with intervals, and to conclusions.
 
-files       which files are records, and which study is the newest
-fairness    what must be equal between runs that are compared
-study       the runs that are judged together, and why others are left out
-epochs      figures of one run: which epochs count, seconds per epoch and step
-stats       estimates and their intervals
-arms        time, speedup, efficiency and accuracy of every arm
-outcome     whether parallel training pays
-comparison  the main parallel arm against the reference
-breakdown   where the time of a parallel arm goes
-scaling     strong and weak scaling
-sweep       from which batch size parallel training pays
-ranks       what each rank does in an epoch
-learning    loss curves, and accuracy by class
-cautions    what a reader must know before believing a study
-judgement   all of it in one value, from which `show` makes every output
-gates       limits that a user requires of a study
+files        which files are records, and which study is the newest
+fairness     what must be equal between runs and launches that are compared
+study        the runs and launches that are judged together, and why others are left out
+epochs       figures of one run: which epochs count, seconds per epoch and step
+stats        estimates and their intervals
+timing       the times of all arms in one shape, from launches of turns or from runs
+outcome      what matters to the user, what an interval says, and whether it is enough
+arms         speed, efficiency and accuracy of every arm
+comparison   the parallel arm against the reference, with these:
+  agreement    turns against whole runs
+  cost         money for an epoch
+  disturbance  what others took away from the machine, and how long it takes to know more
+breakdown    where the time of a parallel arm goes
+scaling      strong and weak scaling
+sweep        from which batch size on parallel training is faster
+learning     loss curves, and accuracy by class
+judgement    all of it in one value, from which `show` makes every output
+cautions     what a reader must know before believing a study
+change       a study against a stored one
+gates        limits that a user requires of a study
+look         what the launches so far say, for the orchestrator
 
 It may import the ground (the files in ddpbench/ itself), and never torch or `show`.
 """

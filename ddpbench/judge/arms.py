@@ -1,125 +1,71 @@
-"""The arms of a study: time, speedup, efficiency and accuracy of each."""
+"""The arms of a study at its batch: speed from the timing, accuracy from whole runs."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from statistics import fmean, median
 
 from ddpbench.arm import Arm, arm_of
-from ddpbench.judge.epochs import final_accuracy, run_epoch_s, run_samples_per_s, run_step_s
-from ddpbench.judge.stats import Estimate, deviation, mean, ratio
+from ddpbench.judge.epochs import final_accuracy
+from ddpbench.judge.stats import Estimate, deviation, mean
+from ddpbench.judge.timing import Timing
 from ddpbench.record import Record
+from ddpbench.turns import TurnArm
 
 
 @dataclass(frozen=True, slots=True)
 class ArmResult:
     """The figures of one arm. None where something was not measured, or where one run has no standard deviation."""
 
-    arm: Arm
-    runs: list[Record]
+    turn: TurnArm
+    runs: list[Record]  # whole runs; empty for an arm that was timed in turns alone
     is_reference: bool
-    epoch_s: Estimate
-    epoch_sd_s: float | None
-    samples_per_s: Estimate
-    samples_per_s_sd: float | None
-    speedup: Estimate | None  # reference time / this arm's time
-    efficiency: Estimate | None  # speedup over one worker alone / number of workers
-    accuracy: Estimate  # 0 to 1
+    step_s: Estimate
+    speed: Estimate | None  # how many times as fast as the reference; None for the reference itself
+    efficiency: Estimate | None  # of a ddp arm: speed against one worker alone / number of workers
+    accuracy: Estimate | None  # 0 to 1; None for controls and without whole runs
     accuracy_sd: float | None
 
+    @property
+    def arm(self) -> Arm:
+        """The way of training."""
+        return self.turn.arm
 
-def compare_arms(records: Sequence[Record]) -> list[ArmResult]:
-    """Compare every arm with the reference, the fastest single process. Without one there are no speedups.
 
-    All `records` must have one global batch.
+def compare_arms(
+    timing: Timing, runs: Sequence[Record], global_batch: int, *, on_gpu: bool
+) -> dict[TurnArm, ArmResult]:
+    """Compare every arm at one batch with the reference, the fastest single process there."""
+    reference = timing.reference(global_batch)
+    results: dict[TurnArm, ArmResult] = {}
+    for turn in timing.at(global_batch):
+        mine = [run for run in runs if arm_of(run) == turn.arm]
+        accuracies = [] if turn.arm.is_control else [final_accuracy(run) for run in mine]
+        results[turn] = ArmResult(
+            turn=turn,
+            runs=mine,
+            is_reference=turn == reference,
+            step_s=timing.step_s(turn),
+            speed=timing.speed(turn, reference) if reference is not None and turn != reference else None,
+            efficiency=efficiency(timing, turn, on_gpu=on_gpu),
+            accuracy=mean(accuracies) if accuracies else None,
+            accuracy_sd=deviation(accuracies) if accuracies else None,
+        )
+    return results
+
+
+def efficiency(timing: Timing, turn: TurnArm, *, on_gpu: bool, worker_batch: int | None = None) -> Estimate | None:
+    """Return the speed of a ddp arm against one worker alone, divided by its workers; None if it was not measured.
+
+    `worker_batch` is the global batch of the worker, by default that of the arm.
     """
-    runs = by_arm(records)
-    singles = [arm for arm in runs if arm.kind == "baseline"]
-    reference = min(singles, key=lambda arm: _median_step_s(runs[arm]), default=None)
-    return [_result(arm, runs, reference) for arm in runs]
+    worker = timing.one_worker(turn, on_gpu=on_gpu, global_batch=worker_batch) if turn.arm.kind == "ddp" else None
+    speed = None if worker is None else timing.speed(turn, worker)
+    return None if speed is None else speed.scaled(1 / turn.arm.world_size)
 
 
-def by_arm(records: Sequence[Record]) -> dict[Arm, list[Record]]:
-    """Group runs by arm. Controls come last; single processes come before ddp."""
-    grouped: dict[Arm, list[Record]] = {}
-    for record in records:
-        grouped.setdefault(arm_of(record), []).append(record)
-    order = sorted(grouped, key=lambda arm: (arm.is_control, arm.kind, arm.world_size, arm.threads_per_rank, arm.slug))
-    return {arm: grouped[arm] for arm in order}
-
-
-def is_parallel_choice(arm: Arm) -> bool:
-    """Return whether a user could choose this arm to train in parallel: no single process, and no control."""
-    return arm.kind != "baseline" and not arm.is_control
-
-
-def main_parallel(results: Sequence[ArmResult]) -> ArmResult | None:
-    """Return the arm that the verdict is about: the fastest parallel one, ddp before DataParallel; None without one."""
-    choices = [result for result in results if is_parallel_choice(result.arm)]
-    return min(choices, key=lambda result: (result.arm.kind != "ddp", _median_step_s(result.runs)), default=None)
-
-
-def reference_of(results: Sequence[ArmResult]) -> ArmResult | None:
-    """Return the arm that speedups are relative to; None without a single-process run."""
-    return next((result for result in results if result.is_reference), None)
-
-
-def one_worker(arm: Arm, runs: dict[Arm, list[Record]]) -> Arm | None:
-    """Return the single-process arm with the resources of one rank of `arm`; None if it was not run.
-
-    On GPUs that is one GPU, whatever the number of threads of its process.
-    """
-    if arm.kind != "ddp":
-        return None
-    on_gpu = any(run.settings.device == "cuda" for run in runs.get(arm, []))
-    singles = [other for other in runs if other.kind == "baseline"]
-    alike = [other for other in singles if on_gpu or other.threads_per_rank == arm.threads_per_rank]
-    return min(alike, key=lambda other: _median_step_s(runs[other]), default=None)
-
-
-def per_seed(runs: Sequence[Record], figure: Callable[[Record], float]) -> dict[int, float]:
-    """Return a figure for each seed. Runs that share a seed count once, with their mean."""
-    grouped: dict[int, list[float]] = {}
-    for run in runs:
-        grouped.setdefault(run.seed, []).append(figure(run))
-    return {seed: fmean(values) for seed, values in grouped.items()}
-
-
-def pairs(
-    before: Sequence[Record], after: Sequence[Record], figure: Callable[[Record], float]
-) -> list[tuple[float, float]]:
-    """Pair a figure of two arms by seed. A seed that only one of them has is left out."""
-    old, new = per_seed(before, figure), per_seed(after, figure)
-    return [(old[seed], new[seed]) for seed in old if seed in new]
-
-
-def speedup(before: Sequence[Record], after: Sequence[Record]) -> Estimate | None:
-    """Estimate how many times as fast as `before` a step of `after` is; None without a common seed."""
-    times = pairs(before, after, run_step_s)
-    return ratio([old for old, _ in times], [new for _, new in times]) if times else None
-
-
-def _median_step_s(runs: Sequence[Record]) -> float:
-    """Return the step time by which arms are ranked. With the median, one disturbed run cannot change the choice."""
-    return median(map(run_step_s, runs))
-
-
-def _result(arm: Arm, runs: dict[Arm, list[Record]], reference: Arm | None) -> ArmResult:
-    mine = runs[arm]
-    times = [run_epoch_s(run) for run in mine]
-    speeds = [run_samples_per_s(run) for run in mine]
-    accuracies = [final_accuracy(run) for run in mine]
-    worker = one_worker(arm, runs)
-    over_one = speedup(runs[worker], mine) if worker else None
-    return ArmResult(
-        arm=arm,
-        runs=mine,
-        is_reference=arm == reference,
-        epoch_s=mean(times),
-        epoch_sd_s=deviation(times),
-        samples_per_s=mean(speeds),
-        samples_per_s_sd=deviation(speeds),
-        speedup=speedup(runs[reference], mine) if reference is not None and arm != reference else None,
-        efficiency=over_one.scaled(1 / arm.world_size) if over_one else None,
-        accuracy=mean(accuracies),
-        accuracy_sd=deviation(accuracies),
+def equal_to_the_bit(first: ArmResult, second: ArmResult) -> bool:
+    """Return whether two arms learnt the same in every run: equal losses and equal answers, seed by seed."""
+    one, other = (
+        {run.seed: [(each.loss_curve, each.correct_per_class) for each in run.epochs] for run in result.runs}
+        for result in (first, second)
     )
+    return bool(one) and one == other

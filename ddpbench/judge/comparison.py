@@ -1,67 +1,131 @@
-"""The main parallel arm against the reference: paired times, accuracy, and what its start-up costs."""
+"""The parallel arm against the reference: speed, accuracy, how long a whole run takes, and what it costs."""
 
-from collections.abc import Sequence
+import math
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from statistics import fmean
 
-from ddpbench.judge.arms import ArmResult, main_parallel, pairs, reference_of
+from ddpbench.judge import stats, timing
+from ddpbench.judge.agreement import Agreement, agreement
+from ddpbench.judge.arms import ArmResult
+from ddpbench.judge.cost import Cost, cost
+from ddpbench.judge.disturbance import Disturbance, disturbance
 from ddpbench.judge.epochs import final_accuracy, run_epoch_s
-from ddpbench.judge.outcome import Outcome, outcome_of
+from ddpbench.judge.outcome import Criteria, Outcome, outcome_of
 from ddpbench.judge.stats import Equivalence, Estimate, equivalence, mean
+from ddpbench.judge.timing import Timing
+from ddpbench.record import Record
+from ddpbench.turns import Launch
 
 
 @dataclass(frozen=True, slots=True)
-class StartUp:
-    """Seconds before the first training step, and how many epochs make up for the longer start of the parallel arm."""
+class Turning:
+    """From how many epochs on a whole run of the parallel arm is the shorter one. math.inf: never."""
 
+    epochs: float
+    least: float  # where its steps are as fast as the interval of the speed allows; `epochs` without an interval
+    most: float  # where they are as slow
+
+
+@dataclass(frozen=True, slots=True)
+class WholeRun:
+    """Seconds of the study's own epochs, with start-up and evaluation, by the clock on the wall."""
+
+    epochs: int
     reference_s: Estimate
     parallel_s: Estimate
-    break_even_epochs: float | None  # None if an epoch of the parallel arm is not shorter
+    times_as_long: Estimate  # parallel / reference, paired by seed
+    startup_s: tuple[float, float]  # of the reference and of the parallel arm: means
+    turning: Turning
+
+    @property
+    def later_start_s(self) -> float:
+        """How much later the parallel arm takes its first step."""
+        return self.startup_s[1] - self.startup_s[0]
 
 
 @dataclass(frozen=True, slots=True)
 class Comparison:
-    """Two arms: the reference, and the parallel one that the verdict is about."""
+    """Two arms: the reference, and the parallel one that the answer is about."""
 
     reference: ArmResult
     parallel: ArmResult
-    ratios: list[float]  # reference seconds per epoch / parallel seconds per epoch, one for each seed of both
+    outcome: Outcome  # of the speed
     accuracy: Equivalence | None  # parallel less reference; None without a common seed
-    startup: StartUp
+    whole_run: WholeRun | None  # None without a common seed
+    agreement: Agreement | None  # of turns with whole runs; None where either is missing
+    disturbance: Disturbance | None  # None without launches
+    cost: Cost | None  # None without a price, or without whole runs
 
     @property
-    def outcome(self) -> Outcome:
-        """Whether the parallel arm pays."""
-        return outcome_of(self.parallel.speedup, self.accuracy)
-
-    @property
-    def reference_over_one_worker(self) -> float | None:
-        """The speedup of the reference over one worker; None if it was not measured, or if one worker is as fast."""
-        speedup, efficiency = self.parallel.speedup, self.parallel.efficiency
-        if speedup is None or efficiency is None:
-            return None
-        over_one = efficiency.value * self.parallel.arm.world_size / speedup.value
-        return over_one if over_one > 1.001 else None
+    def speed(self) -> Estimate | None:
+        """How many times as fast the parallel arm is."""
+        return self.parallel.speed
 
 
-def compare(results: Sequence[ArmResult], margin: float) -> Comparison | None:
-    """Compare the two arms that matter; None if either was not run. `margin` is a difference in accuracy, 0 to 1."""
-    reference, parallel = reference_of(results), main_parallel(results)
-    if reference is None or parallel is None:
-        return None
-    times = pairs(reference.runs, parallel.runs, run_epoch_s)
+def compare(
+    timed: Timing, launches: Sequence[Launch], reference: ArmResult, parallel: ArmResult, criteria: Criteria
+) -> Comparison:
+    """Compare the two arms that matter. `launches` are those of `timed`; there may be none."""
     gains = [new - old for old, new in pairs(reference.runs, parallel.runs, final_accuracy)]
+    pair, runs = (parallel.turn, reference.turn), [*reference.runs, *parallel.runs]
+    price = criteria.price_per_hour
     return Comparison(
         reference=reference,
         parallel=parallel,
-        ratios=[old / new for old, new in times],
-        accuracy=equivalence(gains, margin) if gains else None,
-        startup=_startup(reference, parallel),
+        outcome=outcome_of(parallel.speed, criteria.speed),
+        accuracy=equivalence(gains, criteria.accuracy) if gains else None,
+        whole_run=_whole_run(reference, parallel) if gains else None,
+        agreement=agreement(timed, timing.of_runs(runs), *pair) if launches else None,
+        disturbance=disturbance(launches, timed, pair, criteria.speed) if launches else None,
+        cost=cost(timed, pair, price, runs[0]) if price is not None and runs else None,
     )
 
 
-def _startup(reference: ArmResult, parallel: ArmResult) -> StartUp:
-    before, after = (mean([run.startup_s for run in result.runs]) for result in (reference, parallel))
-    saved_s = fmean(map(run_epoch_s, reference.runs)) - fmean(map(run_epoch_s, parallel.runs))
-    break_even = max(0.0, after.value - before.value) / saved_s if saved_s > 0 else None
-    return StartUp(before, after, break_even)
+def pairs(
+    before: Sequence[Record], after: Sequence[Record], figure: Callable[[Record], float]
+) -> list[tuple[float, float]]:
+    """Pair a figure of two arms by seed. A seed that only one has is left out; runs that share a seed count once."""
+    old, new = (
+        {run.seed: fmean(figure(each) for each in runs if each.seed == run.seed) for run in runs}
+        for runs in (before, after)
+    )
+    return [(old[seed], new[seed]) for seed in old if seed in new]
+
+
+def run_s(run: Record) -> float:
+    """Return the seconds of a whole run: from the start of python or torchrun to the last evaluation."""
+    return run.startup_s + sum(epoch.train_s + epoch.eval_s for epoch in run.epochs)
+
+
+def _whole_run(reference: ArmResult, parallel: ArmResult) -> WholeRun:
+    took_s = pairs(reference.runs, parallel.runs, run_s)
+    startups = (
+        fmean(run.startup_s for run in reference.runs),
+        fmean(run.startup_s for run in parallel.runs),
+    )
+    return WholeRun(
+        epochs=len(reference.runs[0].epochs),
+        reference_s=mean([old for old, _ in took_s]),
+        parallel_s=mean([new for _, new in took_s]),
+        times_as_long=stats.ratio([math.log(new / old) for old, new in took_s]),
+        startup_s=startups,
+        turning=_turning(reference, parallel, startups[1] - startups[0]),
+    )
+
+
+def _turning(reference: ArmResult, parallel: ArmResult, later_s: float) -> Turning:
+    """Return from how many epochs on the parallel arm has made up for its later start."""
+    train_s = fmean(map(run_epoch_s, reference.runs))
+    eval_s = [fmean(epoch.eval_s for run in result.runs for epoch in run.epochs) for result in (reference, parallel)]
+
+    def epochs(speed: float) -> float:
+        saved_s = train_s * (1 - 1 / speed) + eval_s[0] - eval_s[1]
+        if later_s <= 0:
+            return 0.0 if saved_s >= 0 else math.inf
+        return later_s / saved_s if saved_s > 0 else math.inf
+
+    speed = parallel.speed
+    assert speed is not None, "two arms with runs of one seed have a speed"
+    low, high = (speed.value if bound is None else bound for bound in (speed.low, speed.high))
+    return Turning(epochs(speed.value), epochs(high), epochs(low))

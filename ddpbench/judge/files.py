@@ -1,4 +1,4 @@
-"""Which files are records of runs. Other files are passed over and named; a damaged record is refused."""
+"""Which files are records, of runs or of turns. Others are passed over and named; a damaged record is refused."""
 
 import os
 import re
@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from datetime import datetime, timezone
 from os.path import isdir
 from pathlib import Path
+from typing import NamedTuple
 
 import msgspec
 
@@ -13,45 +14,55 @@ from ddpbench.errors import UserError, one_line
 from ddpbench.record import MAX_BYTES, Record
 
 SUMMARY, PLAN = "summary.json", "plan.json"  # JSON files that ddpbench writes and that are no records
+TURNS_NAME = re.compile(r"turns-\d{3,}\.json")
 RUN_NAME = re.compile(r"\d{8}-\d{6}-.+\.json")  # the name that a run gives its record
 HEAD_BYTES = 65_536  # of a damaged file that are searched for names
 MIN_FIELDS = 5  # a file without `schema` is a record if it has so many of a record's fields
 MAX_NAMED = 10  # files in one line
 
 
-def split(paths: Iterable[Path]) -> tuple[list[Path], list[Path]]:
-    """Split files into records (damaged ones among them) and other files. SUMMARY and PLAN are in neither list."""
-    records: list[Path] = []
-    others: list[Path] = []
+class Found(NamedTuple):
+    """The files that were named, or that a folder has."""
+
+    records: list[Path]  # of whole runs, damaged ones among them
+    turns: list[Path]  # records of launches of turns
+    others: list[Path]  # no records; without SUMMARY and PLAN
+
+
+def split(paths: Iterable[Path]) -> Found:
+    """Split files by what they hold."""
+    found = Found([], [], [])
     for path in paths:
-        if path.name not in (SUMMARY, PLAN):
-            (records if is_record(path) else others).append(path)
-    return records, others
+        if TURNS_NAME.fullmatch(path.name):
+            found.turns.append(path)
+        elif path.name not in (SUMMARY, PLAN):
+            (found.records if is_record(path) else found.others).append(path)
+    return found
 
 
-def newest_study(folder: Path) -> tuple[list[Path], list[Path]]:
-    """Return the records and other files of the newest study in `folder`: in the folder itself, or one level below.
+def newest_study(folder: Path) -> Found:
+    """Return the files of the newest study in `folder`: in the folder itself, or one level below.
 
-    The newest study is the one in which a run began last. Raises UserError if there is no record.
+    The newest study is the one in which a run or a launch began last. Raises UserError if there is no record.
     """
     inside = [path for path in _entries(folder) if not path.name.startswith(".") and isdir(path)]  # noqa: PTH112 - raises nothing
     readable = [place for place in inside if os.access(place, os.R_OK | os.X_OK)]
     studies = [split_folder(place) for place in (folder, *readable)]
-    with_records = [(records, others) for records, others in studies if records]
+    with_records = [found for found in studies if found.records or found.turns]
     if not with_records:
-        also = f" ({named(studies[0][1])}: no records)" if studies[0][1] else ""
+        also = f" ({named(studies[0].others)}: no records)" if studies[0].others else ""
         raise UserError(
             f"no records in {folder}{also}; run: bash launch.sh, or baseline_train.py and then ddp_train.py"
         )
-    return max(with_records, key=lambda study: max(map(_moment, study[0])))
+    return max(with_records, key=lambda found: max(map(_moment, [*found.records, *found.turns])))
 
 
-def split_folder(folder: Path) -> tuple[list[Path], list[Path]]:
+def split_folder(folder: Path) -> Found:
     """Split the JSON files of a folder like `split`. Hidden ones belong to other programs and are never records."""
     paths = [path for path in _entries(folder) if path.suffix == ".json"]
     plain = [path for path in paths if not path.name.startswith(".") and path.is_file()]
-    records, others = split(plain)
-    return records, sorted([*others, *(path for path in paths if path not in plain)])
+    found = split(plain)
+    return found._replace(others=sorted([*found.others, *(path for path in paths if path not in plain)]))
 
 
 def is_record(path: Path) -> bool:

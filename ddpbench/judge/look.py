@@ -7,24 +7,44 @@ import sys
 from pathlib import Path
 
 from ddpbench import errors, notes
-from ddpbench.judge import turns
-from ddpbench.turns import Look, read_launches
+from ddpbench.judge import timing
+from ddpbench.judge.judgement import is_sweep
+from ddpbench.judge.outcome import is_known, outcome_of
+from ddpbench.judge.study import Study
+from ddpbench.judge.sweep import analyse
+from ddpbench.judge.timing import Timing
+from ddpbench.turns import Look, Pair, read_launches
 
 
 def look(folder: Path, within: float, margin: float) -> Look:
     """Judge the launches so far: 0.03 is 3 %. Raises UserError where a record is damaged."""
     launches = read_launches(folder)
-    batch = launches[0].settings.global_batch
-    parallel, reference = turns.parallel_of(launches, batch), turns.reference_of(launches, batch)
-    ratio = turns.ratio(launches, parallel, reference)
-    return Look(
-        parallel=parallel.arm.label,
-        reference=reference.arm.label,
-        speedup=ratio.value,
-        low=ratio.low,
-        high=ratio.high,
-        outcome=ratio.outcome(margin),
-        is_known=ratio.is_known(within, margin),
+    timed = timing.of_launches(launches)
+    study = Study(folder.name, folder, [], launches, [])
+    if not is_sweep(study):
+        return Look([_pair(timed, launches[0].settings.global_batch, within, margin)], None)
+    swept = analyse(timed, margin)
+    batches = sorted({turn.global_batch for turn in timed.turns})
+    pairs = [_pair(timed, batch, within, margin) for batch in batches]
+    return Look(pairs, swept.next_batch if swept and all(pair.low is not None for pair in pairs) else None)
+
+
+def _pair(timed: Timing, global_batch: int, within: float, margin: float) -> Pair:
+    parallel, reference = timed.parallel(global_batch), timed.reference(global_batch)
+    assert parallel is not None, "every launch has an arm of several ranks"
+    assert reference is not None, "every launch has a single process"
+    speed = timed.speed(parallel, reference)
+    assert speed is not None, "a launch has both arms"
+    return Pair(
+        parallel=parallel,
+        reference=reference,
+        parallel_step_s=timed.step_s(parallel).value,
+        reference_step_s=timed.step_s(reference).value,
+        speed=speed.value,
+        low=speed.low,
+        high=speed.high,
+        outcome=outcome_of(speed, margin),
+        is_known=is_known(speed, within, margin),
     )
 
 

@@ -1,20 +1,40 @@
-"""Whether parallel training pays."""
+"""What matters to the user, what an interval of speed says, and whether a study knows enough to end."""
 
+from dataclasses import dataclass
 from typing import Literal
 
-from ddpbench.judge.stats import Equivalence, Estimate
+from ddpbench.judge.stats import Estimate
+from ddpbench.turns import FIRST_LOOK
 
-Outcome = Literal["pays", "does_not_pay", "cannot_tell"]
+Outcome = Literal["faster", "slower", "no_difference", "cannot_tell"]
 
 
-def outcome_of(speedup: Estimate | None, accuracy: Equivalence | None = None) -> Outcome:
-    """Decide from the 95 % interval of the speedup and from the accuracy.
+@dataclass(frozen=True, slots=True)
+class Criteria:
+    """What matters to the user."""
 
-    "pays": the whole interval is above 1. "does_not_pay": the whole interval is below 1, or accuracy is lost.
-    "cannot_tell": the interval includes 1, or there is none.
+    accuracy: float = 0.003  # the smallest difference in accuracy that matters, 0 to 1
+    speed: float = 0.03  # the smallest difference in speed that matters: 3 %
+    price_per_hour: float | None = None  # of one worker; None: not given
+
+
+def outcome_of(speed: Estimate | None, margin: float) -> Outcome:
+    """Return what the 95 % interval of a speed against another says. 1 is equally fast.
+
+    "no_difference": the whole interval lies within `margin`, 0.03 for 3 %. "faster" and "slower": the whole interval is
+    on one side of 1. "cannot_tell": neither, or there is no interval.
     """
-    if accuracy is not None and accuracy.outcome == "lost":
-        return "does_not_pay"
-    if speedup is None or speedup.low is None or speedup.high is None or speedup.low <= 1 <= speedup.high:
+    if speed is None or speed.low is None or speed.high is None:
         return "cannot_tell"
-    return "pays" if speedup.low > 1 else "does_not_pay"
+    if speed.low > 1 / (1 + margin) and speed.high < 1 + margin:
+        return "no_difference"
+    if speed.low > 1:
+        return "faster"
+    return "slower" if speed.high < 1 else "cannot_tell"
+
+
+def is_known(speed: Estimate | None, within: float, margin: float) -> bool:
+    """Return whether a study may end: the outcome is settled, or the interval is as narrow as was asked for."""
+    if speed is None or speed.n < FIRST_LOOK or speed.half_width is None:
+        return False
+    return speed.half_width <= within or outcome_of(speed, margin) != "cannot_tell"

@@ -1,7 +1,7 @@
 """Estimates with their 95 % intervals, computed from a few numbers by pure functions.
 
-The unit is the run. Every interval is Student's t over runs, or over pairs of runs with the same seed. Ratios are
-averaged as logarithms. No run is dropped as an outlier: a strange run widens the interval, and a caution names it.
+Every interval is Student's t over units: launches of turns, or runs, paired by seed. Ratios are averaged as logarithms.
+No unit is dropped as an outlier: a strange one widens the interval, and a caution names it.
 """
 
 import math
@@ -12,14 +12,13 @@ from typing import Literal
 
 from scipy.special import stdtr, stdtrit
 
-CONFIDENCE = 0.95
 SIGNIFICANCE = 0.05
-MAX_RUNS = 30  # `runs_needed` looks no further: hardly anybody makes more runs to settle a question
+MOST_UNITS = 200  # `units_needed` looks no further: hardly anybody measures for so long to settle a question
 
 
 @dataclass(frozen=True, slots=True)
 class Estimate:
-    """A value from `n` runs or pairs of runs, and its 95 % interval. The bounds are None for a single run."""
+    """A value from `n` units, launches or runs, and its 95 % interval. The bounds are None for a single unit."""
 
     value: float
     low: float | None
@@ -31,39 +30,64 @@ class Estimate:
         low, high = (None if bound is None else bound * factor for bound in (self.low, self.high))
         return Estimate(self.value * factor, low, high, self.n)
 
+    @property
+    def half_width(self) -> float | None:
+        """Half the width of the interval of a ratio, relative: 0.03 is +- 3 %. None for a single unit."""
+        return math.sqrt(self.high / self.low) - 1 if self.low and self.high else None
+
+    @property
+    def excludes_zero(self) -> bool:
+        """Whether the interval of a difference lies on one side of zero."""
+        return self.low is not None and self.high is not None and not self.low <= 0 <= self.high
+
 
 @dataclass(frozen=True, slots=True)
 class Equivalence:
     """The result of a test for equivalence: whether a difference is smaller than the margin that matters."""
 
     difference: Estimate
+    tested: Estimate  # the same difference with its 90 % interval: the one that decides whether accuracy is kept
     margin: float
     outcome: Literal["kept", "lost", "cannot_tell"]
     p: float | None  # p-value of the test; None for a single pair
 
 
-def mean(values: Sequence[float]) -> Estimate:
-    """Estimate the mean of runs. The interval is Student's t."""
-    half = _half_width(values)
+def mean(values: Sequence[float], error: float = SIGNIFICANCE) -> Estimate:
+    """Estimate the mean of units. The interval is Student's t; its probability to miss the truth is `error`."""
+    half = _half_width(values, error)
     centre = fmean(values)
     if half is None:
         return Estimate(centre, None, None, len(values))
     return Estimate(centre, centre - half, centre + half, len(values))
 
 
-def ratio(numerators: Sequence[float], denominators: Sequence[float]) -> Estimate:
-    """Estimate a ratio from pairs of runs: the geometric mean of the ratios of all pairs.
+def ratio(logs: Sequence[float], error: float = SIGNIFICANCE) -> Estimate:
+    """Estimate a ratio from its logarithm in each unit: the geometric mean.
 
-    The interval is Student's t on the logarithms, because speedups of 2 and of 1/2 are equally far from 1.
-    Raises ValueError if the two sequences differ in length.
+    The interval is Student's t on the logarithms, because speeds of 2 and of 1/2 are equally far from 1.
     """
-    logs = [math.log(above / below) for above, below in zip(numerators, denominators, strict=True)]
-    inner = mean(logs)
+    inner = mean(logs, error)
     # exp() overflows above about 709. A bound of e^700 says as little as a larger one.
     low, high = (
         None if bound is None else math.exp(max(-700.0, min(700.0, bound))) for bound in (inner.low, inner.high)
     )
     return Estimate(math.exp(inner.value), low, high, inner.n)
+
+
+def apart(before: Sequence[float], after: Sequence[float], error: float = SIGNIFICANCE) -> Estimate | None:
+    """Estimate the mean of `after` less that of `before`, two samples that are not paired. None below two of each.
+
+    The interval is B. Welch's (Biometrika 34 (1947) 28), which lets the two spreads differ.
+    """
+    if min(len(before), len(after)) < 2:
+        return None
+    old, new = stdev(before) ** 2 / len(before), stdev(after) ** 2 / len(after)
+    difference, n = fmean(after) - fmean(before), min(len(before), len(after))
+    if old + new == 0:
+        return Estimate(difference, difference, difference, n)
+    freedom = (old + new) ** 2 / (old**2 / (len(before) - 1) + new**2 / (len(after) - 1))
+    half = float(stdtrit(freedom, 1 - error / 2)) * math.sqrt(old + new)
+    return Estimate(difference, difference - half, difference + half, n)
 
 
 def equivalence(differences: Sequence[float], margin: float) -> Equivalence:
@@ -73,28 +97,32 @@ def equivalence(differences: Sequence[float], margin: float) -> Equivalence:
     margin. Method: D. Schuirmann, J. Pharmacokinetics and Biopharmaceutics 15 (1987) 657.
     """
     estimate = mean(differences)
+    tested = mean(differences, 2 * SIGNIFICANCE)
     if estimate.low is None or estimate.high is None:
-        return Equivalence(estimate, margin, "cannot_tell", None)
+        return Equivalence(estimate, tested, margin, "cannot_tell", None)
     error = stdev(differences) / math.sqrt(estimate.n)
     not_worse, not_better = (_upper_tail((margin + sign * estimate.value), error, estimate.n) for sign in (1, -1))
     if not_worse < SIGNIFICANCE:
         outcome: Literal["kept", "lost", "cannot_tell"] = "kept"
     else:
         outcome = "lost" if estimate.high < -margin else "cannot_tell"
-    return Equivalence(estimate, margin, outcome, max(not_worse, not_better))
+    return Equivalence(estimate, tested, margin, outcome, max(not_worse, not_better))
 
 
-def runs_needed(ratios: Sequence[float]) -> int | None:
-    """Return the smallest number of pairs whose interval would exclude 1 if mean and spread of the ratios stayed.
+def units_needed(logs: Sequence[float], margin: float, error: float = SIGNIFICANCE, chance: float = 0.8) -> int | None:
+    """Return how many units would settle a speed with the probability `chance`, if centre and spread stay as they are.
 
-    None if a single pair was run, or if MAX_RUNS pairs are not enough.
+    `logs` are the logarithms of the speed in each unit so far. It is settled where the interval would exclude 1, or lie
+    within `margin` (0.03 is 3 %). None for a single unit, or where MOST_UNITS are not enough.
     """
-    logs = [math.log(each) for each in ratios]
     if len(logs) < 2:
         return None
-    effect, spread = abs(fmean(logs)), stdev(logs)
-    enough = (n for n in range(2, MAX_RUNS + 1) if _t_quantile(n) * spread / math.sqrt(n) < effect)
-    return next(enough, None)
+    centre, spread, inside = abs(fmean(logs)), stdev(logs), math.log(1 + margin)
+    for n in range(len(logs) + 1, MOST_UNITS + 1):
+        reach = (_t_quantile(n, error) + float(stdtrit(n - 1, chance))) * spread / math.sqrt(n)
+        if reach < max(centre, inside - centre):
+            return n
+    return None
 
 
 def deviation(values: Sequence[float]) -> float | None:
@@ -102,14 +130,14 @@ def deviation(values: Sequence[float]) -> float | None:
     return stdev(values) if len(values) > 1 else None
 
 
-def _half_width(values: Sequence[float]) -> float | None:
-    """Return half the width of the 95 % interval of the mean, t(n-1) * s / sqrt(n); None for a single run."""
+def _half_width(values: Sequence[float], error: float) -> float | None:
+    """Return half the width of the interval of the mean, t(n-1) * s / sqrt(n); None for a single unit."""
     n = len(values)
-    return None if n < 2 else _t_quantile(n) * stdev(values) / math.sqrt(n)
+    return None if n < 2 else _t_quantile(n, error) * stdev(values) / math.sqrt(n)
 
 
-def _t_quantile(n: int) -> float:
-    return float(stdtrit(n - 1, 0.5 + CONFIDENCE / 2))
+def _t_quantile(n: int, error: float) -> float:
+    return float(stdtrit(n - 1, 1 - error / 2))
 
 
 def _upper_tail(distance: float, error: float, n: int) -> float:

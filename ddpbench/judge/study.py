@@ -1,9 +1,10 @@
-"""Which records are judged together: complete runs of one study, under equal conditions."""
+"""Which records are judged together: complete runs and launches of one study, under equal conditions."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 from os.path import isdir
 from pathlib import Path
+from typing import TypeVar
 
 import msgspec
 
@@ -12,52 +13,55 @@ from ddpbench.errors import UserError, one_line
 from ddpbench.judge import fairness, files
 from ddpbench.judge.epochs import is_undisturbed
 from ddpbench.record import Record, read_record
+from ddpbench.turns import Launch, read_launch
+
+Measured = TypeVar("Measured", Record, Launch)
 
 
 @dataclass(frozen=True, slots=True)
 class Study:
-    """Comparable, complete runs, in the order in which they were made, and what is left out of the judgement."""
+    """Comparable, complete runs and launches, in the order in which they were made, and what is left out."""
 
     name: str
     folder: Path  # where charts and report are written
     records: list[Record]  # whole runs
-    timed: list[Record]  # short runs at any batch size: their times count, their accuracy does not
+    launches: list[Launch]  # of turns
     left_out: list[str]  # one reason in each line
 
     @property
-    def all_runs(self) -> list[Record]:
-        """Every run that is judged, whole or timed, in the order in which they were made."""
-        return sorted([*self.records, *self.timed], key=lambda record: record.started_at)
-
-    @property
-    def newest(self) -> Record:
-        """The newest whole run. It stands for the conditions of the study; without whole runs a timed one does."""
-        return (self.records or self.timed)[-1]
+    def newest(self) -> Record | Launch:
+        """The newest whole run, without one the newest launch. It stands for the conditions of the study."""
+        return (self.records or self.launches)[-1]
 
 
 def load(paths: Sequence[Path], *, allow_injected: bool = False) -> Study:
     """Load the study that `paths` name: files of records, or one folder, of which the newest study is taken.
 
-    `allow_injected` admits runs that a test slowed on purpose. Raises UserError if there is nothing to judge, if a
-    record is damaged, or if the runs were made under different conditions.
+    `allow_injected` admits runs and launches that a hook has watched. Raises UserError if there is nothing to judge, if
+    a record is damaged, or if runs were made under different conditions.
     """
     folders = [path for path in paths if isdir(path)]  # noqa: PTH112 - no error for a name too long
     if folders and len(paths) > 1:
         raise UserError(f"{folders[0]} is a folder: name folders, or only records")
-    paths, others = files.newest_study(paths[0]) if folders else files.split(paths)
-    if not paths:
+    given = files.newest_study(paths[0]) if folders else files.split(paths)
+    if not given.records and not given.turns:
         raise UserError(
-            f"{files.named(others) or 'these files'}: no record of a run; name a study's folder, or records"
+            f"{files.named(given.others) or 'these files'}: no record of a run; name a study's folder, or records"
         )
-    complete, left_out = _complete(paths, allow_injected=allow_injected)
-    if others:
-        left_out.append(f"{files.named(others)}: no records")
+    records, left_out = _complete(given.records, allow_injected=allow_injected, may_be_none=bool(given.turns))
+    launches = _launches(given.turns, left_out, allow_injected=allow_injected)
+    if given.others:
+        left_out.append(f"{files.named(given.others)}: no records")
+    folder = (given.records or given.turns)[0].parent
     if folders:
-        complete = _under_newest_conditions(complete, left_out, paths[0].parent)
-    else:
-        _require_equal_conditions(complete)
-    whole, timed = _whole(complete), [record for record in complete if record.settings.steps is not None]
-    return Study(one_line(paths[0].resolve().parent.name), paths[0].parent, whole, timed, left_out)
+        newest = (records or launches)[-1]
+        records = _fair(records, newest, left_out)
+        launches = _fair(launches, newest, left_out)
+        if not launches:
+            _require_partner(records, left_out, folder)
+    elif different := fairness.differences([*records, *launches]):
+        raise UserError(f"unfair comparison: {fairness.describe(different)}; leave records out, or run again")
+    return Study(one_line(folder.resolve().name), folder, records, launches, left_out)
 
 
 def load_each(paths: Sequence[Path], *, allow_injected: bool = False) -> list[Study]:
@@ -72,42 +76,42 @@ def run_label(record: Record) -> str:
     return f"{arm_of(record).label}, seed {record.seed}"
 
 
-def _whole(records: Sequence[Record]) -> list[Record]:
-    return [record for record in records if record.settings.steps is None]
+def _launches(paths: Sequence[Path], left_out: list[str], *, allow_injected: bool) -> list[Launch]:
+    """Read launches. A second copy of a launch is left out."""
+    pairs = [(path, read_launch(path)) for path in paths]
+    for path, launch in pairs:
+        if launch.injected is not None and not allow_injected:
+            raise UserError(f"{path} was watched by a hook ({launch.injected}): no result; leave it out")
+    return _without_copies(sorted(pairs, key=lambda pair: pair[1].started_at), left_out)
 
 
-def _require_equal_conditions(records: Sequence[Record]) -> None:
-    different = fairness.differences(_whole(records)) or fairness.differences(records)
-    if different:
-        raise UserError(f"unfair comparison: {fairness.describe(different)}; leave records out, or run again")
-
-
-def _under_newest_conditions(complete: list[Record], left_out: list[str], folder: Path) -> list[Record]:
-    """Return the runs under the conditions of the newest one. The others are named in `left_out`.
-
-    Raises UserError if only one arm remains because of that.
-    """
-    # The newest whole run decides, because a timed run may have any batch size.
-    newest = (_whole(complete) or complete)[-1]
-    fair = [record for record in complete if not fairness.differences([record, newest])]
-    others = [record for record in complete if fairness.differences([record, newest])]
-    if len({arm_of(record) for record in fair}) < 2 and others:
-        partner = next((record for record in reversed(others) if arm_of(record) != arm_of(newest)), others[-1])
-        different = fairness.describe(fairness.differences([partner, newest]))
-        raise UserError(f"unfair comparison in {folder}: {different}; run again with equal flags")
-    for record in others:
-        different = fairness.describe(fairness.differences([record, newest]))
-        left_out.append(f"{run_label(record)}, of {record.started_at[:19]}: {different}")
+def _fair(measured: Sequence[Measured], newest: Record | Launch, left_out: list[str]) -> list[Measured]:
+    """Return what was measured under the conditions of the newest. The rest is named in `left_out`."""
+    fair = []
+    for each in measured:
+        if different := fairness.differences([each, newest]):
+            name = run_label(each) if isinstance(each, Record) else f"launch {each.number + 1}"
+            left_out.append(f"{name}, of {each.started_at[:19]}: {fairness.describe(different)}")
+        else:
+            fair.append(each)
     return fair
 
 
-def _complete(paths: Sequence[Path], *, allow_injected: bool) -> tuple[list[Record], list[str]]:
+def _require_partner(fair: Sequence[Record], left_out: Sequence[str], folder: Path) -> None:
+    """Raise UserError where other conditions leave a single arm, which can be compared with nothing."""
+    others = [reason for reason in left_out if " differs (" in reason]
+    if len({arm_of(record) for record in fair}) < 2 and others:
+        different = others[-1].partition(": ")[2]
+        raise UserError(f"unfair comparison in {folder}: {different}; run again with equal flags")
+
+
+def _complete(paths: Sequence[Path], *, allow_injected: bool, may_be_none: bool) -> tuple[list[Record], list[str]]:
     """Read records. Return the complete ones, by time, and the reasons why others are left out."""
     records = [(path, read_record(path)) for path in paths]
     records.sort(key=lambda pair: pair[1].started_at)
     for path, record in records:
         if record.injected is not None and not allow_injected:
-            raise UserError(f"{path} was spoilt on purpose ({record.injected}): no result; leave it out")
+            raise UserError(f"{path} was watched by a hook ({record.injected}): no result; leave it out")
     left_out = [
         f"{run_label(record)}: {record.status} ({one_line(path.name)})"
         for path, record in records
@@ -117,20 +121,21 @@ def _complete(paths: Sequence[Path], *, allow_injected: bool) -> tuple[list[Reco
     for record in [each for each in complete if not any(map(is_undisturbed, each.epochs))]:
         complete.remove(record)
         left_out.append(f"{run_label(record)}: interrupted in every epoch; run it again")
-    if not complete:
+    if not complete and not may_be_none:
         states = "; ".join(left_out)
         raise UserError(f"no complete run among {plural(len(records), 'record')}: {states}; run again, or wait")
     return complete, left_out
 
 
-def _without_copies(records: list[tuple[Path, Record]], left_out: list[str]) -> list[Record]:
-    """Return every run once. A second file of the same run would make an interval too narrow."""
+def _without_copies(measured: Sequence[tuple[Path, Measured]], left_out: list[str]) -> list[Measured]:
+    """Return everything once. A second file of the same run or launch would make an interval too narrow."""
     first: dict[bytes, Path] = {}
-    runs = []
-    for path, record in records:
-        original = first.setdefault(msgspec.json.encode(record), path)
+    once = []
+    for path, each in measured:
+        original = first.setdefault(msgspec.json.encode(each), path)
         if original is path:
-            runs.append(record)
+            once.append(each)
         else:
-            left_out.append(f"{one_line(path.name)}: the same run as {one_line(original.name)}")
-    return runs
+            what = "run" if isinstance(each, Record) else "launch"
+            left_out.append(f"{one_line(path.name)}: the same {what} as {one_line(original.name)}")
+    return once

@@ -1,8 +1,8 @@
-"""From which global batch parallel training pays: short runs at several batch sizes, and a line fitted to each arm.
+"""From which global batch parallel training is faster: turns at several batches, and a line fitted to each arm.
 
 A step of b samples takes t(b) = a + c * b seconds: `a` is paid once per step (launching kernels, reducing gradients),
-`c` once per sample. Parallel training starts to pay where the lines of the parallel arm and of the best single process
-cross. That prediction is then checked by runs at the batch where they cross.
+`c` once per sample. Parallel training becomes the faster one where the lines of the parallel arm and of the fastest
+single process cross. That prediction is then checked by launches at the batch where they cross.
 """
 
 import math
@@ -14,12 +14,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ddpbench.arm import Arm
-from ddpbench.judge.arms import ArmResult, by_arm, compare_arms, is_parallel_choice, reference_of
-from ddpbench.judge.epochs import run_step_s
 from ddpbench.judge.outcome import Outcome, outcome_of
 from ddpbench.judge.stats import Estimate
-from ddpbench.judge.study import Study
-from ddpbench.record import Record
+from ddpbench.judge.timing import Timing, is_parallel_choice
+from ddpbench.turns import TurnArm
 
 Values = NDArray[np.float64]
 MIN_POINTS = 3  # two points always lie on a line: a fit needs one more
@@ -27,18 +25,20 @@ MIN_POINTS = 3  # two points always lie on a line: a fit needs one more
 
 @dataclass(frozen=True, slots=True)
 class Point:
-    """All arms at one global batch."""
+    """The swept arm at one global batch, against the fastest single process there."""
 
-    global_batch: int
-    results: list[ArmResult]
-    reference: ArmResult  # the fastest single process at this batch
-    parallel: ArmResult  # the swept arm
-    speedup: Estimate  # of `parallel` over `reference`
+    parallel: TurnArm
+    reference: TurnArm
+    parallel_step_s: Estimate
+    reference_step_s: Estimate
+    speed: Estimate  # of `parallel` against `reference`
+    outcome: Outcome
+    is_check: bool  # measured to check the prediction, after the other points
 
     @property
-    def outcome(self) -> Outcome:
-        """Whether the swept arm pays at this batch."""
-        return outcome_of(self.speedup)
+    def global_batch(self) -> int:
+        """Samples of a step."""
+        return self.parallel.global_batch
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,8 +62,17 @@ class Sweep:
     points: list[Point]  # by batch, ascending
     lines: list[Line]
     predicted_batch: float | None  # where the fitted lines cross; the point of the check is not fitted
-    checked: Point | None  # the runs at the predicted batch
-    measured_batch: float | None  # where the measured speedup rises through 1, interpolated
+    measured_batch: float | None  # where the measured speed rises through 1, interpolated
+
+    @property
+    def checked(self) -> Point | None:
+        """The point that checks the prediction."""
+        return next((point for point in self.points if point.is_check), None)
+
+    @property
+    def grid(self) -> list[Point]:
+        """The points that the lines are fitted to."""
+        return [point for point in self.points if not point.is_check]
 
     @property
     def prediction_error(self) -> float | None:
@@ -73,76 +82,69 @@ class Sweep:
         return self.predicted_batch / self.measured_batch - 1
 
     @property
-    def grid(self) -> list[Point]:
-        """The points that the lines are fitted to."""
-        return [point for point in self.points if point is not self.checked]
+    def next_batch(self) -> int | None:
+        """The batch at which the prediction is to be checked; None if there is none, or if it was measured already."""
+        if self.predicted_batch is None or self.checked is not None:
+            return None
+        measured = [point.global_batch for point in self.points]
+        multiple = math.gcd(*measured)  # the batch must divide over the ranks, as the measured ones do
+        batch = max(1, round(self.predicted_batch / multiple)) * multiple
+        return None if batch in measured else batch
 
-    def fitted_speedup(self, global_batches: Values) -> Values | None:
-        """Return the speedup by the fitted lines at each of these batches; None if a line is missing."""
+    def fitted_speed(self, global_batches: Values) -> Values | None:
+        """Return the speed by the fitted lines at each of these batches; None if a line is missing."""
         steps_s = _fitted_steps_s(self.lines, self.arm, global_batches)
         return None if steps_s is None else steps_s[0] / steps_s[1]
 
 
-def analyse(study: Study) -> Sweep | None:
-    """Judge the timed runs of a study as a sweep; None if no batch has both a parallel arm and a single process.
+def analyse(timing: Timing, margin: float) -> Sweep | None:
+    """Judge launches at several batches; None if no batch has both a parallel arm and a single process.
 
-    Of several parallel arms, the one with the best speedup at any batch is judged.
+    Of several parallel arms, the one with the best speed at any batch is judged. `margin` is a difference in speed.
     """
-    choices = [arm for arm in by_arm(study.timed) if is_parallel_choice(arm)]
-    candidates = [(arm, points) for arm in choices if (points := _points(study.timed, arm))]
+    choices = dict.fromkeys(turn.arm for turn in timing.turns if is_parallel_choice(turn.arm))
+    candidates = [(arm, points) for arm in choices if (points := _points(timing, arm, margin))]
     if not candidates:
         return None
-    arm, points = max(candidates, key=lambda pair: max(point.speedup.value for point in pair[1]))
-    checked = _check_of(points)
-    grid = [point for point in points if point is not checked]
-    lines = _fit(grid)
+    arm, points = max(candidates, key=lambda pair: max(point.speed.value for point in pair[1]))
+    grid = [point for point in points if not point.is_check]
+    lines = _fit(timing, [point.global_batch for point in grid])
     crossing = _crossing(lines, arm, [point.global_batch for point in grid])
-    return Sweep(arm, points, lines, crossing, checked, _interpolated(points))
+    return Sweep(arm, points, lines, crossing, _interpolated(points))
 
 
-def next_batches(sweep: Sweep | None) -> list[int]:
-    """Return the batch to check, a list of one; empty if there is no prediction, or if it was run already."""
-    if sweep is None or sweep.predicted_batch is None or sweep.checked is not None:
-        return []
-    measured = [point.global_batch for point in sweep.points]
-    multiple = math.gcd(*measured)  # the batch must divide over the ranks, as the measured ones do
-    batch = max(1, round(sweep.predicted_batch / multiple)) * multiple
-    return [] if batch in measured else [batch]
-
-
-def _points(timed: Sequence[Record], arm: Arm) -> list[Point]:
-    """Return a point for each batch at which the arm has a speedup."""
+def _points(timing: Timing, arm: Arm, margin: float) -> list[Point]:
+    """Return a point for each batch at which the arm has a speed. The check is what the first launch did not have."""
     points = []
-    for batch in sorted({run.settings.global_batch for run in timed}):
-        results = compare_arms([run for run in timed if run.settings.global_batch == batch])
-        mine, reference = next((result for result in results if result.arm == arm), None), reference_of(results)
-        if mine is not None and reference is not None and mine.speedup is not None:
-            points.append(Point(batch, results, reference, mine, mine.speedup))
+    for batch in sorted({turn.global_batch for turn in timing.turns if turn.arm == arm}):
+        turn, reference = TurnArm(arm=arm, global_batch=batch), timing.reference(batch)
+        speed = None if reference is None else timing.speed(turn, reference)
+        if reference is not None and speed is not None:
+            points.append(
+                Point(
+                    parallel=turn,
+                    reference=reference,
+                    parallel_step_s=timing.step_s(turn),
+                    reference_step_s=timing.step_s(reference),
+                    speed=speed,
+                    outcome=outcome_of(speed, margin),
+                    is_check=turn not in timing.units[0].sample_s,
+                )
+            )
     return points
 
 
-def _check_of(points: Sequence[Point]) -> Point | None:
-    """Return the point that checks a prediction: all of its runs began after every other point's."""
-
-    def moments(point: Point) -> list[str]:
-        return [run.started_at for result in point.results for run in result.runs]
-
-    last = max(points, key=lambda point: max(moments(point)))
-    others = [moment for point in points if point is not last for moment in moments(point)]
-    return last if len(points) > MIN_POINTS and min(moments(last)) > max(others) else None
-
-
-def _fit(points: Sequence[Point]) -> list[Line]:
+def _fit(timing: Timing, batches: Sequence[int]) -> list[Line]:
     """Fit a line to the median step time of every arm that has enough points: least squares of relative errors."""
     measured: dict[Arm, list[tuple[int, float]]] = {}
-    for point in points:
-        for result in point.results:
-            measured.setdefault(result.arm, []).append((point.global_batch, median(map(run_step_s, result.runs))))
+    for turn in timing.turns:
+        if turn.global_batch in batches and not turn.arm.is_control:
+            measured.setdefault(turn.arm, []).append((turn.global_batch, turn.global_batch * median(timing.of(turn))))
     lines = []
     for arm, pairs in measured.items():
         if len(pairs) >= MIN_POINTS:
-            batches, seconds = (np.array(column, dtype=float) for column in zip(*pairs, strict=True))
-            c_s, a_s = np.polyfit(batches, seconds, 1, w=1 / seconds)
+            at, seconds = (np.array(column, dtype=float) for column in zip(*pairs, strict=True))
+            c_s, a_s = np.polyfit(at, seconds, 1, w=1 / seconds)
             lines.append(Line(arm, float(a_s), float(c_s)))
     return lines
 
@@ -164,9 +166,9 @@ def _fitted_steps_s(lines: Sequence[Line], arm: Arm, batches: Values) -> tuple[V
 
 
 def _interpolated(points: Sequence[Point]) -> float | None:
-    """Return the batch at which the measured speedup rises through 1: linear between points, on logarithmic axes."""
+    """Return the batch at which the measured speed rises through 1: linear between points, on logarithmic axes."""
     at = np.log([point.global_batch for point in points])
-    gain = np.log([point.speedup.value for point in points])
+    gain = np.log([point.speed.value for point in points])
     crossing = _first_rise(at, gain)
     return None if crossing is None else float(np.exp(crossing))
 

@@ -1,95 +1,110 @@
-"""Run the arms of a breakdown with and without injected losses, in one torchrun job, and write their records.
+"""Turns of a breakdown's arms with and without injected losses, in one job, and what the judge makes of them.
 
-torchrun --nproc_per_node=2 -m tests.judge.attribution FOLDER FIRST_SEED ROUNDS [FLAGS]
+python -m tests.judge.attribution FOLDER NUMBER    in the environment that torchrun makes for a rank
 
-A subfolder for each loss: `none` and the names of LOSSES. Rounds are interleaved: every variant once per seed.
-The single-process arms are run by rank 0 while the others wait; a loss never touches them.
-
-Launch, gradients, DDP, timers and judge are the real ones. What a sample costs is not left to the machine: where 900
-samples fall out of a cache that 500 fit, a larger share is no longer a known loss.
+The ranks, their gradients, DDP, timers, rounds and judge are the real ones. A user's hook holds for a whole launch.
+Here the arms of every loss take turns in the same rounds, so what disturbs the machine disturbs them alike. Each loss
+gets a record of its own in FOLDER, as if it had been launched alone.
 """
 
-import contextlib
-import dataclasses
-import os
 import sys
-import time
-from collections.abc import Iterator
+from collections.abc import Mapping
 from pathlib import Path
+from statistics import median
 
-import torch
+import msgspec
 from msgspec.structs import replace
 
 from ddpbench import config
-from ddpbench.comm import ddp
+from ddpbench.arm import Arm
+from ddpbench.judge import timing
+from ddpbench.judge.breakdown import break_down, levels_of
 from ddpbench.tasks import mnist
-from ddpbench.tasks.mnist import DataSet
-from ddpbench.train import engine, world
-from ddpbench.train.batches import Batches
+from ddpbench.train import machine, world
+from ddpbench.train.contenders import Contender
 from ddpbench.train.life import Life
+from ddpbench.train.turns import Rounds
+from ddpbench.turns import SCHEMA, Launch, TurnArm, path_of, read_launches
+from tests import warm
 
+BATCH, RANKS = 1_000, 2
+# Few and long steps: to wake a rank that has waited long costs a millisecond a step, and is no part of a loss.
+WORK = "work=30e-6"
+SLOW_RANK, SLOW_REDUCTION_S, LARGE_SHARE = 3, 0.030, 0.9
 # slow-start is not among them: it lies before training, and is tested on its own.
-SLOW_RANK, SLOW_REDUCTION_S, LARGE_SHARE = 3, 0.040, 0.9
 LOSSES = (f"slow-rank={SLOW_RANK}", f"slow-reduction={SLOW_REDUCTION_S}", f"large-share={LARGE_SHARE}", "one-core=1")
-SAMPLE_S = 60e-6  # CPU time that training on one sample takes, beside the little that the network itself needs
+ROUNDS_S = 10.0
+FLAGS = f"--dataset synthetic --model mlp --global-batch {BATCH} --device cpu".split()
+
+REFERENCE = TurnArm(arm=Arm("baseline", 1, 1, None), global_batch=BATCH)
+WORKER = TurnArm(arm=REFERENCE.arm, global_batch=BATCH // RANKS)
+RANKED = DDP, *_ = [TurnArm(arm=Arm("ddp", RANKS, 1, comm), global_batch=BATCH) for comm in ("gloo", "none", "nothing")]
 
 
 def main() -> None:
-    folder, first, rounds, *flags = sys.argv[1:]
-    cfg = config.parse(flags)
+    """Take turns, and write the records."""
+    folder, number = Path(sys.argv[1]), int(sys.argv[2])
+    cfg = config.parse(FLAGS)
     here = world.join(cfg)
-    images = mnist.load(cfg)
-    alone = replace_world(here)
+    data = mnist.load(cfg)
     with here:
-        for seed in range(int(first), int(first) + int(rounds)):
-            told = replace(cfg, seed=seed, threads=1)
-            rank_batch = config.rank_batch(cfg.global_batch, here.size)
-            steps = len(images.train.labels) // cfg.global_batch
-            singles = [told, replace(told, global_batch=rank_batch, steps=steps)]
-            for single in singles:
-                here.barrier()
-                if here.is_main:
-                    train(replace(single, results=Path(folder) / "singles"), images, alone, "baseline")
-            for loss in (None, *LOSSES):
-                for comm in ("none", "gloo"):
-                    here.barrier()
-                    place = Path(folder) / (loss or "none")
-                    with same_cores():
-                        mine = dataclasses.replace(here, comm=comm)
-                        train(
-                            replace(told, comm=comm, hook=loss and f"tests/hooks/losses.py:{loss}", results=place),
-                            images,
-                            mine,
-                            "ddp",
-                        )
+        places = [(turn, WORK) for turn in (REFERENCE, WORKER)]
+        places += [(turn, words) for words in (WORK, *(f"{WORK},{loss}" for loss in LOSSES)) for turn in RANKED]
+        hooked = [(turn, replace(cfg, hook=f"tests/hooks/losses.py:{words}")) for turn, words in places]
+        rounds = Rounds([Contender(turn, data, each, here) for turn, each in hooked], here, number)
+        rounds.calibrate()
+        rounds.run(ROUNDS_S)
+        if here.is_main:
+            visits = rounds.visits()
+            for number_of_loss, name in enumerate(("none", *LOSSES)):
+                first = 2 + number_of_loss * len(RANKED)
+                mine = [0, 1, *range(first, first + len(RANKED))]
+                (folder / name).mkdir(exist_ok=True)
+                launch = Launch(
+                    schema=SCHEMA,
+                    study=name,
+                    number=number,
+                    settings=cfg.settings(device="cpu", lr=mnist.peak_lr(cfg)),
+                    parameters=1,
+                    environment=machine.describe(),
+                    started_at="",
+                    startup_s=0.0,
+                    order=[[mine.index(index) for index in order if index in mine] for order in rounds.order],
+                    round_s=rounds.round_s,
+                    stolen_s=rounds.stolen_s,
+                    visits=[visits[index] for index in mine],
+                    injected=name,
+                    peak_rss_bytes=[0] * RANKS,
+                )
+                path_of(folder / name, number).write_bytes(msgspec.json.encode(launch))
+        here.barrier()
 
 
-def train(cfg: config.TrainConfig, images: DataSet, here: world.World, kind: str) -> None:
-    torch.set_num_threads(1)
-    net = mnist.build(cfg).to(here.device)
-    next(net.children()).register_forward_pre_hook(work)
-    net = ddp.wrap(net, here, here.comm)
-    engine.fit(net, Batches(images, cfg, here), cfg, here, kind=kind)
+def launch(folder: Path, number: int) -> None:
+    """Start the ranks, and wait for them. They are forked from a process that has torch already."""
+    words = ("-m", "tests.judge.attribution", str(folder), str(number))
+    ended = [rank.wait() for rank in warm.start_ranks(RANKS, *words, folder=folder, name=f"launch-{number}")]
+    assert [rank.returncode for rank in ended] == [0] * RANKS, [rank.stderr for rank in ended]
 
 
-def work(layer: torch.nn.Module, inputs: tuple[torch.Tensor]) -> None:
-    """Keep this core busy for SAMPLE_S a sample. By CPU time, so that a rank that must share its core takes longer."""
-    until = time.thread_time() + SAMPLE_S * len(inputs[0])
-    while layer.training and time.thread_time() < until:
-        pass
+def median_terms(folder: Path) -> Mapping[str, float]:
+    """Return the seconds of every term by its name: the median of the launches, so a disturbed one decides nothing."""
+    launches = [_terms(each) for each in read_launches(folder)]
+    return {name: median(terms[name] for terms in launches) for name in launches[0]}
 
 
-def replace_world(here: world.World) -> world.World:
-    return world.World(rank=0, size=1, local_size=1, device=here.device, comm=None)
-
-
-@contextlib.contextmanager
-def same_cores() -> Iterator[None]:
-    """Give this process's threads the cores back that `one-core` takes away."""
-    before = os.sched_getaffinity(0)
-    yield
-    for thread in Path("/proc/self/task").iterdir():
-        os.sched_setaffinity(int(thread.name), before)
+def _terms(launch: Launch) -> dict[str, float]:
+    """Return every term, also those that the judge would put together, and the observed step."""
+    measured = timing.of_launches([launch])
+    rank_batches = next(visits.rank_batches for visits in launch.visits if visits.turn == DDP)
+    levels, _ = levels_of(measured, DDP, REFERENCE, rank_batches, on_gpu=False)
+    ends_s = [level.by_unit[0] for level in levels]
+    costs_s = [end - begin for begin, end in zip([0.0, *ends_s], ends_s, strict=False)]
+    terms: dict[str, float] = {level.causes[0]: cost for level, cost in zip(levels, costs_s, strict=True)}
+    judged = break_down(measured, DDP, REFERENCE, rank_batches, on_gpu=False)
+    assert judged is not None
+    parts = {part.causes[0]: part.seconds.value for part in judged.parts_of("exchange")}
+    return terms | parts | {"observed": ends_s[-1]}
 
 
 if __name__ == "__main__":

@@ -1,5 +1,7 @@
 """Made-up studies with known answers, and a short way to judge them."""
 
+import math
+from collections.abc import Mapping
 from pathlib import Path
 
 from msgspec.structs import replace
@@ -7,21 +9,81 @@ from msgspec.structs import replace
 from ddpbench.judge import study
 from ddpbench.judge.judgement import Judgement
 from ddpbench.judge.judgement import judge as judge_study
+from ddpbench.judge.outcome import Criteria
 from ddpbench.record import Record, Target
-from tests.records import ddp, make_record, put, timed
+from ddpbench.turns import Launch, TurnArm
+from tests.records import BATCH, GLOO, SHM, TRUTH, TWO, at, ddp, make_launch, make_record, put
 
 STEPS = 59_904 // 256  # in an epoch of a made-up record
 
 
-def judge(folder: Path, *records: Record) -> Judgement:
-    """Write the records into a folder, which may be new, and judge it."""
+def judge(folder: Path, *measured: Record | Launch, criteria: Criteria | None = None) -> Judgement:
+    """Write records into a folder, which may be new, and judge it."""
     folder.mkdir(exist_ok=True)
-    put(folder, *records)
-    return judge_study(study.load([folder]))
+    put(folder, *measured)
+    return judge_study(study.load([folder]), criteria)
+
+
+def launches(
+    count: int = 3, truth: Mapping[TurnArm, float] = TRUTH, *, spread: float = 0.01, rounds: int = 9
+) -> list[Launch]:
+    """Return launches whose speeds differ by about `spread`, symmetrically, so that their centre is the truth.
+
+    The arms of several ranks differ from launch to launch, and single processes do not.
+    """
+
+    def factor(number: int) -> float:
+        return math.exp(spread * (number - (count - 1) / 2))
+
+    return [
+        make_launch(n, lambda turn, _, n=n: factor(n) if turn.arm.world_size > 1 else 1.0, truth, rounds=rounds)  # type: ignore[misc]
+        for n in range(count)
+    ]
+
+
+def whole_runs(
+    seeds: int = 3,
+    *,
+    parallel_step_s: float = TRUTH[at(SHM)],
+    accuracies: tuple[float, float] = (0.99, 0.99),
+    startup_s: tuple[float, float] = (3.0, 7.0),
+) -> list[Record]:
+    """Return whole runs of the reference and of two ranks over shm, at the steps of TRUTH unless given otherwise."""
+    records = []
+    for seed in range(seeds):
+        one, two = STEPS * TRUTH[at(TWO)], STEPS * parallel_step_s
+        wobble = 1 + 0.002 * seed
+        records += [
+            make_record(
+                seed=seed, minute=2 * seed, train_s=(one, one, one), accuracy=accuracies[0], startup_s=startup_s[0]
+            ),
+            ddp(
+                seed=seed,
+                minute=2 * seed + 1,
+                comm="shm",
+                train_s=(two * wobble,) * 3,
+                accuracy=accuracies[1],
+                startup_s=startup_s[1],
+                late_s=(0.1, 0.0),
+            ),
+        ]
+    return records
+
+
+def faster(times: float = 1.25) -> dict[TurnArm, float]:
+    """Return a truth in which two ranks over shm are so many times as fast as the best single process."""
+    scale = TRUTH[at(TWO)] / times / TRUTH[at(SHM)]
+    return {turn: step_s * (scale if turn.arm.world_size > 1 else 1.0) for turn, step_s in TRUTH.items()}
+
+
+def complete(count: int = 3, seeds: int = 3, times: float = 0.8) -> list[Record | Launch]:
+    """Return the launches and the runs of a whole study, with gloo beside shm; shm is `times` as fast."""
+    truth = {**faster(times), at(GLOO): 0.02, at(SHM, 2 * BATCH): 0.018, at(TWO, 2 * BATCH): 0.022}
+    return [*launches(count, truth), *whole_runs(seeds, parallel_step_s=truth[at(SHM)])]
 
 
 def two_arms(seeds: int = 3) -> list[Record]:
-    """Return a study of two baselines, two ranks over gloo, and the control."""
+    """Return runs by hand: two baselines, two ranks over gloo, and the control."""
     records = []
     for seed in range(seeds):
         wobble = 1 + 0.01 * seed
@@ -45,36 +107,28 @@ def paired(parallel_s: list[float], accuracy: float = 0.99) -> list[Record]:
     return records
 
 
-def known(seed: int = 0, **changes: Record | None) -> list[Record]:
-    """Return runs with a known breakdown. Seconds per epoch: one worker 8, at half the batch 4.5, control 5, ddp 6."""
-    records: dict[str, Record | None] = {
-        "worker": make_record(seed=seed, threads=1, train_s=(9, 8, 8)),
-        "alone": timed(128, 4.5 / STEPS, seed=seed, threads=1),
-        "control": ddp(seed=seed, comm="none", train_s=(9, 5, 5)),
-        "observed": ddp(seed=seed, train_s=(9, 6, 6), late_s=(0.3, 0.0)),
-    }
-    return [record for record in (records | changes).values() if record is not None]
-
-
-def three_seeds() -> list[Record]:
-    """Return `known` for three seeds."""
-    return [record for seed in range(3) for record in known(seed)]
-
-
 def swept(
-    batches: tuple[int, ...], *, seeds: int = 3, parallel: tuple[float, float] = (0.004, 1e-5), minute: int = 0
-) -> list[Record]:
-    """Return a sweep. A step of one process takes 1 ms + 20 us a sample, of two ranks `parallel`: equal at 300."""
-    records = []
-    for seed in range(seeds):
-        for batch in batches:
-            one, two = 0.001 + 2e-5 * batch, parallel[0] + parallel[1] * batch
-            wobble = 1 + 0.001 * seed
-            records.append(timed(batch, one, seed=seed, minute=minute))
-            records.append(
-                timed(batch, two * wobble, "ddp", seed=seed, world_size=2, threads=1, comm="gloo", minute=minute)
-            )
-    return records
+    batches: tuple[int, ...] = (64, 128, 256, 512, 1024),
+    *,
+    count: int = 3,
+    parallel: tuple[float, float] = (0.004, 1e-5),
+    check: int | None = None,
+) -> list[Launch]:
+    """Return the launches of a sweep. A step of one process takes 1 ms + 20 us a sample, of two ranks `parallel`.
+
+    They are equally fast at 300. `check` adds as many launches at that batch alone.
+    """
+
+    def truth(at_batches: tuple[int, ...]) -> dict[TurnArm, float]:
+        one = {at(TWO, batch): 0.001 + 2e-5 * batch for batch in at_batches}
+        return one | {at(GLOO, batch): parallel[0] + parallel[1] * batch for batch in at_batches}
+
+    grid = launches(count, truth(batches), spread=0.002)
+    checks = [] if check is None else launches(count, truth((check,)), spread=0.002)
+    return grid + [
+        replace(each, number=number, started_at=f"2026-11-24T01:{number:02d}:00.000+00:00")
+        for number, each in enumerate(checks, count)
+    ]
 
 
 def ended_after(record: Record, epochs: int, *, reached: bool = True) -> Record:

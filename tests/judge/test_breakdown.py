@@ -1,145 +1,161 @@
-"""The terms of a breakdown, on made-up records whose answer is known."""
+"""The terms of a breakdown, on made-up launches whose answer is known."""
 
-from pathlib import Path
+import math
+from collections.abc import Mapping
 
-import msgspec
 import pytest
+from msgspec.structs import replace
 
-from ddpbench.arm import Arm
-from ddpbench.judge import breakdown, scaling, study
-from ddpbench.record import Record
-from tests.judge.studies import STEPS, judge, known, three_seeds
-from tests.records import ddp, make_record, put, timed
+from ddpbench.judge import breakdown, scaling, timing
+from ddpbench.judge.breakdown import Breakdown
+from ddpbench.judge.timing import Timing
+from ddpbench.turns import Launch, TurnArm
+from tests.judge.studies import launches
+from tests.records import BATCH, NONE, NOTHING, ONE, SHM, TRUTH, TWO, at, make_launch
 
-GLOO = Arm("ddp", 2, 1, "gloo")
-
-
-def break_down(folder: Path, *records: Record) -> breakdown.Breakdown:
-    put(folder, *records)
-    return breakdown.break_down(study.load([folder]), GLOO)
+PARALLEL = at(SHM)
+WITHOUT_NOISE = [make_launch(number) for number in range(3)]
 
 
-def seconds(broken_down: breakdown.Breakdown) -> dict[str, float | None]:
-    return {term.term: None if term.seconds is None else round(term.seconds.value, 9) for term in broken_down.terms}
+def break_down(timed: Timing, rank_batches: tuple[int, int] = (128, 128)) -> Breakdown | None:
+    return breakdown.break_down(timed, PARALLEL, at(TWO), rank_batches, on_gpu=False)
 
 
-def test_every_term_is_the_difference_of_two_levels(tmp_path: Path) -> None:
-    result = break_down(tmp_path, *known())
+def found(made: list[Launch], rank_batches: tuple[int, int] = (128, 128)) -> dict[str, float]:
+    """Return the milliseconds of every term, by its causes."""
+    broken = break_down(timing.of_launches(made), rank_batches)
+    assert broken is not None
+    return {"+".join(term.causes): round(1e3 * term.seconds.value, 6) for term in broken.terms}
 
-    assert seconds(result) == {
-        "ideal": 4,
-        "uneven_shares": 0,
-        "smaller_batch": 0.5,
-        "contention": 0.5,
-        "exposed_communication": 1,
-        "reducing_gradients": 0.5,
-        "waiting_for_slowest_rank": 0.3,
-        "computing_slowed": pytest.approx(0.2),
+
+def without(turn: TurnArm) -> dict[TurnArm, float]:
+    return {each: step_s for each, step_s in TRUTH.items() if each != turn}
+
+
+def test_every_term_is_the_difference_of_two_levels() -> None:
+    assert found(WITHOUT_NOISE) == {
+        "ideal": 10,
+        "smaller_batch": 1,
+        "contention": 1.5,
+        "bookkeeping": 0.5,
+        "exchange": 2,
+        "reducing": 0.75,
+        "waiting": 0.75,
+        "slower_computing": 0.5,
     }
-    assert result.observed.value == 6
-    assert result.slowest_rank == 1
-    assert not result.unexplained
 
 
-def test_the_terms_add_up_to_what_was_observed(tmp_path: Path) -> None:
-    records = three_seeds()
-    records[-1] = ddp(seed=2, train_s=(9, 6.5, 7.25), late_s=(0.3, 0.0))
-    result = break_down(tmp_path, *records)
+def test_the_terms_add_up_to_what_was_observed() -> None:
+    broken = break_down(timing.of_launches(launches(5, spread=0.03)))
+    assert broken is not None
+    whole = [term for term in broken.terms if not term.part_of]
 
-    total = sum(term.seconds.value for term in result.terms if term.seconds and not term.part_of)
-    assert total == pytest.approx(result.observed.value)
-    assert sum(term.share for term in result.terms if term.share and not term.part_of) == pytest.approx(1)
+    assert sum(term.seconds.value for term in whole) == pytest.approx(broken.observed.value)
+    assert sum(term.share for term in whole) == pytest.approx(1)
+    assert broken.slowest_rank == 1
+    assert next(term.causes for term in broken.losses) == ("exchange",)
 
 
 @pytest.mark.parametrize(
-    ("missing", "not_measured"),
+    ("missing", "joined"),
     [
-        ("alone", {"smaller_batch", "contention"}),
-        ("control", {"contention", "exposed_communication", "computing_slowed"}),
-        ("worker", {"ideal", "smaller_batch", "contention"}),
+        (at(ONE, BATCH // 2), "smaller_batch+contention"),
+        (at(NONE), "contention+uneven_shares+bookkeeping"),
+        (at(NOTHING), "bookkeeping+exchange"),
     ],
 )
-def test_a_missing_control_is_said_and_never_zero(missing: str, not_measured: set[str], tmp_path: Path) -> None:
-    result = break_down(tmp_path, *known(**{missing: None}))
+def test_without_a_control_its_cause_and_the_next_stand_together(missing: TurnArm, joined: str) -> None:
+    terms = found([make_launch(number, truth=without(missing)) for number in range(3)])
 
-    absent = {name for name, value in seconds(result).items() if value is None}
-    assert absent >= not_measured
-    assert result.unexplained
-
-
-def test_without_timers_inside_the_parts_are_not_measured(tmp_path: Path) -> None:
-    result = break_down(tmp_path, *known(observed=ddp(train_s=(9, 6, 6))))
-
-    assert result.in_run is None
-    assert result["exposed_communication"] is not None
-    assert result["waiting_for_slowest_rank"] is None
+    assert joined in terms
+    assert sum(value for name, value in terms.items() if name not in ("reducing", "waiting", "slower_computing")) == 15
 
 
-def test_a_slow_rank_is_waited_for_and_is_no_contention(tmp_path: Path) -> None:
-    """In the control the slow rank takes 7 s and the other 5 s: what the other loses, it loses by waiting."""
-    control = ddp(comm="none", train_s=(9, 7, 7))
-    fast = msgspec.structs.replace(control.ranks[0], train_s=[9.0, 5.0, 5.0])
-    control = msgspec.structs.replace(control, ranks=[fast, control.ranks[1]])
-    result = break_down(tmp_path, *known(control=control, observed=ddp(train_s=(9, 8, 8), late_s=(2.0, 0.0))))
-
-    assert seconds(result)["contention"] == 0.5
-    assert seconds(result)["waiting_for_slowest_rank"] == 2
-    assert seconds(result)["exposed_communication"] == 3
+def test_without_one_worker_nothing_is_broken_down() -> None:
+    assert break_down(timing.of_launches([make_launch(0, truth=without(at(ONE)))])) is None
 
 
-def test_a_larger_share_is_uneven_and_no_waiting(tmp_path: Path) -> None:
-    """Rank 0 draws three quarters, 2.5 s more at the speed of the control; rank 1 waits for that work alone."""
+def test_terms_that_cannot_be_told_from_zero_stand_together() -> None:
+    """One worker at the rank batch, and the wrapper, differ from launch to launch by more than they cost."""
 
-    def share(record: Record) -> Record:
-        ranks = [
-            msgspec.structs.replace(rank, rank_batch=size) for rank, size in zip(record.ranks, (192, 64), strict=True)
-        ]
-        return msgspec.structs.replace(record, ranks=ranks)
+    def factor(turn: TurnArm, number: int) -> float:
+        shaky = turn in (at(ONE, BATCH // 2), at(NOTHING))
+        return math.exp(0.1 * (number - 1)) if shaky else 1.0
 
-    control = share(ddp(comm="none", train_s=(9, 7.5, 7.5)))
-    light = msgspec.structs.replace(control.ranks[1], train_s=[9.0, 2.5, 2.5])
-    control = msgspec.structs.replace(control, ranks=[control.ranks[0], light])
-    observed = share(ddp(train_s=(9, 8.5, 8.5), late_s=(0.0, 5.0)))
-    seconds_of = seconds(break_down(tmp_path, *known(control=control, observed=observed)))
+    made = [make_launch(number, lambda turn, _, n=number: factor(turn, n)) for number in range(3)]  # type: ignore[misc]
+    broken = break_down(timing.of_launches(made))
+    assert broken is not None
+    together = [term for term in broken.terms if not term.is_certain and not term.part_of]
 
-    assert seconds_of["uneven_shares"] == 2.5
-    assert (seconds_of["smaller_batch"], seconds_of["contention"]) == (0.5, 0.5)
-    assert seconds_of["waiting_for_slowest_rank"] == 0
-    assert seconds_of["exposed_communication"] == 1
+    assert [term.causes for term in together] == [("smaller_batch", "contention", "bookkeeping", "exchange")]
+    assert broken.losses == []
+    assert broken["bookkeeping"] is None
 
 
-def test_seeds_that_lack_a_control_are_left_out_of_every_term(tmp_path: Path) -> None:
-    result = break_down(tmp_path, *known(0), *known(1, control=None, observed=ddp(seed=1, train_s=(9, 60, 60))))
+def test_a_slow_rank_is_waited_for_and_is_no_contention() -> None:
+    """The second rank takes twice as long in every arm; the first loses that time by waiting."""
 
-    assert result.observed.value == 6
-    assert result.observed.n == 1
+    def slow(launch: Launch) -> Launch:
+        visits = []
+        for each in launch.visits:
+            if each.turn.arm.world_size == 2:
+                block_s = [[row[0], 2 * row[1]] for row in each.block_s]
+                late_s = each.late_s and [[row[0], 0.0] for row in each.block_s]
+                reduce_s = each.late_s and [[1.1 * row[0], 0.1 * row[0]] for row in each.block_s]
+                visits.append(replace(each, block_s=block_s, late_s=late_s, reduce_s=reduce_s))
+            else:
+                visits.append(each)
+        return replace(launch, visits=visits)
+
+    terms = found([slow(launch) for launch in WITHOUT_NOISE])
+
+    assert (terms["contention"], terms["bookkeeping"]) == (1.5, 0.5)
+    assert terms["exchange"] == 17
+    assert terms["waiting"] == 15
 
 
-def test_start_up_is_apart_and_breaks_even(tmp_path: Path) -> None:
-    judgement = judge(tmp_path, make_record(train_s=(9, 4, 4), startup_s=3.0), ddp(train_s=(9, 2, 2), startup_s=8.0))
+def test_a_larger_share_is_uneven_and_no_waiting() -> None:
+    """The first rank draws three quarters of every batch: half as much again as an even share."""
+    shares = (192, 64)
 
-    assert judgement.comparison is not None
-    assert judgement.comparison.startup.break_even_epochs == pytest.approx(2.5)
+    def uneven(launch: Launch) -> Launch:
+        visits = []
+        for each in launch.visits:
+            if each.turn.arm.world_size == 2:
+                even_s = [row[0] for row in each.block_s]
+                block_s = [[1.5 * row, 0.5 * row] for row in even_s]
+                late_s = each.late_s and [[0.0, 1.0 * row] for row in even_s]
+                reduce_s = each.late_s and [[0.1 * row, 1.1 * row] for row in even_s]
+                visits.append(replace(each, block_s=block_s, rank_batches=[*shares], late_s=late_s, reduce_s=reduce_s))
+            else:
+                visits.append(each)
+        return replace(launch, visits=visits)
+
+    terms = found([uneven(launch) for launch in WITHOUT_NOISE], shares)
+
+    assert (terms["contention"], terms["uneven_shares"], terms["bookkeeping"]) == (1.5, 6.25, 0.75)
+    assert terms["exchange"] == 3
+    assert terms["waiting"] <= 2
 
 
-def test_what_is_slower_never_breaks_even(tmp_path: Path) -> None:
-    judgement = judge(tmp_path, make_record(train_s=(9, 4, 4)), ddp(train_s=(9, 5, 5)))
-
-    assert judgement.comparison is not None
-    assert judgement.comparison.startup.break_even_epochs is None
+def test_an_even_share_is_no_row() -> None:
+    assert "uneven_shares" not in found(WITHOUT_NOISE)
 
 
-def test_weak_scaling_stands_beside_strong(tmp_path: Path) -> None:
-    weak = timed(512, 8 / STEPS, "ddp", threads=1, world_size=2, comm="gloo")
-    put(tmp_path, *known(), weak)
-    rows = scaling.rows(study.load([tmp_path]), GLOO)
-
-    assert [(row.scaling, row.global_batch, row.rank_batch, row.steps_per_epoch) for row in rows] == [
-        ("one worker", 256, 256, 234),
-        ("strong", 256, 128, 234),
-        ("weak", 512, 256, 117),
+def rows(truth: Mapping[TurnArm, float]) -> list[tuple[str, int, float | None]]:
+    timed = timing.of_launches([make_launch(number, truth=truth) for number in range(3)])
+    return [
+        (row.scaling, row.turn.global_batch, row.efficiency and round(row.efficiency.value, 3))
+        for row in scaling.rows(timed, [PARALLEL], on_gpu=False)
     ]
-    assert rows[1].efficiency is not None
-    assert rows[1].efficiency.value == pytest.approx(8 / 6 / 2)
-    assert rows[2].efficiency is not None
-    assert rows[2].efficiency.value == pytest.approx(1)
+
+
+def test_weak_scaling_stands_beside_strong() -> None:
+    weak = {at(SHM, 2 * BATCH): 0.025, at(TWO, 2 * BATCH): 0.024}
+
+    assert rows(TRUTH) == [("one worker", 256, None), ("strong", 256, 0.667)]
+    assert rows({**TRUTH, **weak}) == [("one worker", 256, None), ("strong", 256, 0.667), ("weak", 512, 0.8)]
+    timed = timing.of_launches([make_launch(0, truth={**TRUTH, **weak})])
+    larger = scaling.larger_batch(timed, PARALLEL)
+    assert larger is not None
+    assert (larger.global_batch, larger.speed.value) == (512, pytest.approx(0.96))

@@ -5,10 +5,10 @@ import math
 import numpy as np
 import pytest
 
-from ddpbench.judge import arms
+from ddpbench.judge import timing
 from ddpbench.judge.outcome import outcome_of
-from ddpbench.judge.stats import deviation, equivalence, mean, ratio, runs_needed
-from tests.records import ddp, make_record
+from ddpbench.judge.stats import apart, deviation, equivalence, mean, ratio, units_needed
+from tests.records import BATCH, ddp, make_record
 
 
 def test_the_interval_of_a_mean_is_students() -> None:
@@ -26,19 +26,24 @@ def test_one_run_has_no_interval_and_no_spread() -> None:
     assert mean([3.0]).low is None
     assert mean([3.0]).high is None
     assert deviation([3.0]) is None
-    assert ratio([6.0], [3.0]).value == pytest.approx(2)
-    assert ratio([6.0], [3.0]).low is None
+    assert ratio([math.log(2)]).value == pytest.approx(2)
+    assert ratio([math.log(2)]).low is None
+    assert ratio([math.log(2)]).half_width is None
+
+
+def logs(numerators: list[float], denominators: list[float]) -> list[float]:
+    return [math.log(above / below) for above, below in zip(numerators, denominators, strict=True)]
 
 
 def test_a_ratio_of_pairs_that_agree_has_no_width() -> None:
-    estimate = ratio([2.0, 4.0, 6.0], [1.0, 2.0, 3.0])
+    estimate = ratio(logs([2.0, 4.0, 6.0], [1.0, 2.0, 3.0]))
 
     assert (estimate.value, estimate.low, estimate.high) == pytest.approx((2, 2, 2))
 
 
 def test_twice_as_fast_and_half_as_fast_are_mirror_images() -> None:
     before, after = [4.0, 4.4, 3.9], [2.0, 2.1, 2.2]
-    one, other = ratio(before, after), ratio(after, before)
+    one, other = ratio(logs(before, after)), ratio(logs(after, before))
 
     assert one.low is not None
     assert other.high is not None
@@ -46,9 +51,27 @@ def test_twice_as_fast_and_half_as_fast_are_mirror_images() -> None:
     assert one.low == pytest.approx(1 / other.high)
 
 
-def test_pairs_must_match() -> None:
-    with pytest.raises(ValueError, match="shorter"):
-        ratio([1.0, 2.0], [1.0])
+def test_two_samples_that_are_not_paired_are_compared_by_welch() -> None:
+    # By hand: means 10 and 12, s2 = 1 and 4, n = 3 and 5. Error sqrt(1/3 + 4/5) = 1.06458; freedom (17/15)^2 /
+    # ((1/3)^2 / 2 + (4/5)^2 / 4) = 5.9612; t = 2.4511.
+    before, after = [9.0, 10.0, 11.0], [9.0, 12.0, 12.0, 12.0, 15.0]
+    spread = deviation(after)
+    assert spread is not None
+    after = [12 + (value - 12) * 2 / spread for value in after]
+    found = apart(before, after)
+
+    assert found is not None
+    assert found.low is not None
+    assert (found.value, found.value - found.low) == (pytest.approx(2), pytest.approx(2.4511 * 1.06458, abs=1e-3))
+    assert apart([1.0], after) is None
+
+
+def test_a_wider_error_makes_a_narrower_interval() -> None:
+    narrow, wide = mean([1.0, 2.0, 3.0], 0.10), mean([1.0, 2.0, 3.0], 0.015)
+
+    assert narrow.low is not None
+    assert wide.low is not None
+    assert wide.low < mean([1.0, 2.0, 3.0]).low < narrow.low  # type: ignore[operator]
 
 
 def test_the_interval_covers_the_truth_as_often_as_it_says() -> None:
@@ -58,7 +81,7 @@ def test_the_interval_covers_the_truth_as_often_as_it_says() -> None:
     for _ in range(studies):
         before = np.exp(random.normal(math.log(1.3), 0.05, runs))
         after = np.exp(random.normal(0, 0.05, runs))
-        estimate = ratio(list(before), list(after))
+        estimate = ratio(list(np.log(before / after)))
         assert estimate.low is not None
         assert estimate.high is not None
         covered += estimate.low <= 1.3 <= estimate.high
@@ -93,30 +116,46 @@ def test_accuracy_is_kept_lost_or_open(differences: list[float], outcome: str) -
     assert equivalence(differences, 0.003).outcome == outcome
 
 
-def test_runs_needed_is_the_fewest_that_would_exclude_one() -> None:
-    assert runs_needed([1.1]) is None
-    assert runs_needed([1.0, 1.0001, 0.9999]) is None
-    spread = list(np.exp(np.log(1.1) + 0.1 * np.array([-1.0, 0.0, 1.0])))
-    n = runs_needed(spread)  # t(n-1) * 0.1 / sqrt(n) < 0.0953
+def test_accuracy_shows_the_interval_that_was_tested() -> None:
+    """At 90 % it lies within the margin, and that is what "kept" means. At 95 % it does not."""
+    test = equivalence([-0.0025, -0.0005, 0.0012, -0.001], 0.003)
 
-    assert n == 7
+    assert test.outcome == "kept"
+    assert test.tested.low is not None
+    assert test.difference.low is not None
+    assert test.tested.low > -0.003 > test.difference.low
+
+
+def test_units_needed_settle_the_outcome_with_the_chance_that_is_named() -> None:
+    assert units_needed([0.1], 0.03) is None
+    assert units_needed([0.0, 0.3, -0.3, 0.03], 0.001) is None, "too many"
+    logs = [0.1 * math.log(1.1) * sign + math.log(1.1) for sign in (-10.0, 0.0, 10.0)]
+    n = units_needed(logs, 0.03)
+    assert n is not None
+    rng = np.random.default_rng(0)
+    settled = 0
+    for _ in range(2_000):
+        drawn = rng.normal(np.mean(logs), np.std(logs, ddof=1), n)
+        settled += outcome_of(ratio(list(drawn)), 0.03) == "faster"
+
+    assert settled / 2_000 == pytest.approx(0.8, abs=0.05)
 
 
 def simulate(studies: int, seeds: int, truth: float, noise: float) -> tuple[float, float]:
-    """Return how often the interval covers the true speedup, and how often it "pays", over made-up studies.
+    """Return how often the interval covers the true speedup, and how often it is called faster, over studies.
 
     Runs of a seed share half of the noise, as pairs of runs made one after the other do.
     """
     rng = np.random.default_rng(7)
-    covered = pays = 0
+    covered = called = 0
     for _ in range(studies):
         shared, one, two = np.exp(noise * rng.standard_normal((3, seeds)))
-        speedup = ratio(list(truth * shared * one), list(shared * two))
-        assert speedup.low is not None
-        assert speedup.high is not None
-        covered += speedup.low <= truth <= speedup.high
-        pays += outcome_of(speedup) == "pays"
-    return covered / studies, pays / studies
+        speed = ratio(list(np.log(truth * shared * one / (shared * two))))
+        assert speed.low is not None
+        assert speed.high is not None
+        covered += speed.low <= truth <= speed.high
+        called += outcome_of(speed, 0.03) == "faster"
+    return covered / studies, called / studies
 
 
 @pytest.mark.parametrize("seeds", [2, 3, 5, 10])
@@ -127,17 +166,17 @@ def test_the_interval_covers_the_truth_95_times_in_100(seeds: int) -> None:
 
 
 @pytest.mark.parametrize("seeds", [3, 5])
-def test_two_identical_arms_pay_in_at_most_5_studies_of_100(seeds: int) -> None:
-    _, pays = simulate(4_000, seeds, truth=1.0, noise=0.05)
+def test_two_identical_arms_are_called_faster_in_at_most_5_studies_of_100(seeds: int) -> None:
+    _, called = simulate(4_000, seeds, truth=1.0, noise=0.05)
 
-    assert 0.01 < pays <= 0.05
+    assert 0.01 < called <= 0.05
 
 
 @pytest.mark.slow
 def test_choosing_the_best_of_two_and_two_identical_arms_stays_within_5_of_100() -> None:
     """The judge picks the fastest single process and the fastest parallel arm before it divides one by the other."""
     rng = np.random.default_rng(3)
-    pays = 0
+    called = 0
     for _ in range(1_500):
         records = []
         for seed in range(3):
@@ -145,8 +184,10 @@ def test_choosing_the_best_of_two_and_two_identical_arms_stays_within_5_of_100()
                 one, two = 4 * np.exp(0.05 * rng.standard_normal(2))
                 records.append(make_record(seed=seed, threads=threads, train_s=(9, one, one)))
                 records.append(ddp(seed=seed, threads=threads, train_s=(9, two, two)))
-        parallel = arms.main_parallel(arms.compare_arms(records))
+        timed = timing.of_runs(records)
+        parallel, reference = timed.parallel(BATCH), timed.reference(BATCH)
         assert parallel is not None
-        pays += outcome_of(parallel.speedup) == "pays"
+        assert reference is not None
+        called += outcome_of(timed.speed(parallel, reference), 0.03) == "faster"
 
-    assert pays / 1_500 <= 0.05
+    assert called / 1_500 <= 0.05
