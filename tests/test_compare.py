@@ -2,7 +2,6 @@
 
 import fcntl
 import io
-import json
 import os
 import pty
 import struct
@@ -12,16 +11,19 @@ import termios
 from collections.abc import Callable
 from pathlib import Path
 
+import msgspec
 import pytest
 
 import compare
 from ddpbench import errors, words
 from ddpbench.errors import GateFailedError, UserError
 from ddpbench.judge import judgement, study
+from ddpbench.judge.change import change
 from ddpbench.record import Record
-from ddpbench.show import charts, explain, layout, outputs, report, tables, verdict
+from ddpbench.show import answer, charts, explain, layout, outputs, report, tables
+from ddpbench.turns import Launch
 from tests.conftest import PROJECT
-from tests.judge.studies import known, paired, swept
+from tests.judge.studies import complete, faster, launches, paired, swept, two_arms
 from tests.records import MACHINE, ddp, make_record, put
 
 COMPARE = str(PROJECT / "compare.py")
@@ -100,9 +102,9 @@ def test_output_of_every_encoding_is_written_so(monkeypatch: pytest.MonkeyPatch)
     assert raw.getvalue() == b"+-\n"
 
 
-def judge(folder: Path, *records: Record) -> judgement.Judgement:
+def judge(folder: Path, *measured: Record | Launch) -> judgement.Judgement:
     folder.mkdir(exist_ok=True)
-    put(folder, *records)
+    put(folder, *measured)
     return judgement.judge(study.load([folder]))
 
 
@@ -121,7 +123,7 @@ def test_odd_shells_and_folders_change_no_word_and_no_pixel(tmp_path: Path) -> N
     said = done.stdout.decode("ascii")
 
     assert (done.returncode, done.stderr) == (0, b"")
-    assert "+- 0.05" in said
+    assert "+- 0.00 %" in said
     assert said.count("left out: notes.json: no records") == 1
     assert "st\\udcff\\nudy: report.html" in " ".join(said.split()), "a long path before it may have filled the line"
     for picture in charts.build(judged):
@@ -160,8 +162,7 @@ def test_a_gate_holds_where_nothing_can_be_written(
 
     assert ended(monkeypatch, tmp_path, "--fail-below-speedup", least) == code
     out, err = capfd.readouterr()
-    assert "Verdict  " in out
-    assert "95 % CI: Student's t" in out
+    assert out.startswith("FASTER   2 workers (DDP, gloo) against one process (2 threads)\n  speed      95 % faster")
     assert err.startswith(said)
     assert err.count("\n") == 1
 
@@ -178,41 +179,14 @@ def test_a_fault_of_ours_is_never_a_failed_gate_and_hides_none(
     assert lines[-1].startswith("compare.py: a fault of ddpbench")
 
 
-@pytest.mark.parametrize(("batches", "answer"), [((64, 256, 1024), [320]), ((64, 1024), [])])
-def test_the_next_batches_go_to_a_file_descriptor_and_nothing_is_printed(
-    batches: tuple[int, ...],
-    answer: list[int],
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    capfd: pytest.CaptureFixture[str],
-) -> None:
-    put(tmp_path, *swept(batches))
-    reader, writer = os.pipe()
-
-    assert ended(monkeypatch, "--next-batches-to", writer, tmp_path) == 0
-    os.close(writer)
-    with open(reader, "rb") as file:  # noqa: PTH123 - a pipe
-        assert json.load(file) == answer
-    assert capfd.readouterr() == ("", "")
-
-
-@pytest.mark.parametrize("descriptor", [-1, 999, 2**40])
-def test_a_descriptor_that_cannot_take_the_answer_is_bad_input(
-    descriptor: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
-) -> None:
-    put(tmp_path, *swept((64, 256)))
-
-    assert ended(monkeypatch, f"--next-batches-to={descriptor}", tmp_path) == 2
-    assert capfd.readouterr().err.startswith(f"compare.py: cannot answer to file descriptor {descriptor}: ")
-
-
 @pytest.mark.slow
-def test_a_terminal_is_filled_and_not_passed() -> None:
+def test_a_terminal_is_filled_and_not_passed(tmp_path: Path) -> None:
     """A pseudoterminal of 70 columns. Elsewhere, as in a pipe, COLUMNS counts for nothing: a log has one width."""
+    judged = judge(tmp_path, *complete())
     ours, theirs = pty.openpty()
     fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 40, 70, 0, 0))
     env = {name: value for name, value in os.environ.items() if name != "COLUMNS"}
-    command = [sys.executable, COMPARE, "--no-charts", str(PROJECT / "docs/example")]
+    command = [sys.executable, COMPARE, "--no-charts", str(tmp_path)]
     process = subprocess.Popen(command, stdout=theirs, stderr=theirs, env=env)
     os.close(theirs)
     shown = b""
@@ -226,18 +200,18 @@ def test_a_terminal_is_filled_and_not_passed() -> None:
 
     assert process.wait() == 0
     assert 66 <= max(map(len, lines)) <= 70
-    assert "\n".join(lines).rstrip() == in_full(study_of_the_example(), 70)
+    assert "\n".join(lines).rstrip() == report.format_all([judged], [answer.write(judged)], layout.Page(70))
 
 
-@pytest.mark.parametrize(("columns", "width"), [("70", 96), ("200", 96), (None, 96)])
-def test_a_pipe_has_one_width(columns: str | None, width: int, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("columns", ["70", "200", None])
+def test_a_pipe_has_one_width(columns: str | None, monkeypatch: pytest.MonkeyPatch) -> None:
     if columns is not None:
         monkeypatch.setenv("COLUMNS", columns)
 
-    assert layout.of_output().width == width
+    assert layout.of_output().width == 80
 
 
-@pytest.mark.parametrize(("columns", "width"), [("70", 70), ("200", 200), ("20", 60)])
+@pytest.mark.parametrize(("columns", "width"), [("70", 70), ("200", 80), ("20", 60)])
 def test_a_terminal_has_its_own_width_or_that_of_columns(
     columns: str, width: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -247,43 +221,50 @@ def test_a_terminal_has_its_own_width_or_that_of_columns(
     assert layout.of_output().width == width
 
 
-def study_of_the_example() -> judgement.Judgement:
-    return judgement.judge(study.load([PROJECT / "docs/example"]))
-
-
-def in_full(judged: judgement.Judgement, width: int, encoding: str = "utf-8") -> str:
-    return report.format_all([judged], [verdict.write(judged)], layout.Page(width, encoding))
-
-
 @pytest.fixture(scope="module")
 def many(tmp_path_factory: pytest.TempPathFactory) -> list[judgement.Judgement]:
-    """Return the example, a sweep, half a study, and one whose names are as long as they may be."""
+    """Return a whole study, a sweep, runs by hand, half a study, one launch, and one whose names are very long."""
     folder = tmp_path_factory.mktemp("many")
-    long = make_record().environment
-    long = type(long)(**{name: getattr(MACHINE, name) for name in MACHINE.__struct_fields__} | {"cpu_model": "X" * 300})
+    long = msgspec.structs.replace(MACHINE, cpu_model="X" * 300)
+    wide = {"world_size": 128, "threads": 128, "environment": long}
     return [
-        study_of_the_example(),
-        judge(folder / "sweep", *swept((64, 256, 1024)), *swept((320,), minute=30)),
-        judge(folder / "half", *known(alone=None), ddp(seed=7, status="failed")),
-        judge(folder / ("y" * 200), make_record(environment=long), ddp(environment=long)),
+        judge(folder / "whole", *complete()),
+        judge(folder / "unsure", *launches(5, faster(1.01), spread=0.05)),
+        judge(folder / "sweep", *swept(check=320)),
+        judge(folder / "hand", *two_arms()),
+        judge(folder / "half", make_record(), ddp(seed=7, status="failed")),
+        judge(folder / "one", *launches(1)),
+        judge(folder / ("y" * 200), make_record(environment=long, threads=1024), ddp(**wide)),
     ]
 
 
-@pytest.mark.parametrize("width", range(60, 161))
+@pytest.mark.parametrize("width", range(60, 81))
 def test_nothing_is_wider_than_the_terminal_and_nothing_is_cut(width: int, many: list[judgement.Judgement]) -> None:
     page = layout.Page(width, "utf-8" if width % 2 else "ascii")
-    reached = list(map(verdict.write, many))
+    reached = list(map(answer.write, many))
     shown = [report.format_all(many, reached, page), *(explain.explain(each, page) for each in many)]
     said = "".join("\n".join(shown).split())
 
     assert [line for text in shown for line in text.split("\n") if len(line) > width] == []
     assert [line for text in shown for line in text.split("\n") if line != line.rstrip()] == []
-    for judged in many:
-        grids = [tables.arms_table(judged.results)] if judged.results else []
-        grids += [tables.scaling_table(judged.scaling)] if len(judged.scaling) > 1 else []
-        grids += [tables.breakdown_table(each) for each in judged.breakdowns]
-        cells = {part for table in grids for row in table for cell in row for part in cell.replace("/", "/ ").split()}
+    for judged, written in zip(many, reached, strict=True):
+        grid = tables.arms_table(judged.results) if judged.results else []
+        words_shown = " ".join([written.title, written.subject, *(text for _, text in written.rows)])
+        cells = {part for row in grid for cell in row for part in cell.split()} | {*words_shown.split()}
         assert [cell for cell in cells if words.showable(cell, page.encoding) not in said] == []
+
+
+def test_a_change_reads_like_an_answer(tmp_path: Path) -> None:
+    old, new = judge(tmp_path / "old", *launches(5, faster(1.25))), judge(tmp_path / "new", *launches(5, faster(1.1)))
+    calm = judge(tmp_path / "calm", *launches(5, faster(1.25), spread=0.002))
+    slower, same = (report.format_change(change(*pair)) for pair in ((old, new), (calm, calm)))
+
+    assert slower.startswith(
+        "SLOWER THAN BEFORE   2 workers (DDP, shared memory)\n  speed      12 % slower: 9 to 15 % (95 %)\n"
+    )
+    assert "before: old\nnow: new\n" in slower
+    assert same.startswith("NO CHANGE THAT MATTERS   2 workers (DDP, shared memory)\n")
+    assert max(map(len, slower.split("\n"))) <= 80
 
 
 TABLE = [

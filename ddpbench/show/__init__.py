@@ -2,9 +2,12 @@
 
 layout       paragraphs and tables within the width of a terminal
 phrases      words and formats that several outputs share
+findings     rows of the answer: speed, accuracy, a whole run, cost
+reasons      rows of the answer: why, why the outcome is open, and what to do
+crossover    the answer of a sweep
+answer       the answer of a study: title, subject and rows
+strip        an interval as a line of characters
 tables       the tables, as rows of text
-advice       the paragraph "Next": what would help most
-verdict      the paragraphs "Verdict", "Why" and "Next"
 report       the text that compare.py prints
 explain      the text of --explain: a paragraph for each term of a breakdown
 charts/      the pictures
@@ -12,7 +15,7 @@ drawing      charts as SVG inside the page
 sections     the sections of the page
 html         the page, report.html
 markdown     summary.md
-summary      summary.json, and what a running sweep asks
+summary      summary.json
 outputs      all files of a study, written beside its records
 
 It may import the ground (the files in ddpbench/ itself) and `judge`, and never torch.

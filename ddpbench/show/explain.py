@@ -1,86 +1,115 @@
-"""Where the time of the main parallel arm goes, in words: a paragraph for each term with its figures, as Markdown."""
+"""Where a step of the parallel arm goes, in words: a paragraph for each term with its figures, as Markdown."""
 
-from ddpbench.arm import plural
-from ddpbench.judge.breakdown import COMMUNICATION, CONTENTION, IDEAL, REDUCING, SLOWED, SMALLER, UNEVEN, WAITING, Term
-from ddpbench.judge.comparison import StartUp
+from dataclasses import dataclass
+
+from ddpbench.judge.breakdown import Breakdown, Cause, Term
+from ddpbench.judge.comparison import Comparison, WholeRun
 from ddpbench.judge.judgement import Judgement
+from ddpbench.show.findings import ahead_text
 from ddpbench.show.layout import Page
-from ddpbench.show.phrases import TERMS, share_text, with_interval
+from ddpbench.show.phrases import TERMS, are, capitalized, causes_text, count_text, share_text, with_interval, workers
 
 # What a term is, how it is measured, and what to do about it.
-PARAGRAPHS = {
-    IDEAL: (
-        "one worker alone needs this for its part of the work. It is the floor: only a smaller model, a faster library "
-        "or more workers lower it."
+PARAGRAPHS: dict[Cause, str] = {
+    "ideal": (
+        "one worker alone needs this for its part of a step. Only a smaller model, a faster library or more workers "
+        "lower it."
     ),
-    UNEVEN: (
-        "an epoch takes as long as the rank with the most samples. Samples are shared out evenly, so this is 0 unless "
-        "a sampler or a data set is uneven: check that the batch divides over the ranks."
+    "smaller_batch": (
+        "a rank works on a part of the global batch, and small batches use a core or a GPU less well. Measured by one "
+        "worker alone at the batch of a rank. Use a larger global batch, or fewer workers."
     ),
-    SMALLER: (
-        "a rank works on a fraction of the global batch, and small batches use a core or a GPU less well. "
-        "Measured by one worker alone at the rank batch. Use a larger global batch, or fewer ranks."
-    ),
-    CONTENTION: (
+    "contention": (
         "ranks on one machine share memory bandwidth, caches, and cores where there are more threads than cores. "
-        "Measured by ranks that never communicate against one alone. Use fewer ranks, or fewer threads for each; "
-        "close other programs."
+        "Measured by ranks that never communicate, against one worker alone. Use fewer ranks, or fewer threads for "
+        "each; close other programs."
     ),
-    COMMUNICATION: (
-        "ranks that train together take this much longer than the same ranks that never communicate: a rank has "
-        "nothing left to compute and waits for gradients. It is paid once per step, so a larger global batch pays it "
-        "less often; a faster `--comm` makes it smaller; a larger model hides more of it behind its own computing. Its "
-        "parts:"
+    "uneven_shares": (
+        "a step takes as long as the rank with the most samples. Shares are even unless a sampler or a data set is "
+        "not: check that the batch divides over the ranks."
     ),
-    REDUCING: (
-        "the exchange itself, after the last rank has arrived. On one machine gloo spends it mostly on latency, "
-        "which shared memory (`--comm shm`) does not have; the rest grows with the size of the model and the number of "
-        "steps."
+    "bookkeeping": (
+        "what DDP does in each step beside the exchange: it copies gradients into buckets and back, and calls a hook "
+        "for each of them. Measured by DDP whose hook exchanges nothing, against ranks without DDP. It comes once a "
+        "step, so a larger global batch has it less often."
     ),
-    WAITING: (
-        "every step ends when the slowest rank has its gradients. If one rank is always the slowest, find out what "
-        "else runs on its core or GPU. If ranks take turns, it is the noise of the machine, which grows with the "
-        "number of ranks."
+    "exchange": (
+        "ranks that exchange gradients take this much longer than the same DDP that exchanges nothing: a rank has "
+        "nothing left to compute and waits. It comes once a step, so a larger global batch has it less often; a "
+        "faster `--comm` makes it smaller; a larger model hides more of it behind its own computing."
     ),
-    SLOWED: (
-        "what the timers inside the run do not see: after a wait, caches are cold and cores wake slowly, and DDP does "
-        "its bookkeeping. It is the difference between two kinds of runs and has the noise of both: read its interval."
+    "reducing": (
+        "the exchange itself, after the last rank has arrived. On one machine gloo spends it mostly on latency, which "
+        "shared memory (`--comm shm`) does not have; the rest grows with the size of the model."
+    ),
+    "waiting": (
+        "every step ends when the slowest rank has its gradients. If one rank is always the slowest, look what else "
+        "runs on its core or GPU. If ranks take turns, it is the noise of the machine, which grows with the number of "
+        "ranks."
+    ),
+    "slower_computing": (
+        "what the timers inside the ranks do not see: after a wait, caches are cold and cores wake slowly. It is what "
+        "is left of the exchange, and has the noise of its other parts: read its interval."
     ),
 }
 
 
-def explain(judgement: Judgement, page: Page) -> str:
-    """Return a paragraph for each term of the main parallel arm. Says so if nothing was measured."""
-    lines = _lines(judgement)
-    return "\n".join(page.paragraph(line, hang=len(line) - len(line.lstrip(" -"))) for line in lines) + "\n"
+@dataclass(frozen=True, slots=True)
+class Paragraph:
+    """The explanation of one term."""
+
+    heading: str  # the term and its figures
+    text: str
+    is_part: bool  # of the term before
 
 
-def _lines(judgement: Judgement) -> list[str]:
-    """Return one line for each paragraph; empty lines separate them."""
-    breakdown = judgement.main_breakdown
+def paragraphs(judgement: Judgement) -> list[Paragraph]:
+    """Return a paragraph for each term of the answer's breakdown, and one for start-up; none without a breakdown."""
+    breakdown, comparison = judgement.breakdown, judgement.comparison
     if breakdown is None:
-        return ["Where the time goes was not measured in this study: bash launch.sh runs the controls that it takes."]
-    n = plural(breakdown.observed.n, "seed")
-    took = f"{with_interval(breakdown.observed)} s of training"
-    lines = [f"An epoch of {breakdown.arm.label} took {took} (95 % interval over n = {n}).", ""]
-    for term in breakdown.terms:
-        lines.append(f"{'  ' if term.part_of else ''}- {_figures(term)}: {PARAGRAPHS[term.term]}")
-    if judgement.comparison is not None:
-        lines += ["", _startup(judgement.comparison.startup)]
-    return lines
+        return []
+    terms = [_of_term(breakdown, term) for term in breakdown.terms]
+    run = comparison.whole_run if comparison else None
+    return terms + ([_startup(comparison, run)] if comparison and run else [])
 
 
-def _figures(term: Term) -> str:
-    name = TERMS[term.term].capitalize()
-    if term.seconds is None or term.share is None:
-        return f"**{name}** (not measured)"
-    return f"**{name}, {with_interval(term.seconds)} s, {share_text(term.share)}**"
+def explain(judgement: Judgement, page: Page) -> str:
+    """Return the paragraphs as Markdown. Says so if nothing was measured."""
+    breakdown = judgement.breakdown
+    if breakdown is None:
+        text = "Where the time goes was not measured in this study: bash launch.sh measures what it takes."
+        return page.paragraph(text) + "\n"
+    lines = [page.paragraph(opening(judgement, breakdown)), ""]
+    for each in paragraphs(judgement):
+        lead = "  - " if each.is_part else "- "
+        lines.append(page.paragraph(f"**{each.heading}**: {each.text}", lead))
+    return "\n".join(lines) + "\n"
 
 
-def _startup(startup: StartUp) -> str:
-    before, after, even = startup.reference_s, startup.parallel_s, startup.break_even_epochs
-    text = f"**Start-up** is apart: {after.value:.1f} s against {before.value:.1f} s of the best single process, "
-    text += f"n = {after.n}, because torchrun imports torch before the ranks do. "
-    if even is None:
-        return text + "An epoch is not shorter, so it is never earned back."
-    return text + f"It is earned back after {even:.1f} epochs."
+def opening(judgement: Judgement, breakdown: Breakdown) -> str:
+    """Return the sentence before the paragraphs."""
+    took = with_interval(breakdown.observed.scaled(1e3), unit=" ms")
+    counted = count_text(breakdown.observed, judgement.timing.noun)
+    return f"A step of {breakdown.turn.arm.label} takes {took}; {counted}."
+
+
+def _of_term(breakdown: Breakdown, term: Term) -> Paragraph:
+    name = causes_text(term.causes)
+    if term.causes == ("ideal",):
+        name = f"{breakdown.turn.arm.world_size} ideal workers"
+    text = PARAGRAPHS[term.causes[0]]
+    if len(term.causes) > 1:
+        text = " ".join(f"{capitalized(TERMS[cause])}: {PARAGRAPHS[cause]}" for cause in term.causes)
+    form = ".2f" if term.causes == ("ideal",) else "+.2f"
+    heading = f"{capitalized(name)}, {with_interval(term.seconds.scaled(1e3), form, ' ms')}"
+    heading += f", {share_text(term.share)}" + ("" if term.is_certain else ", may be nothing")
+    return Paragraph(heading, text, term.part_of is not None)
+
+
+def _startup(comparison: Comparison, run: WholeRun) -> Paragraph:
+    """Explain what a step does not show."""
+    arm = comparison.parallel.arm
+    before, after = run.startup_s
+    text = "torchrun imports torch before the ranks do, and the ranks have to meet. " if arm.kind == "ddp" else ""
+    text += f"It is no part of a step. With it, {workers(arm)} {are(arm)} {ahead_text(run)}."
+    return Paragraph(f"Start-up, {after:.1f} s against {before:.1f} s of one process", text, is_part=False)

@@ -9,17 +9,19 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from ddpbench import __version__
 from ddpbench.arm import plural
 from ddpbench.errors import one_line
+from ddpbench.judge import cautions
 from ddpbench.judge.judgement import Judgement
-from ddpbench.show.phrases import OUTCOMES, conditions
+from ddpbench.show.answer import Answer
+from ddpbench.show.phrases import conditions
 from ddpbench.show.sections import sections_of
-from ddpbench.show.verdict import Verdict
+from ddpbench.show.tables import count
 
 if TYPE_CHECKING:  # the module imports matplotlib
     from ddpbench.show.charts.style import Chart
 
 
-def render(judgement: Judgement, verdict: Verdict, charts: "Sequence[Chart]") -> str:
-    """Return the page: the verdict, cautions, every chart with its tables, settings, and raw runs."""
+def render(judgement: Judgement, answer: Answer, charts: "Sequence[Chart]") -> str:
+    """Return the page: the answer, every chart with its tables, cautions, settings, launches and raw runs."""
     environment = Environment(
         loader=FileSystemLoader(Path(__file__).parent),
         autoescape=True,
@@ -27,20 +29,19 @@ def render(judgement: Judgement, verdict: Verdict, charts: "Sequence[Chart]") ->
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    study, outcome = judgement.study, judgement.outcome
+    study = judgement.study
+    judged = [count(len(study.launches), "launch")] if study.launches else []
+    judged += [plural(len(study.records), "run")] if study.records else []
     return environment.get_template("report.html.j2").render(
         study=one_line(study.name),
-        outcome=outcome or "many",
-        outcome_text=OUTCOMES[outcome] if outcome else "one for every batch size",
-        paragraphs=[
-            ("Verdict", one_line(verdict.verdict)),
-            ("Why", one_line(verdict.why)),
-            ("Next", one_line(verdict.next)),
-        ],
-        conditions=conditions(study.newest),
-        cautions=list(map(one_line, judgement.cautions)),
+        outcome=judgement.outcome or "many",
+        title=answer.title,
+        subject=one_line(answer.subject),
+        rows=[(word, list(map(one_line, text.split("\n")))) for word, text in answer.rows],
+        conditions=conditions(study.newest, swept=judgement.sweep is not None),
+        cautions=list(map(one_line, cautions.find(judgement))),
         left_out=list(map(one_line, study.left_out)),
         sections=sections_of(judgement, charts),
         version=__version__,
-        judged=plural(len(study.all_runs), "run"),
+        judged=" and ".join(judged),
     )

@@ -14,19 +14,21 @@ from functools import lru_cache
 
 from ddpbench.words import showable
 
-MIN_WIDTH, WIDTH_WITHOUT_TERMINAL, MAX_TEXT_WIDTH = 60, 96, 110  # columns
+MIN_WIDTH, MAX_WIDTH = 60, 80  # columns. Wider lines are hard to read, and break in mails and logs.
 MIN_CELL_WIDTH = 10  # columns of a cell of words
 MAX_ROW_HEIGHT = 3  # lines of a row with wrapped cells
 GAP = 2  # columns between wrapped cells
 Table = list[tuple[str, ...]]  # the first row names the columns
 NO_VALUE = "-"  # in a cell that cannot have a value
-VALUE = re.compile(r"[-+]?\d[\d.,]*(%|\s|$)|-$|not measured$")
+VALUE = re.compile(r"[-+]?\d[\d.,]*(%|x?\s|x?$)|-$|not measured$")
 # Where text may be broken into lines. A value may be broken before its interval or deviation only.
 BEFORE_SPREAD = re.compile(r"( )(?=\(|±|\+-)")
 BETWEEN_WORDS = re.compile(r"( )")
 BETWEEN_NAMES = re.compile(r"( |(?<=/)(?=\w\w))")  # steps/epoch may be broken, samples/s may not
-# Spaces at which text must not be broken, as in 0.98 - 1.19, n = 3, 2 x 1, epoch s. A hard space replaces them.
-TIGHT = re.compile(r" (?=[-=x%] )|(?<= [-=x%]) |(?<=\d) (?=[a-z])| (?=m?s\b)")
+# Spaces at which text must not be broken, as in 0.98 - 1.19, n = 3, 2 x 1, 3 %, bash launch.sh. They become hard ones.
+TIGHT = re.compile(
+    r" (?=[-=x] )|(?<= [-=x%]) | (?=%)|(?<=\d) (?=[a-z])| (?=m?s\b)|(?<=bash) |(?<=launch\.sh) |(?<=batch) (?=\d)"
+)
 HARD_SPACE = "\u00a0"
 
 
@@ -34,7 +36,7 @@ HARD_SPACE = "\u00a0"
 class Page:
     """Where text is printed: its width in columns, and its encoding."""
 
-    width: int = WIDTH_WITHOUT_TERMINAL
+    width: int = MAX_WIDTH
     encoding: str = "utf-8"
 
     def paragraph(self, text: str, first: str = "", *, hang: int | None = None, whole_words: bool = False) -> str:
@@ -43,8 +45,8 @@ class Page:
         `hang` is the length of `first` unless it is given. `whole_words`: a word that is too long stays whole and makes
         a long line, so that a path can be copied.
         """
-        width, hang = min(self.width, MAX_TEXT_WIDTH), len(first) if hang is None else hang
-        return "\n".join(self._lines(text, first, hang, width, whole_words=whole_words))
+        hang = len(first) if hang is None else hang
+        return "\n".join(self._lines(text, first, hang, whole_words=whole_words))
 
     def table(self, table: Table) -> str:
         """Return an aligned table. On a narrow page cells are wrapped; on a narrower one it is printed row by row."""
@@ -61,18 +63,18 @@ class Page:
         for name, *cells in rows:
             indent = len(name) - len(name.lstrip()) + 2
             kind = f"{names[0]}: " if names[0] else ""
-            yield from self._lines(kind + name.strip(), " " * (indent - 2), indent, self.width)
+            yield from self._lines(kind + name.strip(), " " * (indent - 2), indent)
             for heading, cell in zip(names[1:], cells, strict=True):
                 if cell == NO_VALUE:
                     continue
                 first = f"{' ' * indent}{heading + ':' if heading else ''}".ljust(indent + longest + 2)
-                yield from self._lines(cell, first, len(first), self.width)
+                yield from self._lines(cell, first, len(first))
 
-    def _lines(self, text: str, first: str, hang: int, width: int, *, whole_words: bool = False) -> list[str]:
+    def _lines(self, text: str, first: str, hang: int, *, whole_words: bool = False) -> list[str]:
         text = TIGHT.sub(HARD_SPACE, showable(text, self.encoding))
         lines = textwrap.wrap(
             text,
-            width,
+            self.width,
             initial_indent=showable(first, self.encoding),
             subsequent_indent=" " * hang,
             break_on_hyphens=False,
@@ -82,12 +84,12 @@ class Page:
 
 
 def of_output() -> Page:
-    """Return the page of standard output: as wide as the terminal; of a fixed width if it is no terminal."""
+    """Return the page of standard output: as wide as the terminal, and of MAX_WIDTH at most."""
     if sys.stdout is None:
         return Page()
-    width = WIDTH_WITHOUT_TERMINAL
+    width = MAX_WIDTH
     if sys.stdout.isatty():
-        width = max(shutil.get_terminal_size((width, 24)).columns, MIN_WIDTH)
+        width = min(MAX_WIDTH, max(shutil.get_terminal_size((width, 24)).columns, MIN_WIDTH))
     return Page(width, sys.stdout.encoding or "ascii")
 
 

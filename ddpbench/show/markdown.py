@@ -3,25 +3,31 @@
 from collections.abc import Iterable
 
 from ddpbench.errors import one_line
+from ddpbench.judge import cautions
 from ddpbench.judge.judgement import Judgement
+from ddpbench.show.answer import Answer
 from ddpbench.show.layout import Table
 from ddpbench.show.phrases import conditions
-from ddpbench.show.tables import arms_table, breakdown_table, scaling_table, sweep_table
-from ddpbench.show.verdict import Verdict
+from ddpbench.show.tables import arms_notes, arms_table, sweep_table
+
+ROWS = ("speed", "accuracy", "whole run", "range", "fit", "check", "cost", "so")  # the reasons stand in the report
 
 
-def format_markdown(judgement: Judgement, verdict: Verdict) -> str:
-    """Return the verdict, the tables, cautions and conditions of a study."""
-    sweep, results = judgement.sweep, judgement.results
-    paragraphs = [f"**Verdict** {verdict.verdict}", f"**Why** {verdict.why}", f"**Next** {verdict.next}"]
-    tables = [sweep_table(sweep)] if sweep else [arms_table(results)] if results else []
-    tables += map(breakdown_table, judgement.breakdowns)
-    if len(judgement.scaling) > 1:
-        tables.append(scaling_table(judgement.scaling))
-    notes = [f"- caution: {caution}" for caution in judgement.cautions]
-    notes += [f"- left out: {reason}" for reason in judgement.study.left_out]
-    notes.append(f"_{'; '.join(conditions(judgement.study.newest))}_")
-    return "\n\n".join([*map(one_line, paragraphs), *map(_table, tables), *map(one_line, notes)]) + "\n"
+def format_markdown(judgement: Judgement, answer: Answer) -> str:
+    """Return the answer in a few lines, one table, cautions, and the conditions of a study."""
+    parts = [f"**{one_line(answer.title)}** {one_line(answer.subject)}"]
+    rows = [f"- {word}: {one_line(text)}" for word, text in answer.rows if word in ROWS]
+    parts.append("\n".join(rows))
+    if judgement.sweep is not None:
+        parts.append(_table(sweep_table(judgement.sweep)))
+    elif judgement.results:
+        parts += [_table(arms_table(judgement.results)), one_line("; ".join(arms_notes(judgement)))]
+    notes = [f"- caution: {one_line(caution)}" for caution in cautions.find(judgement)]
+    notes += [f"- left out: {one_line(reason)}" for reason in judgement.study.left_out]
+    if notes:
+        parts.append("\n".join(notes))
+    parts.append(f"_{one_line('; '.join(conditions(judgement.study.newest, swept=judgement.sweep is not None)))}_")
+    return "\n\n".join(parts) + "\n"
 
 
 def _table(table: Table) -> str:

@@ -1,62 +1,89 @@
-"""What a study says, as text for a terminal. Every figure has its unit, n and interval."""
+"""What a study says, as text for a terminal: the answer, one table, and what a reader must know. At most 80 columns."""
 
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from ddpbench.errors import one_line
-from ddpbench.judge.breakdown import Breakdown
+from ddpbench.judge import cautions
+from ddpbench.judge.change import Change
 from ddpbench.judge.judgement import Judgement
+from ddpbench.judge.outcome import Outcome
+from ddpbench.show import tables
+from ddpbench.show.answer import Answer
 from ddpbench.show.layout import NO_VALUE, Page, Table
-from ddpbench.show.phrases import CONCLUSIONS, NOT_MEASURED, conditions, with_interval
-from ddpbench.show.tables import (
-    SWEEP_LEGEND,
-    arms_legend,
-    arms_table,
-    breakdown_check,
-    breakdown_table,
-    breakdown_title,
-    scaling_table,
-    sweep_table,
-)
-from ddpbench.show.verdict import Verdict
+from ddpbench.show.phrases import arm_in_words, change_with_interval, conditions, with_interval
+from ddpbench.show.strip import strip
 
 PAGE = Page()
+WORD_WIDTH = 13  # columns of the word before a row
+CHANGES: dict[Outcome, str] = {
+    "faster": "FASTER THAN BEFORE",
+    "slower": "SLOWER THAN BEFORE",
+    "no_difference": "NO CHANGE THAT MATTERS",
+    "cannot_tell": "CANNOT TELL",
+}
 
 
-def format_all(judgements: Sequence[Judgement], verdicts: Sequence[Verdict], page: Page = PAGE) -> str:
+def format_all(judgements: Sequence[Judgement], answers: Sequence[Answer], page: Page = PAGE) -> str:
     """Return the report of each study; after several, also a table with a row for each."""
-    parts = [format_report(*each, page) for each in zip(judgements, verdicts, strict=True)]
+    parts = [format_report(*each, page) for each in zip(judgements, answers, strict=True)]
     if len(parts) > 1:
-        parts.append(page.table(studies_table(judgements)))
+        parts.append(page.table(studies_table(judgements, answers)))
     return "\n\n\n".join(parts)
 
 
-def format_report(judgement: Judgement, verdict: Verdict, page: Page = PAGE) -> str:
-    """Return the report of one study. The verdict comes first, then the tables, then cautions."""
-    sweep, results = judgement.sweep, judgement.results
-    parts = [_lines(conditions(judgement.study.newest), page), format_verdict(verdict, page)]
-    if sweep is not None:
-        parts += [page.table(sweep_table(sweep)), _lines([SWEEP_LEGEND], page)]
-    elif results:
-        parts += [page.table(arms_table(results)), _lines(arms_legend(results), page)]
-    parts += [format_breakdown(each, page) for each in judgement.breakdowns]
-    if len(judgement.scaling) > 1:
-        parts.append(page.table(scaling_table(judgement.scaling)))
-    notes = [page.paragraph(one_line(caution), "caution: ") for caution in judgement.cautions]
-    notes += [page.paragraph(one_line(reason), "left out: ") for reason in judgement.study.left_out]
+def format_report(judgement: Judgement, answer: Answer, page: Page = PAGE) -> str:
+    """Return the report of one study: the answer, one table, where it was measured, and cautions."""
+    comparison = judgement.comparison
+    drawn = strip(comparison.speed) if comparison and comparison.speed else None
+    parts = [format_answer(answer, page, drawn)]
+    if judgement.sweep is not None:
+        parts.append(page.table(tables.sweep_table(judgement.sweep)))
+    elif any(not result.arm.is_control for result in judgement.results):
+        below = _lines(tables.arms_notes(judgement), page)
+        parts.append(f"{page.table(tables.arms_table(judgement.results))}\n{below}")
+    parts.append(_lines(conditions(judgement.study.newest, swept=judgement.sweep is not None), page))
+    notes = [page.paragraph(one_line(caution), "caution: ", hang=2) for caution in cautions.find(judgement)]
+    notes += [page.paragraph(one_line(reason), "left out: ", hang=2) for reason in judgement.study.left_out]
     return "\n\n".join([*parts, "\n".join(notes)] if notes else parts)
 
 
-def format_verdict(verdict: Verdict, page: Page = PAGE) -> str:
-    """Return the three paragraphs, each behind its word."""
-    paragraphs = (("Verdict", verdict.verdict), ("Why", verdict.why), ("Next", verdict.next))
-    return "\n".join(page.paragraph(one_line(text), word.ljust(9)) for word, text in paragraphs)
+def format_answer(answer: Answer, page: Page = PAGE, drawn: str | None = None) -> str:
+    """Return the title, what is compared, and the rows, each behind its word. `drawn` stands below the speed."""
+    lines = _headline(answer.title, answer.subject, page)
+    for word, text in answer.rows:
+        first = f"  {word}".ljust(WORD_WIDTH)
+        for line in text.split("\n"):
+            lines.append(page.paragraph(one_line(line), first, hang=WORD_WIDTH))
+            first = " " * WORD_WIDTH
+        if word == "speed" and drawn is not None and WORD_WIDTH + len(drawn) <= page.width:
+            lines.append(page.paragraph(drawn, first))
+    return "\n".join(lines)
 
 
-def format_breakdown(breakdown: Breakdown, page: Page = PAGE) -> str:
-    """Return the terms of one arm as a table with its title, and the check of the last term."""
-    title, check = _lines([breakdown_title(breakdown)], page), _lines(breakdown_check(breakdown), page)
-    return f"{title}\n{page.table(breakdown_table(breakdown))}\n{check}".rstrip()
+def format_change(change: Change, page: Page = PAGE) -> str:
+    """Return whether a study has become slower than a stored one: a title, and a row for each arm."""
+    old, new = (one_line(each.study.name) for each in (change.old, change.new))
+    on_gpu = change.new.study.newest.settings.device == "cuda"
+    arm = arm_in_words(change.arms[0].turn.arm, on_gpu=on_gpu)
+    table: Table = [("arm", "batch", "ms before", "ms now", "how much")]
+    for each in change.arms:
+        before, now = (f"{1e3 * step_s.value:.2f}" for step_s in (each.old_step_s, each.new_step_s))
+        table.append(
+            (each.turn.arm.label, str(each.turn.global_batch), before, now, change_with_interval(each.times_as_fast))
+        )
+    text = f"{change_with_interval(change.arms[0].times_as_fast)} (95 %)"
+    parts = [
+        "\n".join([*_headline(CHANGES[change.outcome], arm, page), page.paragraph(text, "  speed".ljust(WORD_WIDTH))]),
+        page.table(table),
+        _lines([f"before: {old}", f"now: {new}", *conditions(change.new.study.newest)], page),
+    ]
+    notes = [
+        page.paragraph(one_line(caution), f"caution, {name}: ", hang=2)
+        for name, judged in (("before", change.old), ("now", change.new))
+        for caution in cautions.find(judged)
+    ]
+    return "\n\n".join([*parts, "\n".join(notes)] if notes else parts)
 
 
 def format_files(written: Iterable[Sequence[Path]], page: Page = PAGE) -> str:
@@ -65,28 +92,33 @@ def format_files(written: Iterable[Sequence[Path]], page: Page = PAGE) -> str:
     return "\n".join(page.paragraph(text, hang=2, whole_words=True) for text in texts)
 
 
-def studies_table(judgements: Sequence[Judgement]) -> Table:
+def studies_table(judgements: Sequence[Judgement], answers: Sequence[Answer]) -> Table:
     """Return a row for each study. Studies may be of different machines: their figures are never divided."""
-    table: Table = [("study", "machine", "model, batch", "arm", "speedup", "efficiency", "accuracy", "verdict")]
-    for judgement in judgements:
-        record = judgement.study.newest
-        machine, settings = record.environment, record.settings
+    table: Table = [("study", "machine", "model, batch", "arm", "speed (95 %)", "answer")]
+    for judgement, answer in zip(judgements, answers, strict=True):
+        newest, sweep = judgement.study.newest, judgement.sweep
+        machine, settings = newest.environment, newest.settings
         hardware = machine.gpu_models[0] if machine.gpu_models else f"{machine.cpu_model}, {machine.cores} cores"
-        parallel, comparison, outcome = judgement.parallel, judgement.comparison, judgement.outcome
-        accuracy = comparison.accuracy if comparison else None
+        arm = sweep.arm if sweep else judgement.parallel.arm if judgement.parallel else None
         table.append(
             (
                 one_line(judgement.study.name),
                 hardware,
-                f"{settings.model}, {'swept' if judgement.sweep else settings.global_batch}",
-                parallel.arm.label if parallel else NO_VALUE,
-                with_interval(parallel.speedup if parallel else None),
-                with_interval(parallel.efficiency if parallel else None, ".0%"),
-                f"{100 * accuracy.difference.value:+.2f} points" if accuracy else NOT_MEASURED,
-                CONCLUSIONS[outcome] if outcome else "see its own report",
+                f"{settings.model}, {'swept' if sweep else settings.global_batch}",
+                arm.label if arm else NO_VALUE,
+                with_interval(judgement.parallel.speed, unit="x") if judgement.parallel else NO_VALUE,
+                answer.title,
             )
         )
     return table
+
+
+def _headline(title: str, subject: str, page: Page) -> list[str]:
+    """Return title and subject in one line if they fit, else one below the other."""
+    together = f"{title}   {subject}"
+    if len(together) <= page.width:
+        return [together]
+    return [*page.paragraph(title).split("\n"), *page.paragraph(subject, "  ", hang=2).split("\n")]
 
 
 def _lines(lines: Iterable[str], page: Page) -> str:

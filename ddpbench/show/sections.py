@@ -1,4 +1,4 @@
-"""The sections of the page: each chart with its tables, then settings, environment, and every run."""
+"""The sections of the page: each chart with its tables, then words, settings, environment, and every run."""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -6,27 +6,43 @@ from typing import TYPE_CHECKING
 
 from markupsafe import Markup
 
-from ddpbench.arm import arm_of, plural
+from ddpbench.arm import arm_of
 from ddpbench.errors import one_line
 from ddpbench.judge.judgement import Judgement
 from ddpbench.record import Record
-from ddpbench.show import tables
+from ddpbench.show import explain, tables
 from ddpbench.show.drawing import embed
+from ddpbench.show.explain import Paragraph
 from ddpbench.show.layout import NO_VALUE, Table
+from ddpbench.turns import Launch
 
 if TYPE_CHECKING:  # the module imports matplotlib
     from ddpbench.show.charts.style import Chart
 
 NAMES = {  # of charts and tables in the list of contents, by slug
+    "strip": "Answer",
     "comparison": "All arms",
-    "breakdown": "Where the time goes",
+    "breakdown": "Where a step goes",
+    "whole-run": "Whole run",
+    "launches": "Launches",
     "speedup": "Scaling",
     "learning": "Learning",
     "classes": "Accuracy by class",
     "ranks": "Ranks",
-    "loss": "Loss",
     "sweep": "Batch sizes",
 }
+WORDS: Table = [
+    ("word", "meaning"),
+    ("step", "one update of the weights, from one global batch of samples"),
+    ("worker, rank", "a process that trains on its share of every global batch; ranks are numbered from 0"),
+    ("arm", "a way of training: ddp 2 x 1, shm is two workers of one thread each, over shared memory"),
+    ("reference", "the fastest single process: what parallel training is compared with"),
+    ("turn", "a short block of steps of one arm; in every round each arm has its turn, in a random order"),
+    ("launch", "one start of all workers, with many rounds; intervals count launches, not rounds"),
+    ("whole run", "training from start to end, with start-up and evaluation; accuracy comes from whole runs"),
+    ("95 %", "such intervals hold the true value in 95 of 100 studies"),
+    ("control", "an arm that exchanges no gradients: it shows what something costs, and is no result"),
+]
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,25 +58,32 @@ class Sheet:
 
 @dataclass(frozen=True, slots=True)
 class Section:
-    """A part of the page: a chart, tables, or both."""
+    """A part of the page: a chart, paragraphs, tables, or some of them."""
 
     slug: str
     name: str  # in the list of contents
     heading: str
     conditions: Sequence[str] = ()
     drawing: Markup | None = None
+    paragraphs: Sequence[Paragraph] = ()
     sheets: Sequence[Sheet] = ()
 
 
 def sections_of(judgement: Judgement, charts: "Sequence[Chart]") -> list[Section]:
     """Return the sections of the page, from findings to raw runs."""
-    newest = judgement.study.newest
-    return [*_findings(judgement, charts), *_facts(newest), _raw_runs(judgement.study.all_runs)]
+    records = judgement.study.records
+    return [
+        *_findings(judgement, charts),
+        Section("words", "Words", "What the words mean", sheets=[_sheet("Words of this page", WORDS, wraps=True)]),
+        *_facts(judgement.study.newest),
+        *([_raw_runs(records)] if records else []),
+    ]
 
 
 def _findings(judgement: Judgement, charts: "Sequence[Chart]") -> list[Section]:
     """Return a section for each chart with the tables that belong to it, then the tables without a chart."""
     sheets = {slug: sheets for slug, sheets in _sheets(judgement).items() if sheets}
+    paragraphs = {"breakdown": explain.paragraphs(judgement)}
     with_charts = [
         Section(
             slug=chart.slug,
@@ -68,45 +91,52 @@ def _findings(judgement: Judgement, charts: "Sequence[Chart]") -> list[Section]:
             heading=one_line(chart.finding),
             conditions=[one_line(line) for line in chart.conditions.split("\n") if line],
             drawing=embed(chart),
+            paragraphs=paragraphs.pop(chart.slug, ()),
             sheets=sheets.pop(chart.slug, ()),
         )
         for chart in charts
     ]
-    return with_charts + [Section(slug, NAMES[slug], NAMES[slug], sheets=alone) for slug, alone in sheets.items()]
+    return with_charts + [
+        Section(slug, NAMES[slug], NAMES[slug], paragraphs=paragraphs.get(slug, ()), sheets=alone)
+        for slug, alone in sheets.items()
+    ]
 
 
 def _sheets(judgement: Judgement) -> dict[str, list[Sheet]]:
     """Return the tables of the report by the slug of the chart that they belong to."""
-    results, scaling, sweep = judgement.results, judgement.scaling, judgement.sweep
+    scaling, sweep, noun = judgement.scaling, judgement.sweep, judgement.timing.noun
     sheets: dict[str, list[Sheet]] = {}
-    if results:
-        legend = tables.arms_legend(results)
-        sheets["comparison"] = [_sheet("Every arm", tables.arms_table(results), legend, first="arm")]
+    if judgement.results:
+        notes = tables.all_arms_notes(judgement)
+        sheets["comparison"] = [_sheet("Every arm", tables.all_arms_table(judgement), notes)]
     sheets["breakdown"] = [
-        _sheet(tables.breakdown_title(each), tables.breakdown_table(each), tables.breakdown_check(each), first="term")
-        for each in judgement.breakdowns
+        _sheet(tables.breakdown_title(each, noun), tables.breakdown_table(each)) for each in judgement.breakdowns
     ]
     if len(scaling) > 1:
         sheets["speedup"] = [_sheet("Strong and weak scaling beside one worker", tables.scaling_table(scaling))]
     if sweep is not None:
-        sheets["sweep"] = [_sheet("Every batch size", tables.sweep_table(sweep), [tables.SWEEP_LEGEND])]
+        sheets["sweep"] = [_sheet("Every batch size", tables.sweep_table(sweep))]
+    if judgement.study.launches:
+        sheets["launches"] = [_sheet("Every launch of turns", tables.launches_table(judgement))]
     return sheets
 
 
-def _sheet(title: str, table: Table, notes: Iterable[str] = (), *, first: str = "", wraps: bool = False) -> Sheet:
-    """Return a sheet. The first row of `table` names the columns; `first` names the first column if that is empty."""
+def _sheet(title: str, table: Table, notes: Iterable[str] = (), *, wraps: bool = False) -> Sheet:
+    """Return a sheet. The first row of `table` names the columns."""
     columns, *rows = ([one_line(cell) for cell in row] for row in table)
-    return Sheet(one_line(title), [column or first for column in columns], rows, list(map(one_line, notes)), wraps)
+    return Sheet(one_line(title), columns, rows, list(map(one_line, notes)), wraps)
 
 
-def _facts(record: Record) -> list[Section]:
-    """Return all settings and the environment of a run."""
-    settings, machine, tested = record.settings, record.environment, record.test_set
+def _facts(newest: Record | Launch) -> list[Section]:
+    """Return all settings and the environment of a run, or of a launch where there is no run."""
+    settings, machine = newest.settings, newest.environment
     computed = [(name, getattr(settings, name)) for name in settings.__struct_fields__]
-    computed += [("parameters", f"{record.parameters:,}"), ("classes", ", ".join(tested.classes))]
-    computed += [("test_samples", f"{sum(tested.samples_per_class):,}")]
+    computed += [("parameters", f"{newest.parameters:,}")]
+    if isinstance(newest, Record):
+        computed += [("classes", ", ".join(newest.test_set.classes))]
+        computed += [("test_samples", f"{sum(newest.test_set.samples_per_class):,}")]
     around = [(name, getattr(machine, name)) for name in machine.__struct_fields__]
-    of = f"of the newest run, started {record.started_at}"
+    of = f"of the newest {'run' if isinstance(newest, Record) else 'launch'}, started {newest.started_at}"
     return [
         Section("settings", "Settings", "Every setting", sheets=[_pairs(f"Settings {of}", "setting", computed)]),
         Section("environment", "Environment", "Environment", sheets=[_pairs(f"Environment {of}", "property", around)]),
@@ -132,23 +162,22 @@ def _value_text(name: str, value: object) -> str:
 
 def _raw_runs(runs: Sequence[Record]) -> Section:
     """Return every run that was judged, one in each row."""
-    names = ("arm", "seed", "global batch", "epochs are", "train s of each epoch", "test accuracy", "start-up s")
+    names = ("arm", "seed", "global batch", "train s of each epoch", "test accuracy", "start-up s")
     table: Table = [(*names, "status", "load before", "commit", "started at", "injected")]
     table += map(_run_cells, runs)
-    note = f"{NO_VALUE}: none, or no result. Controls and timed runs learn too little for their accuracy to count."
+    note = f"{NO_VALUE}: none, or no result."
     return Section(
         "runs", "Raw runs", "Raw runs", sheets=[_sheet("Every run, in the order they were made", table, [note])]
     )
 
 
 def _run_cells(run: Record) -> tuple[str, ...]:
-    arm, settings = arm_of(run), run.settings
-    has_accuracy = bool(run.epochs) and settings.steps is None and not arm.is_control
+    arm = arm_of(run)
+    has_accuracy = bool(run.epochs) and not arm.is_control
     return (
         arm.label,
         str(run.seed),
-        str(settings.global_batch),
-        "whole" if settings.steps is None else f"timed, {plural(settings.steps, 'step')}",
+        str(run.settings.global_batch),
         ", ".join(f"{epoch.train_s:.3f}" for epoch in run.epochs),
         f"{100 * run.epochs[-1].test_accuracy:.2f} %" if has_accuracy else NO_VALUE,
         f"{run.startup_s:.2f}",

@@ -13,8 +13,8 @@ from selenium.webdriver import Chrome
 from selenium.webdriver.common.by import By
 
 from ddpbench.judge.judgement import Judgement
-from ddpbench.show import charts, drawing, html, verdict
-from tests.judge.studies import judge, swept, three_seeds
+from ddpbench.show import answer, charts, drawing, html
+from tests.judge.studies import complete, judge, launches, swept
 from tests.records import ddp, make_record
 from tests.show import browser as browsers
 
@@ -57,12 +57,12 @@ class Fake:
 
 
 def page_of(judgement: Judgement, pictures: object = ()) -> str:
-    return html.render(judgement, verdict.write(judgement), pictures)  # type: ignore[arg-type]
+    return html.render(judgement, answer.write(judgement), pictures)  # type: ignore[arg-type]
 
 
 @pytest.fixture
 def page(tmp_path: Path) -> Path:
-    judgement = judge(tmp_path / "a study", *three_seeds())
+    judgement = judge(tmp_path / "a study", *complete())
     path = tmp_path / "report.html"
     path.write_text(page_of(judgement, charts.build(judgement)), encoding="utf-8")
     return path
@@ -77,8 +77,8 @@ def browser(page: Path, tmp_path: Path) -> Iterator[Chrome]:
 def test_hostile_names_are_shown_and_not_obeyed(tmp_path: Path) -> None:
     judgement = judge(tmp_path, make_record(), ddp())
     name = "<script>alert(1)</script>\x1b[31m\u202e"
-    study = replace(judgement.study, name=name, left_out=[name])
-    hostile = replace(judgement, study=study, cautions=['"><img onerror=x>'])
+    study = replace(judgement.study, name=name, left_out=[name, '"><img onerror=x>'])
+    hostile = replace(judgement, study=study)
     page = page_of(hostile, [Fake(finding="<b>bold</b>\x1b", alt='"><b>')])
 
     assert not re.search("<script>alert|<img|<b>bold|\x1b|\u202e", page)
@@ -119,28 +119,45 @@ def test_nothing_is_fetched_and_no_id_is_used_twice(page: Path) -> None:
 
 
 def test_every_run_is_listed_and_a_thousand_are_quick(tmp_path: Path) -> None:
-    judgement = judge(tmp_path, *three_seeds())
-    many = replace(judgement, study=replace(judgement.study, records=judgement.study.records * 112))
+    judgement = judge(tmp_path, *complete())
+    many = replace(judgement, study=replace(judgement.study, records=judgement.study.records * 170))
     start = time.perf_counter()
     page = page_of(many)
 
     assert time.perf_counter() - start < 2
-    assert page.count("2026-11-24T00:00:00.000+00:00</td>") == len(many.study.all_runs) > 1000
+    assert len(re.findall(r"2026-11-24T00:0[\d:.+]*</td>", page)) == len(many.study.records) > 1000
 
 
 def test_a_sweep_has_its_table_and_no_outcome_of_its_own(tmp_path: Path) -> None:
     page = page_of(judge(tmp_path, *swept((64, 256, 1024))))
 
-    assert "Verdict: one for every batch size" in page
-    assert "best single process" in page
-    assert "timed, 100 steps" in page
+    assert "<h2>FASTER FROM BATCH 1024 ON</h2>" in page
+    assert "one process, ms" in page
+    assert "Raw runs" not in page
+    assert len(re.findall(r"2026-11-23T23:0[\d:.+]*</td>", page)) == 3  # launches
 
 
 def test_what_was_not_measured_is_left_out_or_said(tmp_path: Path) -> None:
     page = page_of(judge(tmp_path, ddp()))
 
-    assert "Verdict: cannot tell" in page
-    assert "no complete single-process run" in page
+    assert "<h2>CANNOT TELL</h2>" in page
+    assert "train a single process" in page
+
+
+def test_launches_stand_beside_runs_and_words_are_explained(tmp_path: Path) -> None:
+    page = page_of(judge(tmp_path, *complete()))
+    launches_at, words_at, runs_at = (page.index(f'<section id="{slug}">') for slug in ("launches", "words", "runs"))
+
+    assert launches_at < words_at < runs_at
+    assert "<td>9</td><td>9.0</td><td>0.5 %</td><td>0.800x</td>" in re.sub(r">\s+<", "><", page)
+    assert "DDP&#39;s bookkeeping, +0.50 ms" in page
+
+
+def test_a_study_of_launches_alone_has_no_runs(tmp_path: Path) -> None:
+    page = page_of(judge(tmp_path, *launches()))
+
+    assert "Raw runs" not in page
+    assert "Judged from 3 launches by" in page
 
 
 @pytest.mark.slow
@@ -157,7 +174,7 @@ def test_the_page_fits_a_phone_and_a_screen(width: int, browser: Chrome, tmp_pat
         "return Array.from(document.querySelectorAll('figure svg'), s => s.getBoundingClientRect().toJSON())"
     )
 
-    assert len(boxes) == 6
+    assert len(boxes) >= 6
     assert all(box["width"] > 300 and box["height"] > 50 and 0 <= box["left"] < box["right"] <= width for box in boxes)
     assert browser.execute_script("return document.documentElement.scrollWidth") <= width
     for scheme in ("light", "dark"):
@@ -190,10 +207,10 @@ def test_the_page_can_be_walked_without_seeing_it(browser: Chrome) -> None:
 @pytest.mark.slow
 def test_a_table_is_sorted_up_down_and_as_it_was(browser: Chrome) -> None:
     def column() -> list[float]:
-        return [float(each.text) for each in browser.find_elements(By.CSS_SELECTOR, "#runs tbody td:nth-child(2)")]
+        return [float(each.text) for each in browser.find_elements(By.CSS_SELECTOR, "#runs tbody td:nth-child(6)")]
 
     as_made = column()
-    head = browser.find_element(By.CSS_SELECTOR, "#runs th:nth-child(2)")
+    head = browser.find_element(By.CSS_SELECTOR, "#runs th:nth-child(6)")
     button = head.find_element(By.TAG_NAME, "button")
     for order, expected in (
         ("ascending", sorted(as_made)),

@@ -9,75 +9,115 @@ from pathlib import Path
 import msgspec
 import pytest
 
+from ddpbench import __version__
 from ddpbench.judge import study
+from ddpbench.judge.outcome import Criteria
 from ddpbench.record import Record
-from ddpbench.show import markdown, outputs, summary, verdict
-from tests.judge.studies import judge, paired, swept, three_seeds
-from tests.records import MACHINE, ddp, make_record, put, timed
+from ddpbench.show import answer, markdown, outputs, summary
+from ddpbench.turns import Launch
+from tests.conftest import PROJECT
+from tests.judge.studies import complete, judge, launches, paired, swept
+from tests.records import MACHINE, ddp, make_record, put
 
 Run = Callable[..., subprocess.CompletedProcess[str]]
 ESTIMATE = {"value", "low", "high", "n"}
+Content = dict[str, object]
 
 
-def summary_of(folder: Path, *records: Record) -> dict[str, object]:
-    judgement = judge(folder, *records)
-    content: dict[str, object] = json.loads(summary.encode(judgement, verdict.write(judgement)))
+def summary_of(folder: Path, *measured: Record | Launch, criteria: Criteria | None = None) -> Content:
+    judgement = judge(folder, *measured, criteria=criteria)
+    content: Content = json.loads(summary.encode(judgement, answer.write(judgement)))
     return content
 
 
-def markdown_of(folder: Path, *records: Record) -> str:
-    judgement = judge(folder, *records)
-    return markdown.format_markdown(judgement, verdict.write(judgement))
+def part(content: Content, name: str) -> dict[str, object]:
+    found = content[name]
+    assert isinstance(found, dict), name
+    return found
+
+
+def parts(content: Content, name: str) -> list[dict[str, object]]:
+    found = content[name]
+    assert isinstance(found, list), name
+    return found
+
+
+def markdown_of(folder: Path, *measured: Record | Launch) -> str:
+    judgement = judge(folder, *measured)
+    return markdown.format_markdown(judgement, answer.write(judgement))
 
 
 def test_summary_json_has_the_promised_names(tmp_path: Path) -> None:
-    content = summary_of(tmp_path, *three_seeds())
+    content = summary_of(tmp_path, *complete(times=1.25), criteria=Criteria(price_per_hour=1.0))
+    arms = parts(content, "arms")
 
-    assert content["schema"] == 1
-    assert content["verdict"] in {"pays", "does_not_pay", "cannot_tell"}
-    for name in ("speedup", "efficiency", "accuracy_difference"):
-        assert isinstance(content[name], dict)
-        assert set(content[name]) == ESTIMATE
-    terms = content["breakdown"]
+    assert (content["schema"], content["ddpbench"], content["outcome"]) == (2, __version__, "faster")
+    assert part(content, "speed").keys() == ESTIMATE | {"unit"}
+    assert part(content, "speed")["unit"] == "launch"
+    assert [arm["role"] for arm in arms].count("reference") == 1
+    assert [arm["label"] for arm in arms if arm["role"] == "parallel"] == ["ddp 2 x 1, shm"]
+    assert {"kind", "ranks", "threads", "comm", "batch", "step_s", "speed", "efficiency", "accuracy"} <= arms[0].keys()
+    assert {arm["comm"] for arm in arms if arm["role"] == "control"} == {"none", "nothing"}
+    assert {arm["batch"] for arm in arms} == {128, 256, 512}
+    assert part(content, "machine")["cpu_model"] == "Test CPU"
+    assert part(content, "settings")["global_batch"] == 256
+    assert part(content, "accuracy").keys() == {"difference", "tested", "margin", "outcome", "p"}
+    assert part(content, "whole_run").keys() >= {"epochs", "times_as_long", "later_start_s", "ahead_from_epochs"}
+    assert part(content, "cost")["outcome"] == "pays"
+    assert part(content, "agreement")["agrees"] is True
+    assert part(content, "disturbance").keys() == {"stolen_share", "stalled", "minutes_needed"}
+    terms = parts(content, "breakdowns")[0]["terms"]
     assert isinstance(terms, list)
-    assert {"term", "seconds", "share", "measured_by"} <= set(terms[0])
-    assert content["crossover_batch"] is None
+    assert terms[0].keys() == {"causes", "seconds", "share", "part_of", "is_certain"}
+    assert (content["launches"], content["runs"]) == (3, 6)
+
+
+def test_every_name_of_summary_json_is_documented(tmp_path: Path) -> None:
+    content = summary_of(tmp_path, *complete())
+    page = (PROJECT / "results/README.md").read_text().split("## summary.json")[1]
+
+    assert [name for name in content if f"`{name}`" not in page.replace("[]", "")] == []
+    inner = {name for each in content.values() if isinstance(each, dict) for name in each}
+    inner -= {*ESTIMATE, *part(content, "settings"), *part(content, "machine"), *part(content, "rows")}
+    assert [name for name in inner if f"`{name}`" not in page.replace("[]", "")] == []
 
 
 def test_what_was_not_measured_is_null(tmp_path: Path) -> None:
-    content = summary_of(tmp_path, make_record(threads=2), ddp(train_s=(9, 5, 5)))
+    content = summary_of(tmp_path, *launches(1))
 
-    assert content["efficiency"] is None
-    assert content["break_even_epochs"] is None
-    assert isinstance(content["breakdown"], list)
-    assert content["breakdown"][0] == {
-        "term": "ideal",
-        "seconds": None,
-        "share": None,
-        "measured_by": "not measured",
-        "part_of": None,
-    }
+    assert part(content, "speed")["low"] is None
+    assert [content[name] for name in ("accuracy", "whole_run", "cost", "agreement", "sweep")] == [None] * 5
+    assert summary_of(tmp_path / "half", make_record())["speed"] is None
+
+
+def test_never_is_null(tmp_path: Path) -> None:
+    run = part(summary_of(tmp_path, *complete()), "whole_run")
+
+    assert run["ahead_from_epochs"] == {"epochs": None, "least": None, "most": None}
 
 
 def test_a_sweep_is_summarized_by_its_crossover(tmp_path: Path) -> None:
     content = summary_of(tmp_path, *swept((64, 256, 1024)))
+    sweep = part(content, "sweep")
 
-    assert content["verdict"] is None
-    assert content["crossover_batch_predicted"] == pytest.approx(300, rel=0.03)
-    assert isinstance(content["sweep"], list)
-    assert [point["verdict"] for point in content["sweep"]] == ["does_not_pay", "does_not_pay", "pays"]
+    assert content["outcome"] is None
+    assert sweep["crossover_batch_predicted"] == pytest.approx(300, rel=0.03)
+    assert [point["outcome"] for point in parts(sweep, "points")] == ["slower", "slower", "faster"]
 
 
-def test_summary_md_states_the_conditions_of_whole_runs_where_a_timed_run_is_newer(tmp_path: Path) -> None:
-    text = markdown_of(tmp_path, *paired([2.0]), timed(64, 0.002, minute=9))
+def test_summary_md_states_the_answer_one_table_and_the_conditions(tmp_path: Path) -> None:
+    text = markdown_of(tmp_path, *complete())
 
+    assert text.startswith("**SLOWER** 2 workers (DDP, shared memory) against one process (2 threads)\n\n- speed: 20 %")
+    assert text.count("\n| - | - |") == 1
     assert "global batch 256, 3 epochs" in text
+    assert "- why" not in text
 
 
 @pytest.mark.slow
 def test_a_summary_is_no_record_when_a_study_is_read_again(tmp_path: Path) -> None:
     judgement = judge(tmp_path, *paired([2.0, 2.1]))
-    outputs.write_all(judgement, verdict.write(judgement))
+    outputs.write_all(judgement, answer.write(judgement))
 
     assert len(study.load([tmp_path]).records) == 4
 
@@ -86,11 +126,12 @@ def test_summary_md_is_markdown_that_strings_cannot_break(tmp_path: Path) -> Non
     sly = msgspec.structs.replace(MACHINE, cpu_model="a | b")
     text = markdown_of(tmp_path, make_record(environment=sly), ddp(environment=sly))
 
-    assert text.startswith("**Verdict** Cannot tell")
+    assert text.startswith("**CANNOT TELL**")
     table = [line for line in text.splitlines() if line.startswith("|")]
     assert table[0].count("|") == table[1].count("|") == table[2].count("|")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("flags", "code", "message"),
     [
@@ -112,6 +153,7 @@ def test_gates_end_with_code_1_and_one_line(
     assert done.stderr.count("\n") == (1 if code else 0)
 
 
+@pytest.mark.slow
 def test_several_studies_stand_side_by_side_and_are_never_divided(tmp_path: Path, run_script: Run) -> None:
     for name, cpu, time_s in (("laptop", "Small CPU", 5.0), ("server", "Big CPU", 2.0)):
         (tmp_path / name).mkdir()
@@ -120,24 +162,27 @@ def test_several_studies_stand_side_by_side_and_are_never_divided(tmp_path: Path
     done = run_script(sys.executable, "compare.py", "--no-charts", tmp_path / "laptop", tmp_path / "server")
 
     assert done.returncode == 0, done.stderr
-    _, laptop, server = (part.replace("\n", " ") for part in done.stdout.split("study: "))
-    assert all(text in laptop for text in ("laptop ", "Small CPU, 2 cores", "0.80", "DDP does not pay here"))
-    assert all(text in server for text in ("server ", "Big CPU, 2 cores", "2.00", "DDP pays here"))
+    laptop, _, server = done.stdout.split("laptop")[-1].partition("server")
+    assert all(text in laptop for text in ("Small CPU", "0.80x", "SLOWER"))
+    assert all(text in server for text in ("Big CPU", "2.00x", "FASTER"))
 
 
+@pytest.mark.slow
 def test_a_spoilt_run_is_refused_unless_allowed(tmp_path: Path, run_script: Run) -> None:
     put(tmp_path, make_record(), ddp(injected="slow-rank=2"))
     refused = run_script(sys.executable, "compare.py", "--no-charts", tmp_path)
     allowed = run_script(sys.executable, "compare.py", "--no-charts", "--allow-injected", tmp_path)
 
     assert (refused.returncode, refused.stdout, refused.stderr.count("\n")) == (2, "", 1)
-    assert "was spoilt on purpose (slow-rank=2)" in refused.stderr
+    assert "was watched by a hook (slow-rank=2)" in refused.stderr
     assert allowed.returncode == 0, allowed.stderr
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("margin", ["0", "-1", "nan", "100"])
-def test_a_margin_that_cannot_be_is_refused(margin: str, run_script: Run) -> None:
-    done = run_script(sys.executable, "compare.py", "--margin", margin, "docs/example")
+def test_a_margin_that_cannot_be_is_refused(margin: str, tmp_path: Path, run_script: Run) -> None:
+    put(tmp_path, *paired([2.0]))
+    done = run_script(sys.executable, "compare.py", "--margin", margin, tmp_path)
 
     assert done.returncode == 2
-    assert "--margin must be between 0 and 100 points" in done.stderr
+    assert "--margin must be between 0 and 100" in done.stderr

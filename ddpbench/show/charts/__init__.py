@@ -2,50 +2,56 @@
 
 isolation  keeps the user's matplotlib set-up out
 style      colours, fonts, the Chart type, and the pieces that charts share
-arms       time and accuracy of every arm; speedup and efficiency
+words      names and intervals in titles
+strip      the answer as a picture
+arms       time and accuracy of every arm
+time       where a step goes; what each rank does
+runs       how long whole runs take
+launches   the launches in order of time
 learning   loss and accuracy
-time       where an epoch goes; what each rank does
-sweep      speedup against global batch
+scaling    speedup and efficiency
+sweep      speed against global batch
 """
 
+from ddpbench.judge.arms import equal_to_the_bit
 from ddpbench.judge.judgement import Judgement
 from ddpbench.show.charts import isolation
 
 with isolation.default_matplotlib():
-    from ddpbench.show.charts import arms, learning, sweep, time
+    from ddpbench.show.charts import arms, launches, learning, runs, scaling, strip, sweep, time
     from ddpbench.show.charts.style import Chart
 
 
 def build(judgement: Judgement) -> list[Chart]:
     """Return the charts of the report, the most important one first. A chart needs what it shows to be measured."""
-    comparison, breakdown = judgement.comparison, judgement.main_breakdown
     if judgement.sweep is not None:
-        return [sweep.speedup(judgement.sweep)]
-    charts = [arms.comparison(judgement)] if judgement.results else []
+        return [sweep.speed(judgement, judgement.sweep)]
+    charts, comparison, breakdown = list[Chart](), judgement.comparison, judgement.breakdown
+    speed = comparison.speed if comparison else None
+    if comparison is not None and speed is not None:
+        charts.append(strip.strip(judgement, comparison, speed))
+    if judgement.results:
+        charts.append(arms.comparison(judgement))
     if breakdown is not None:
-        charts.append(time.waterfall(judgement.study.newest, breakdown))
-    if any(result.efficiency for result in judgement.results):
-        charts.append(arms.speedup(judgement))
-    if comparison is not None:
-        charts += [
-            learning.curves(judgement.study.newest, comparison),
-            learning.classes(judgement.study.newest, comparison),
-        ]
-    if judgement.parallel is not None and judgement.parallel.arm.world_size > 1:
-        charts.append(time.ranks(judgement.parallel))
-    return charts
+        charts.append(time.waterfall(judgement, breakdown))
+    if comparison is not None and speed is not None and comparison.whole_run is not None:
+        charts.append(runs.whole_run(judgement, comparison, comparison.whole_run, speed))
+    if comparison is not None and speed is not None and speed.n > 1:
+        charts.append(launches.launches(judgement, comparison))
+    if comparison is not None and comparison.reference.runs and comparison.parallel.runs:
+        charts.append(learning.curves(judgement, comparison))
+        if not equal_to_the_bit(comparison.reference, comparison.parallel):
+            charts.append(learning.classes(judgement, comparison))
+    if breakdown is not None and (lag_s := time.lagging_rank(judgement, breakdown)) is not None:
+        charts.append(time.ranks(judgement, breakdown, lag_s))
+    return charts + ([scaling.speedup(judgement)] if scaling.has_speedup(judgement) else [])
 
 
 def build_originals(judgement: Judgement) -> list[Chart]:
-    """Return the charts that the original experiment drew: loss and accuracy, each of two arms.
+    """Return the charts that the original experiment drew: loss and accuracy, each of two arms, on equal axes.
 
-    `parallel-False` is the reference, and `parallel-True` the parallel arm that the verdict is about.
+    `parallel-False` is the reference, and `parallel-True` the parallel arm that the answer is about.
     """
-    charts = []
-    for name, result in (("False", judgement.reference), ("True", judgement.parallel)):
-        if result is not None:
-            charts += [
-                learning.loss(result, f"Loss-parallel-{name}"),
-                learning.accuracy(result, f"Accuracy-parallel-{name}"),
-            ]
-    return charts
+    pair = (("False", judgement.reference), ("True", judgement.parallel))
+    results = [(name, result) for name, result in pair if result is not None and result.runs]
+    return [*learning.losses(results), *learning.accuracies(results)] if results else []

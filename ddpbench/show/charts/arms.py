@@ -1,138 +1,185 @@
-"""All arms: time and accuracy; speedup and efficiency."""
+"""All arms: the time of a step, and accuracy."""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from ddpbench.judge.arms import ArmResult
-from ddpbench.judge.comparison import Comparison
+from ddpbench.judge.arms import ArmResult, equal_to_the_bit
+from ddpbench.judge.comparison import pairs
+from ddpbench.judge.epochs import final_accuracy
 from ddpbench.judge.judgement import Judgement
-from ddpbench.judge.stats import Estimate
+from ddpbench.judge.outcome import Outcome, outcome_of
+from ddpbench.judge.stats import Estimate, equivalence
+from ddpbench.judge.timing import is_parallel_choice
+from ddpbench.show.charts import words
 from ddpbench.show.charts.style import (
-    GREY,
     INK,
+    SHADE,
     Chart,
     bar_style,
-    colour_of,
+    bounds_of,
+    colour_of_result,
     conditions_of,
-    cut_percent_axis,
+    draw_dots,
     draw_interval,
-    end_of,
     in_percent,
     label_rows,
-    leave_room_right,
-    runs_per_arm,
-    write_value,
+    percent_axis,
+    percent_limits,
+    write_column,
 )
+
+OUTCOMES: dict[Outcome, str] = {  # what follows `is` or `are`
+    "faster": "faster",
+    "slower": "slower",
+    "no_difference": "as fast, within the margin",
+    "cannot_tell": "not shown to differ",
+}
+MOST_NAMES = 2  # of arms in a title
+
+
+@dataclass(frozen=True, slots=True)
+class _Bar:
+    """An arm's step in ms."""
+
+    result: ArmResult
+    step_ms: Estimate
+    units_ms: list[float]
 
 
 def comparison(judgement: Judgement) -> Chart:
-    """Training time of every arm, and test accuracy of every arm but the controls."""
-    results = judgement.results
-    accurate = [result for result in results if not result.arm.is_control]
+    """Time of a step of every arm, the fastest first and controls apart; and the accuracy of those that were run."""
+    bars = sorted((_bar(judgement, result) for result in judgement.results), key=lambda bar: bar.step_ms.value)
+    choices = [bar for bar in bars if not bar.result.arm.is_control]
+    controls = [bar for bar in bars if bar.result.arm.is_control]
+    rows = [*choices, *([None, *controls] if controls else [])]
+    accurate = _equal_arms([bar.result for bar in choices if bar.result.accuracy is not None])
+    heights = [0.34 * len(rows) + 0.5, 0.45 * len(accurate) + 0.5] if accurate else [0.34 * len(rows) + 0.5]
 
     def draw(figure: Figure) -> None:
-        time, accuracy = figure.subplots(2, 1, height_ratios=[len(results) + 0.6, len(accurate) + 0.6])
-        for row, result in enumerate(results):
-            time.barh(row, result.epoch_s.value, height=0.62, **bar_style(result))
-            draw_interval(time, row, _not_below_zero(result.epoch_s))
-            write_value(time, end_of(result.epoch_s), row, f"{result.epoch_s.value:.2f} s")
-        label_rows(time, [result.arm.label for result in results])
-        leave_room_right(time, 0, max(end_of(result.epoch_s) for result in results), 0.16)
-        time.set_xlabel("training time per epoch (s)")
-        for row, result in enumerate(accurate):
-            percent, colour = in_percent(result.accuracy), colour_of(result.arm, is_reference=result.is_reference)
-            draw_interval(accuracy, row, percent)
-            accuracy.plot([percent.value], [row], "o", markersize=9, color=colour, markeredgecolor=INK)
-            write_value(accuracy, end_of(percent), row, f"{percent.value:.2f} %")
-        label_rows(accuracy, [result.arm.label for result in accurate])
-        cut_percent_axis(accuracy, [in_percent(result.accuracy) for result in accurate])
-        accuracy.set_xlabel("test accuracy (%), axis cut: does not begin at 0")
+        axes = figure.subplots(len(heights), 1, squeeze=False, height_ratios=heights)[:, 0]
+        _draw_times(axes[0], rows)
+        if accurate:
+            _draw_accuracies(axes[1], judgement, accurate)
 
-    texts = [f"{result.arm.label} {result.epoch_s.value:.2f} s" for result in results]
-    texts += [f"{result.arm.label} {result.accuracy.value:.2%}" for result in accurate]
+    timing, reference = judgement.timing, judgement.reference
+    small = f"dots: {words.units(timing, len(timing.units))}"
+    if len(timing.units) > 1:
+        small += "; lines: 95 % intervals" + (f" of the difference to {reference.arm.label}" if reference else "")
+    texts = [f"{bar.result.arm.label} {words.ms(bar.step_ms.value)}" for bar in bars]
+    texts += [f"{each.arm.label} {each.accuracy.value:.2%}" for row in accurate for each in row if each.accuracy]
+    accuracy_note = (
+        f"accuracy: a dot a run, 90 % intervals; shaded: {100 * judgement.criteria.accuracy:g} percentage points"
+    )
     return Chart(
         slug="comparison",
-        finding=_finding(judgement.comparison),
-        conditions=conditions_of(
-            judgement.study.newest, f"{runs_per_arm(results)}; lines are 95 % intervals of the mean"
-        ),
-        alt=f"Bars of training time per epoch and dots of test accuracy: {'; '.join(texts)}.",
-        height=1.3 + 0.34 * (len(results) + len(accurate)),
+        finding=_finding(judgement),
+        conditions=conditions_of(judgement.study.newest, small, *([accuracy_note] if accurate else [])),
+        alt=f"Bars of the time of a step and dots of test accuracy, by arm: {'; '.join(texts)}.",
+        height=sum(heights) + 0.5 * len(heights),
         draw=draw,
     )
 
 
-def speedup(judgement: Judgement) -> Chart:
-    """Speedup over one worker, and efficiency, against the number of workers, with the ideal line."""
-    measured = [result for result in judgement.results if result.efficiency is not None]
-    most = max(result.arm.world_size for result in measured)
-    best = judgement.comparison.reference_over_one_worker if judgement.comparison else None
-    weak = [row for row in judgement.scaling if row.scaling == "weak" and row.efficiency is not None]
+def _bar(judgement: Judgement, result: ArmResult) -> _Bar:
+    """Return the step of an arm, measured against the reference within every launch.
 
-    def draw(figure: Figure) -> None:
-        above, below = figure.subplots(2, 1, sharex=True, height_ratios=[1.5, 1])
-        above.plot([1, most], [1, most], "--", color=INK, linewidth=1)
-        above.annotate("ideal", (most, most), (-4, 2), textcoords="offset points", ha="right", va="bottom", fontsize=10)
-        below.axhline(100, linestyle="--", color=INK, linewidth=1)
-        if best is not None:
-            above.axhline(best, color=GREY, linewidth=1.5)
-            above.annotate("best single process", (1, best), (2, 3), textcoords="offset points", fontsize=10)
-        above.plot([1], [1], "o", markersize=8, color=GREY, markeredgecolor=INK)
-        for index, result in enumerate(measured):
-            assert result.efficiency is not None
-            x = result.arm.world_size + 0.03 * (index - (len(measured) - 1) / 2) * most
-            _point(above, x, result.efficiency.scaled(result.arm.world_size), result)
-            _point(below, x, result.efficiency.scaled(100), result)
-        for row in weak:
-            assert row.efficiency is not None
-            x, colour = row.arm.world_size + 0.2 * most, colour_of(row.arm)
-            below.plot([x], [100 * row.efficiency.value], "D", markersize=7, color="none", markeredgecolor=colour)
-            draw_interval(below, x, row.efficiency.scaled(100), colour, upright=True)
-            write_value(below, x, 100 * row.efficiency.value, "weak scaling")
-        points, names = above.get_legend_handles_labels()
-        by_name = dict(zip(names, points, strict=True))  # an arm has one point for every number of workers
-        above.legend(by_name.values(), by_name.keys(), loc="lower right", frameon=False, fontsize=10)
-        below.set_xticks(range(1, most + 1))
-        below.set_xlim(0.8, 1.5 * most)
-        above.set_ylim(0, None)
-        below.set_ylim(0, None)
-        above.set_ylabel("speedup over one worker")
-        below.set_ylabel("efficiency (%)")
-        below.set_xlabel("workers")
-
-    texts = [f"{result.arm.label} {result.efficiency.value:.0%}" for result in measured if result.efficiency]
-    main = next((result for result in measured if result is judgement.parallel), measured[0])
-    assert main.efficiency is not None
-    return Chart(
-        slug="speedup",
-        finding=f"{main.arm.label}: {main.efficiency.value:.0%} of {main.arm.world_size} perfect workers",
-        conditions=conditions_of(
-            judgement.study.newest, f"{runs_per_arm(measured)}; lines are 95 % intervals, paired by seed"
-        ),
-        alt=f"Speedup over one worker and efficiency beside the ideal line. Efficiency: {'; '.join(texts)}.",
-        height=4.6,
-        draw=draw,
-    )
+    Arms are compared within a launch. Their own intervals would hold what they share, the speed of the machine in each
+    launch, and would be too wide to compare.
+    """
+    timing, reference = judgement.timing, judgement.reference
+    if reference is None:
+        own_ms = [1e3 * result.turn.global_batch * sample_s for sample_s in timing.of(result.turn)]
+        return _Bar(result, result.step_s.scaled(1e3), own_ms)
+    whole_ms, speed = 1e3 * reference.step_s.value, result.speed
+    if speed is None:
+        return _Bar(result, Estimate(whole_ms, None, None, reference.step_s.n), [])
+    low, high = (None if bound is None else whole_ms / bound for bound in (speed.high, speed.low))
+    units_ms = [whole_ms / math.exp(log) for log in timing.logs(result.turn, reference.turn)]
+    return _Bar(result, Estimate(whole_ms / speed.value, low, high, speed.n), units_ms)
 
 
-def _finding(comparison: Comparison | None) -> str:
-    speedup = comparison.parallel.speedup if comparison else None
-    if comparison is None or speedup is None:
-        return "Training time and test accuracy of every arm"
-    label = comparison.parallel.arm.label
-    if speedup.low is not None and speedup.high is not None and speedup.low <= 1 <= speedup.high:
-        return f"{label} is not measurably faster or slower"
-    return f"{label} is {speedup.value:.2f}x as fast as the best single process"
+def _draw_times(axes: Axes, rows: Sequence[_Bar | None]) -> None:
+    for row, bar in enumerate(rows):
+        if bar is not None:
+            axes.barh(row, bar.step_ms.value, height=0.62, **bar_style(bar.result))
+            draw_dots(axes, row, bar.units_ms)
+            draw_interval(axes, row, bar.step_ms)
+            write_column(axes, row, words.ms(bar.step_ms.value))
+            if bar.result.is_reference:
+                axes.axvline(bar.step_ms.value, color=INK, linewidth=0.8, linestyle=":")
+    label_rows(axes, ["controls (no results)" if bar is None else bar.result.arm.label for bar in rows])
+    drawn = [value for bar in rows if bar for value in (bar.step_ms.value, *bar.units_ms)]
+    # An interval of few launches may be many times as wide as all bars. It is cut, so that these can be read.
+    ends = [bar.step_ms.high for bar in rows if bar and bar.step_ms.high is not None]
+    axes.set_xlim(0, min(1.05 * max([*drawn, *ends]), 1.5 * max(drawn)))
+    axes.set_xlabel("time of a step (ms)")
 
 
-def _point(axes: Axes, x: float, estimate: Estimate, result: ArmResult) -> None:
-    colour = GREY if result.arm.is_control else colour_of(result.arm)
-    draw_interval(axes, x, estimate, colour, upright=True)
-    face = "none" if result.arm.is_control else colour
-    name = "ceiling" if result.arm.is_control else result.arm.comm
-    axes.plot([x], [estimate.value], "o", markersize=8, markerfacecolor=face, markeredgecolor=colour, label=name)
+def _equal_arms(results: Sequence[ArmResult]) -> list[list[ArmResult]]:
+    """Return the arms, those together that learnt the same to the bit."""
+    rows: list[list[ArmResult]] = []
+    for result in results:
+        same = next((row for row in rows if equal_to_the_bit(row[0], result)), None)
+        if same is None:
+            rows.append([result])
+        else:
+            same.append(result)
+    return rows
 
 
-def _not_below_zero(estimate: Estimate) -> Estimate:
-    low = None if estimate.low is None else max(0.0, estimate.low)
-    return Estimate(estimate.value, low, estimate.high, estimate.n)
+def _draw_accuracies(axes: Axes, judgement: Judgement, rows: Sequence[Sequence[ArmResult]]) -> None:
+    reference, margin = judgement.reference, judgement.criteria.accuracy
+    drawn: list[float] = []
+    for row, equal in enumerate(rows):
+        result = next((each for each in equal if each.is_reference), equal[0])
+        estimate = in_percent(_accuracy(result, reference, margin))
+        dots = [100 * final_accuracy(run) for run in result.runs]
+        drawn += [*dots, *bounds_of(estimate)]
+        draw_dots(axes, row, dots)
+        colour = colour_of_result(result)
+        draw_interval(axes, row, estimate, colour)
+        axes.plot([estimate.value], [row], "o", markersize=9, color=colour, markeredgecolor=INK, clip_on=False)
+        write_column(axes, row, f"{estimate.value:.2f} %")
+    if reference is not None and reference.accuracy is not None:
+        centre = 100 * reference.accuracy.value
+        axes.axvspan(centre - 100 * margin, min(100.0, centre + 100 * margin), **SHADE)
+        axes.axvline(centre, color=INK, linewidth=0.8, linestyle=":")
+        drawn += [centre - 100 * margin, min(100.0, centre + 100 * margin)]
+    label_rows(axes, ["\n= ".join(each.arm.label for each in row) + (", to the bit" * (len(row) > 1)) for row in rows])
+    percent_axis(axes, percent_limits(drawn))
+
+
+def _accuracy(result: ArmResult, reference: ArmResult | None, margin: float) -> Estimate:
+    """Return an arm's accuracy with the interval that is tested: of its difference to the reference, seed by seed."""
+    assert result.accuracy is not None, "only arms with runs are drawn"
+    value, n = result.accuracy.value, result.accuracy.n
+    if reference is None or result.is_reference:
+        return Estimate(value, None, None, n)
+    gains = [new - old for old, new in pairs(reference.runs, result.runs, final_accuracy)]
+    if not gains:
+        return Estimate(value, None, None, n)
+    tested = equivalence(gains, margin).tested
+    low, high = (None if bound is None else value + bound - tested.value for bound in (tested.low, tested.high))
+    return Estimate(value, low, high, n)
+
+
+def _finding(judgement: Judgement) -> str:
+    """Return what the intervals say about every arm that trains in parallel."""
+    choices = [result for result in judgement.results if is_parallel_choice(result.arm)]
+    said: dict[Outcome, list[str]] = {}
+    for result in choices:
+        said.setdefault(outcome_of(result.speed, judgement.criteria.speed), []).append(result.arm.label)
+    if not choices or judgement.reference is None:
+        return "The time of a step, arm by arm"
+    if len(said) == 1 and len(choices) > 1:
+        return f"Against {words.REFERENCE}, every parallel arm is {OUTCOMES[next(iter(said))]}"
+    parts = [
+        f"{words.together(names) if len(names) <= MOST_NAMES else f'{len(names)} arms'} "
+        f"{'is' if len(names) == 1 else 'are'} {OUTCOMES[outcome]}"
+        for outcome, names in said.items()
+    ]
+    return f"Against {words.REFERENCE}, {'; '.join(parts)}"

@@ -1,46 +1,69 @@
 """What was learnt: loss and accuracy. Runs may differ in length, because they end when they reach a target."""
 
+import math
 from collections.abc import Callable, Sequence
 from statistics import fmean
 from typing import Any
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import MaxNLocator, NullFormatter
+from matplotlib.ticker import LogLocator, MaxNLocator, NullFormatter
 
-from ddpbench.arm import plural
-from ddpbench.judge import learning
-from ddpbench.judge.arms import ArmResult
-from ddpbench.judge.comparison import Comparison
+from ddpbench.judge import learning, stats
+from ddpbench.judge.arms import ArmResult, equal_to_the_bit
+from ddpbench.judge.comparison import Comparison, pairs
 from ddpbench.judge.epochs import is_undisturbed
+from ddpbench.judge.judgement import Judgement
 from ddpbench.judge.stats import Estimate
 from ddpbench.record import Record
+from ddpbench.show.charts import words
 from ddpbench.show.charts.style import (
     INK,
     PALE,
     Chart,
-    colour_of,
+    bounds_of,
+    colour_of_result,
     conditions_of,
-    cut_percent_axis,
     draw_interval,
-    end_of,
     in_percent,
     label_rows,
-    runs_per_arm,
+    percent_axis,
+    percent_limits,
+    write_column,
     write_legend,
-    write_value,
 )
 
+SAME = 0.05  # curves that are so close on average lie on each other: it is less than the width of a line
 
-def loss(result: ArmResult, slug: str) -> Chart:
-    """Training loss of one arm over its epochs: a thin line for each run, a thick one for the mean."""
+
+def losses(results: Sequence[tuple[str, ArmResult]]) -> list[Chart]:
+    """Training loss of arms over their epochs, each under its name in a chart of its own, all on equal axes."""
+    every = [run for _, result in results for run in result.runs]
+    values = [loss for run in every for loss in learning.losses(run) if loss > 0] or [1.0]  # the axis is logarithmic
+    limits = 0.8 * min(values), 1.25 * max(values)
+    most = max(len(run.epochs) for run in every)
+    return [_loss(result, f"Loss-parallel-{name}", limits, most) for name, result in results]
+
+
+def accuracies(results: Sequence[tuple[str, ArmResult]]) -> list[Chart]:
+    """Test accuracy of arms, in total and by class, each in a chart of its own, all on equal axes."""
+    tables = [_percent_by_class(result) for _, result in results]
+    limits = percent_limits([value for table in tables for percent in table.values() for value in bounds_of(percent)])
+    return [
+        _accuracy(result, f"Accuracy-parallel-{name}", table, limits)
+        for (name, result), table in zip(results, tables, strict=True)
+    ]
+
+
+def _loss(result: ArmResult, slug: str, limits: tuple[float, float], most: int) -> Chart:
     final, count = learning.final_loss(result), len(result.runs)
     small = ["1 run" if count == 1 else f"{count} runs: thin; their mean: thick", *_note_on_length([result])]
 
     def draw(figure: Figure) -> None:
         axes = figure.subplots()
         _draw_curves(axes, result, learning.points_in_epochs)
-        axes.set_xlim(0, max(len(run.epochs) for run in result.runs))
+        axes.set_xlim(0, most)
+        axes.set_ylim(limits)
         axes.xaxis.set_major_locator(MaxNLocator(nbins=10, integer=True))
         axes.set_xlabel("epoch")
         axes.set_ylabel("training loss (log scale)")
@@ -55,55 +78,17 @@ def loss(result: ArmResult, slug: str) -> Chart:
     )
 
 
-def curves(newest: Record, comparison: Comparison) -> Chart:
-    """Loss of two arms against steps, and against seconds of training. `newest` states the conditions."""
-    both = [comparison.reference, comparison.parallel]
-    last = [learning.final_loss(result) for result in both]
-    took_s = [fmean(sum(learning.epochs_s(run)) for run in result.runs) for result in both]
-    lengths = {len(run.epochs) for result in both for run in result.runs}
-    when = f"After {plural(max(lengths), 'epoch')}" if len(lengths) == 1 else "At the end of every run"
-    small = [f"{runs_per_arm(both)}; thick: mean, thin: runs; log scale", *_note_on_length(both)]
-    small += _note_on_disturbed(both)
-
-    def draw(figure: Figure) -> None:
-        steps, seconds = figure.subplots(2, 1)
-        for result, dashes in zip(both, ("-", (0, (4, 2))), strict=True):
-            _draw_curves(steps, result, learning.points_in_steps, dashes)
-            _draw_curves(seconds, result, learning.points_in_seconds, dashes)
-        steps.set_xlabel("optimizer steps")
-        seconds.set_xlabel("seconds of training")
-        for axes in (steps, seconds):
-            axes.set_xlim(0, None)
-            axes.set_ylabel("training loss")
-        steps.legend(loc="upper right", frameon=False, fontsize=10)
-
-    return Chart(
-        slug="learning",
-        finding=f"{when} the loss is {last[1]:.3f} against {last[0]:.3f}",
-        conditions=conditions_of(newest, "; ".join(small)),
-        alt=(
-            f"Training loss against steps and against seconds. {both[0].arm.label} reaches {last[0]:.3f} in "
-            f"{took_s[0]:.1f} s, {both[1].arm.label} {last[1]:.3f} in {took_s[1]:.1f} s."
-        ),
-        height=5.0,
-        draw=draw,
-    )
-
-
-def accuracy(result: ArmResult, slug: str) -> Chart:
-    """Test accuracy of one arm, in total and by class, with 95 % intervals over runs."""
-    table = _percent_by_class(result)
-    weakest, least = min(list(table.items())[1:], key=lambda row: row[1].value)
-
+def _accuracy(result: ArmResult, slug: str, table: dict[str, Estimate], limits: tuple[float, float]) -> Chart:
     def draw(figure: Figure) -> None:
         axes = figure.subplots()
         for row, percent in enumerate(table.values()):
             _draw_dot(axes, row, percent, result, 9 if row == 0 else 7)
-        _label_classes(axes, [table])
+            write_column(axes, row, f"{percent.value:.2f}")
+        _label_classes(axes, table, limits)
 
     return Chart(
         slug=slug,
-        finding=f"{result.arm.label}: {table['total'].value:.2f} % in total, least for {weakest} ({least.value:.2f} %)",
+        finding=f"{result.arm.label}: {table['total'].value:.2f} % in total",
         conditions=conditions_of(result.runs[0], _note_on_intervals(len(result.runs))),
         alt=f"Test accuracy: {'; '.join(f'{name} {percent.value:.2f} %' for name, percent in table.items())}.",
         height=0.9 + 0.3 * len(table),
@@ -111,75 +96,141 @@ def accuracy(result: ArmResult, slug: str) -> Chart:
     )
 
 
-def classes(newest: Record, comparison: Comparison) -> Chart:
-    """Test accuracy by class of two arms, side by side. `newest` states the conditions."""
+def curves(judgement: Judgement, comparison: Comparison) -> Chart:
+    """Loss of two arms against steps, and against seconds since the start."""
     both = [comparison.reference, comparison.parallel]
-    tables = [_percent_by_class(result) for result in both]
+    last = [learning.final_loss(result) for result in both]
+    took_s = [fmean(_points_since_start(run)[-1] for run in result.runs) for result in both]
+    counts = sorted({len(result.runs) for result in both})
+    runs = f"n = {' and '.join(map(str, counts))} of each arm"
+    small = [f"{runs}; thick: mean, thin: runs; log scale", *_note_on_length(both), *_note_on_disturbed(both)]
+
+    def draw(figure: Figure) -> None:
+        steps, seconds = figure.subplots(2, 1)
+        for result, dashes in zip(both, ("-", (0, (4, 2))), strict=True):
+            _draw_curves(steps, result, learning.points_in_steps, dashes)
+            _draw_curves(seconds, result, _points_since_start, dashes)
+        steps.set_xlabel("optimizer steps")
+        seconds.set_xlabel("seconds since the start, with start-up and evaluation")
+        for axes in (steps, seconds):
+            axes.set_xlim(0, None)
+            axes.set_ylabel("training loss")
+        write_legend(steps, 2)
+
+    return Chart(
+        slug="learning",
+        finding=_finding(comparison),
+        conditions=conditions_of(judgement.study.newest, "; ".join(small)),
+        alt=(
+            f"Training loss against steps and against seconds. {both[0].arm.label} reaches {last[0]:.3f} after "
+            f"{took_s[0]:.1f} s, {both[1].arm.label} {last[1]:.3f} after {took_s[1]:.1f} s."
+        ),
+        height=5.0,
+        draw=draw,
+    )
+
+
+def classes(judgement: Judgement, comparison: Comparison) -> Chart:
+    """Test accuracy by class of two arms, side by side. Of so many differences some are large by chance."""
+    both = [comparison.reference, comparison.parallel]
+    old, new = tables = [_percent_by_class(result) for result in both]
+    limits = percent_limits([value for table in tables for percent in table.values() for value in bounds_of(percent)])
 
     def draw(figure: Figure) -> None:
         axes = figure.subplots()
         for table, result, offset in zip(tables, both, (-0.19, 0.19), strict=True):
             for row, percent in enumerate(table.values()):
                 _draw_dot(axes, row + offset, percent, result, 6)
-            axes.plot([], [], "o", color=_colour(result), markeredgecolor=INK, label=result.arm.label)
-        _label_classes(axes, tables)
+            axes.plot([], [], "o", color=colour_of_result(result), markeredgecolor=INK, label=result.arm.label)
+        for row, name in enumerate(old):
+            write_column(axes, row, f"{old[name].value:.2f} and {new[name].value:.2f}")
+        _label_classes(axes, old, limits)
         write_legend(axes, 2)
 
-    old, new = tables
-    gaps = {name: new[name].value - old[name].value for name in old}
-    widest = max(list(gaps)[1:], key=lambda name: abs(gaps[name]))
     texts = [f"{name} {old[name].value:.2f} and {new[name].value:.2f} %" for name in old]
+    small = _note_on_intervals(min(len(result.runs) for result in both))
     return Chart(
         slug="classes",
-        finding=f"In total {gaps['total']:+.2f} points; the widest gap is {widest} ({gaps[widest]:+.2f})",
-        conditions=conditions_of(newest, _note_on_intervals(min(len(result.runs) for result in both))),
+        finding=f"Accuracy by class: {old['total'].value:.2f} and {new['total'].value:.2f} % in total",
+        conditions=conditions_of(judgement.study.newest, f"{small}; of several classes, one may differ by chance"),
         alt=f"Test accuracy by class, {both[0].arm.label} and {both[1].arm.label}: {'; '.join(texts)}.",
         height=1.2 + 0.44 * len(old),
         draw=draw,
     )
 
 
+def _finding(comparison: Comparison) -> str:
+    """Return whether the curves lie on each other, else what the losses of the last epoch were."""
+    reference, parallel = comparison.reference, comparison.parallel
+    if equal_to_the_bit(reference, parallel):
+        return "Both learn the same, to the bit, step by step"
+    one, other = (_mean_curve(result, learning.points_in_steps) for result in (reference, parallel))
+    if len(one[0]) == len(other[0]) and all(loss > 0 for loss in [*one[1], *other[1]]):
+        gap = fmean(abs(math.log(new / old)) for old, new in zip(one[1], other[1], strict=True))
+        if gap <= SAME:
+            return f"Step by step the curves lie on each other: {words.percent(gap)} apart on average"
+    final = [f"{learning.final_loss(result):.3f}" for result in (parallel, reference)]
+    return f"The loss of the last epoch is {' against '.join(final)}{_chance(reference, parallel)}"
+
+
+def _chance(reference: ArmResult, parallel: ArmResult) -> str:
+    """Return what the interval of the difference adds to a title."""
+    final = pairs(reference.runs, parallel.runs, lambda run: run.epochs[-1].train_loss)
+    if len(final) < 2 or any(loss <= 0 for pair in final for loss in pair):
+        return ", measured once"
+    ratio = stats.ratio([math.log(new / old) for old, new in final])
+    assert ratio.low is not None
+    assert ratio.high is not None
+    return ", which may be chance" if ratio.low <= 1 <= ratio.high else ""
+
+
+def _points_since_start(run: Record) -> list[float]:
+    """Return where the points of the loss curve lie, in seconds since the start of python or torchrun."""
+    count = len(run.epochs[0].loss_curve)
+    before_s = [run.startup_s + sum(epoch.eval_s for epoch in run.epochs[:index]) for index in range(len(run.epochs))]
+    return [at + before_s[index // count] for index, at in enumerate(learning.points_in_seconds(run))]
+
+
 def _percent_by_class(result: ArmResult) -> dict[str, Estimate]:
     """Return the accuracy in percent by class, the total first."""
+    assert result.accuracy is not None, "the arm has runs"
     by_class = {name: in_percent(estimate) for name, estimate in learning.accuracy_by_class(result).items()}
     return {"total": in_percent(result.accuracy)} | by_class
 
 
-def _colour(result: ArmResult) -> str:
-    return colour_of(result.arm, is_reference=result.is_reference)
-
-
 def _draw_dot(axes: Axes, row: float, percent: Estimate, result: ArmResult, size: float) -> None:
-    draw_interval(axes, row, percent, _colour(result))
-    axes.plot(
-        [percent.value], [row], "o", markersize=size, color=_colour(result), markeredgecolor=INK, markeredgewidth=0.7
-    )
-    write_value(axes, end_of(percent), row, f"{percent.value:.2f}")
+    colour = colour_of_result(result)
+    draw_interval(axes, row, percent, colour)
+    look: dict[str, Any] = {"color": colour, "markeredgecolor": INK, "markeredgewidth": 0.7, "clip_on": False}
+    axes.plot([percent.value], [row], "o", markersize=size, **look)
 
 
-def _label_classes(axes: Axes, tables: Sequence[dict[str, Estimate]]) -> None:
+def _label_classes(axes: Axes, table: dict[str, Estimate], limits: tuple[float, float]) -> None:
     axes.axhline(0.5, color=PALE, linewidth=1)
-    label_rows(axes, list(tables[0]))
+    label_rows(axes, list(table))
     axes.set_ylabel("class")
-    cut_percent_axis(axes, [percent for table in tables for percent in table.values()])
-    axes.set_xlabel("test accuracy (%), axis cut: does not begin at 0")
+    percent_axis(axes, limits)
     axes.grid(axis="x", color=PALE, alpha=0.4)
 
 
-def _draw_curves(axes: Axes, result: ArmResult, points: Callable[[Record], list[float]], dashes: Any = "-") -> None:
-    """Draw the loss of every run, and thick their mean. `points` returns where the points of a curve lie.
+def _mean_curve(result: ArmResult, points: Callable[[Record], list[float]]) -> tuple[list[float], list[float]]:
+    """Return places and values of the mean of an arm's curves.
 
-    The mean ends with the shortest run. Beyond that it would be a mean of the slow learners, with a jump wherever
-    another run ends.
+    It ends with the shortest run. Beyond that it would be a mean of the slow learners, with a jump wherever another run
+    ends.
     """
-    colour = _colour(result)
-    losses = list(map(learning.losses, result.runs))
-    for run, curve in zip(result.runs, losses, strict=True):
-        axes.plot(points(run), curve, color=colour, linewidth=0.7, alpha=0.5)
     place = [fmean(column) for column in zip(*map(points, result.runs), strict=False)]
-    mean = [fmean(column) for column in zip(*losses, strict=False)]
-    axes.plot(place, mean, color=colour, linewidth=2.2, linestyle=dashes, label=result.arm.label)
+    return place, [fmean(column) for column in zip(*map(learning.losses, result.runs), strict=False)]
+
+
+def _draw_curves(axes: Axes, result: ArmResult, points: Callable[[Record], list[float]], dashes: Any = "-") -> None:
+    """Draw the loss of every run, and thick their mean. `points` returns where the points of a curve lie."""
+    colour = colour_of_result(result)
+    for run in result.runs:
+        axes.plot(points(run), learning.losses(run), color=colour, linewidth=0.7, alpha=0.5)
+    axes.plot(*_mean_curve(result, points), color=colour, linewidth=2.2, linestyle=dashes, label=result.arm.label)
     axes.set_yscale("log")
+    axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5), numticks=12))
     axes.yaxis.set_major_formatter("{x:g}")
     axes.yaxis.set_minor_formatter(NullFormatter())
     axes.grid(axis="y", color=PALE, alpha=0.4)

@@ -10,11 +10,12 @@ from typing import Any
 
 import matplotlib as mpl
 from matplotlib.axes import Axes
+from matplotlib.axis import Axis
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.text import Text
-from matplotlib.ticker import MaxNLocator
+from matplotlib.ticker import MaxNLocator, NullFormatter, NullLocator
 from matplotlib.transforms import Bbox
 
 from ddpbench.arm import Arm, plural
@@ -22,7 +23,7 @@ from ddpbench.errors import one_line
 from ddpbench.judge.arms import ArmResult
 from ddpbench.judge.stats import Estimate
 from ddpbench.record import Record
-from ddpbench.show.phrases import length
+from ddpbench.turns import Launch
 
 # Colours are Okabe and Ito's, which colour-blind readers can tell apart, and grey for single processes.
 GREY, PALE, INK, SECOND = "#7f7f7f", "#b3b3b3", "#222222", "#555555"
@@ -56,6 +57,15 @@ STYLE: Any = {  # Any, because matplotlib lists every legal key in its type
 WIDTH = 6.4  # inches: on a phone the smallest font can still be read
 DOTS_PER_INCH = 150
 TITLE_WIDTH, CONDITIONS_WIDTH = 58, 88  # characters that fit into WIDTH
+LEAST_PERCENT = 0.4  # width of an axis in percent: accuracies that are closer are shown to be close
+SHADE: Any = {"color": PALE, "alpha": 0.3, "linewidth": 0}  # of a margin: differences in it do not matter
+RATIO_TICKS = (  # of times as fast, from a wide axis to a narrow one
+    (0.125, 0.25, 0.5, 1, 2, 4, 8),
+    (0.5, 0.7, 1, 1.4, 2),
+    (0.7, 0.8, 0.9, 1, 1.1, 1.2, 1.3, 1.4),
+    (0.9, 0.95, 1, 1.05, 1.1),
+    (0.96, 0.97, 0.98, 0.99, 1, 1.01, 1.02, 1.03, 1.04),
+)
 
 
 @dataclass(frozen=True)
@@ -91,9 +101,9 @@ class Chart:
     @cached_property
     def figure(self) -> Figure:
         """The drawing with title and conditions. It is kept, because its layout takes longer than writing a format."""
-        title = textwrap.wrap(one_line(self.finding), TITLE_WIDTH)
+        title = _even_lines(_unbroken(self.finding))
         small = [
-            part for line in self.conditions.split("\n") for part in textwrap.wrap(one_line(line), CONDITIONS_WIDTH)
+            part for line in self.conditions.split("\n") for part in textwrap.wrap(_unbroken(line), CONDITIONS_WIDTH)
         ]
         height = self.height + 0.18 + 0.23 * len(title) + 0.17 * len(small)
         with mpl.rc_context(STYLE):
@@ -106,6 +116,18 @@ class Chart:
         return figure
 
 
+def _unbroken(text: str) -> str:
+    """Return one line in which no number is parted from its percent sign."""
+    return one_line(text).replace(" %", "\N{NO-BREAK SPACE}%")
+
+
+def _even_lines(text: str) -> list[str]:
+    """Break a title into as few lines as fit, as equally long as they can be."""
+    count = len(textwrap.wrap(text, TITLE_WIDTH))
+    width = next(width for width in range(1, TITLE_WIDTH + 1) if len(textwrap.wrap(text, width)) == count)
+    return textwrap.wrap(text, max(width, TITLE_WIDTH // 2))
+
+
 @contextmanager
 def _hidden(texts: Sequence[Text]) -> Iterator[None]:
     """Hide these texts during the block."""
@@ -116,19 +138,12 @@ def _hidden(texts: Sequence[Text]) -> Iterator[None]:
         text.set_visible(True)
 
 
-def conditions_of(record: Record, *more: str) -> str:
-    """Return the small lines below a title: the machine, what was trained and for how long; then `more`."""
-    machine, settings = record.environment, record.settings
+def conditions_of(newest: Record | Launch, *more: str) -> str:
+    """Return the small lines below a title: the machine and what was trained; then `more`."""
+    machine, settings = newest.environment, newest.settings
     hardware = machine.gpu_models[0] if settings.device == "cuda" and machine.gpu_models else machine.cpu_model
     where = f"{hardware}, {plural(machine.cores, 'core')}; {settings.model} on {settings.dataset}"
-    how = f"global batch {settings.global_batch}, {length(record)}"
-    return "\n".join([f"{where}; {how}", *more])
-
-
-def runs_per_arm(results: Sequence[ArmResult]) -> str:
-    """Return how many runs an arm has: `n = 3 runs an arm`."""
-    counts = sorted({len(result.runs) for result in results})
-    return f"n = {' to '.join(map(str, [counts[0], counts[-1]] if len(counts) > 1 else counts))} runs an arm"
+    return "\n".join([f"{where}; global batch {settings.global_batch}", *more])
 
 
 def colour_of(arm: Arm, *, is_reference: bool = False) -> str:
@@ -140,15 +155,20 @@ def colour_of(arm: Arm, *, is_reference: bool = False) -> str:
     return GREY if is_reference else PALE
 
 
+def colour_of_result(result: ArmResult) -> str:
+    """Return the colour of an arm of the study's batch."""
+    return colour_of(result.arm, is_reference=result.is_reference)
+
+
 def bar_style(result: ArmResult) -> dict[str, Any]:
     """Return how an arm's bar is painted. A control is hatched, because it is a bound and not a result."""
     if result.arm.is_control:
         return {"facecolor": "none", "edgecolor": GREY, "hatch": "///", "linewidth": 1}
-    return {"color": colour_of(result.arm, is_reference=result.is_reference)}
+    return {"color": colour_of_result(result)}
 
 
 def draw_interval(axes: Axes, row: float, estimate: Estimate, colour: str = INK, *, upright: bool = False) -> None:
-    """Draw a 95 % interval as a line with ends. Draws nothing for a single run."""
+    """Draw an interval as a line with ends. Draws nothing where there is none."""
     if estimate.low is None or estimate.high is None:
         return
     ends = [estimate.low, estimate.high]
@@ -156,30 +176,52 @@ def draw_interval(axes: Axes, row: float, estimate: Estimate, colour: str = INK,
     axes.plot(x, y, color=colour, linewidth=1.5, marker="_" if upright else "|", markersize=8)
 
 
-def end_of(estimate: Estimate) -> float:
-    """Return the largest number that is drawn for an estimate."""
-    return max(estimate.value, estimate.high if estimate.high is not None else estimate.value)
+def draw_dots(axes: Axes, row: float, values: Sequence[float], colour: str = INK) -> None:
+    """Draw a small dot for every launch or run. Dots that lie on each other look darker."""
+    axes.plot(values, [row] * len(values), "o", color=colour, markersize=4, alpha=0.6, markeredgewidth=0)
 
 
-def write_value(axes: Axes, x: float, y: float, text: str, **more: Any) -> None:
-    """Write a value to the right of a point."""
-    axes.annotate(text, (x, y), (6, 0), textcoords="offset points", va="center", fontsize=10, **more)
+def write_column(axes: Axes, row: float, text: str) -> None:
+    """Write a value to the right of the axes, in the row that it belongs to."""
+    place: Any = {"xycoords": ("axes fraction", "data"), "textcoords": "offset points"}
+    axes.annotate(text, (1, row), (7, 0), va="center", fontsize=10, **place)
 
 
-def leave_room_right(axes: Axes, low: float, high: float, part: float = 0.24) -> None:
-    """Fit the x axis to low and high, and leave a part of that width free on the right for values."""
-    width = (high - low) or 1.0
-    axes.set_xlim(low, high + part * width)
+def write_sides(axes: Axes, left: str, middle: str, right: str) -> None:
+    """Write above the axes what its two halves and its middle mean."""
+    for x, side, text in ((0.0, "left", left), (0.5, "center", middle), (1.0, "right", right)):
+        axes.annotate(
+            text, (x, 1), (0, 3), xycoords="axes fraction", textcoords="offset points", ha=side, fontsize=10, color=INK
+        )
 
 
-def cut_percent_axis(axes: Axes, estimates: Sequence[Estimate]) -> None:
-    """Fit the x axis to intervals in percent: it does not begin at 0, and has no tick above 100."""
-    low = min(estimate.value if estimate.low is None else estimate.low for estimate in estimates)
-    high = max(end_of(estimate) for estimate in estimates)
-    width = max(high - low, 0.2)
-    left, right = low - 0.12 * width, high + 0.26 * width
-    axes.set_xlim(left, right)
-    axes.set_xticks([tick for tick in MaxNLocator(5).tick_values(left, right) if left <= tick <= min(right, 100)])
+def ratio_axis(axis: Axis, low: float, high: float) -> None:
+    """Make an axis of times as fast logarithmic, from low to high, because twice and half are equally far from 1."""
+    if axis is axis.axes.xaxis:
+        axis.axes.set_xscale("log")
+        axis.axes.set_xlim(low, high)
+    else:
+        axis.axes.set_yscale("log")
+        axis.axes.set_ylim(low, high)
+    shown = [[tick for tick in ticks if low <= tick <= high] for ticks in RATIO_TICKS]
+    best = next((ticks for ticks in shown if len(ticks) > 2), shown[-1])
+    axis.set_ticks(best, [f"{tick:g}x" for tick in best])
+    axis.set_minor_locator(NullLocator())
+    axis.set_minor_formatter(NullFormatter())
+
+
+def percent_limits(values: Sequence[float]) -> tuple[float, float]:
+    """Return limits for an axis in percent that show these values. The axis need not begin at 0, and ends by 100."""
+    low, high = min(values), max(values)
+    room = max(0.08 * (high - low), (LEAST_PERCENT - (high - low)) / 2)
+    return max(0.0, low - room), min(100.0, high + room)
+
+
+def percent_axis(axes: Axes, limits: tuple[float, float]) -> None:
+    """Make the x axis one of accuracies, and say where it is cut."""
+    axes.set_xlim(limits)
+    axes.xaxis.set_major_locator(MaxNLocator(5, steps=[1, 2, 5, 10]))
+    axes.set_xlabel("test accuracy (%)" + (", axis cut: does not begin at 0" if limits[0] > 0 else ""))
 
 
 def label_rows(axes: Axes, labels: Sequence[str]) -> None:
@@ -193,6 +235,11 @@ def write_legend(axes: Axes, columns: int) -> None:
     """Write the legend above the axes."""
     place: dict[str, Any] = {"loc": "lower left", "bbox_to_anchor": (0, 1), "borderaxespad": 0.2}
     axes.legend(ncols=columns, frameon=False, fontsize=9, **place)
+
+
+def bounds_of(estimate: Estimate) -> list[float]:
+    """Return every number that is drawn for an estimate."""
+    return [estimate.value, *(bound for bound in (estimate.low, estimate.high) if bound is not None)]
 
 
 def in_percent(accuracy: Estimate) -> Estimate:

@@ -1,158 +1,211 @@
-"""Where an epoch goes, and what each rank does with it."""
+"""Where a step goes, and what each rank does with it."""
+
+from dataclasses import dataclass
+from itertools import pairwise
+from statistics import fmean
 
 from matplotlib.figure import Figure
 
-from ddpbench.arm import plural
-from ddpbench.judge.arms import ArmResult
-from ddpbench.judge.breakdown import (
-    COMMUNICATION,
-    CONTENTION,
-    IDEAL,
-    REDUCING,
-    SLOWED,
-    SMALLER,
-    UNEVEN,
-    WAITING,
-    Breakdown,
-    Term,
-)
-from ddpbench.judge.ranks import rank_times
+from ddpbench.judge import stats
+from ddpbench.judge.breakdown import SMALLEST_SHARE, Breakdown, Cause, Term
+from ddpbench.judge.judgement import Judgement
 from ddpbench.judge.stats import Estimate
-from ddpbench.record import Record
+from ddpbench.judge.timing import Timing
+from ddpbench.show.charts import words
 from ddpbench.show.charts.style import (
     BLUE,
     BROWN,
     GREY,
     INK,
+    PALE,
     PURPLE,
     RED,
     SKY,
     YELLOW,
     Chart,
+    bounds_of,
     colour_of,
     conditions_of,
     draw_interval,
     label_rows,
-    leave_room_right,
+    write_column,
     write_legend,
-    write_value,
 )
 from ddpbench.show.phrases import TERMS
+from ddpbench.turns import TurnArm
 
-COLOURS = {
-    IDEAL: GREY,
-    UNEVEN: PURPLE,
-    SMALLER: SKY,
-    CONTENTION: BROWN,
-    COMMUNICATION: RED,
-    REDUCING: RED,
-    WAITING: YELLOW,
-    SLOWED: BLUE,
+COLOURS: dict[Cause, str] = {
+    "ideal": GREY,
+    "uneven_shares": PURPLE,
+    "smaller_batch": SKY,
+    "contention": BROWN,
+    "bookkeeping": BLUE,
+    "exchange": RED,
+    "reducing": RED,
+    "waiting": YELLOW,
+    "slower_computing": SKY,
 }
+CUT_FROM = 0.5  # where all bars end in this last part of the axis, it need not begin at 0
+LAGS_FROM = 0.02  # of a step: others wait so long for a rank before it is shown
 
 
-def waterfall(newest: Record, breakdown: Breakdown) -> Chart:
-    """A waterfall from perfect workers to the observed epoch. `newest` states the conditions."""
-    terms, observed, label = _steps(breakdown), breakdown.observed, breakdown.arm.label
+def waterfall(judgement: Judgement, breakdown: Breakdown) -> Chart:
+    """A waterfall from ideal workers to the observed step. What is not certain is one pale bar."""
+    bars, label = _bars(breakdown), breakdown.turn.arm.label
+    ends = [bar.start + bar.ms.value for bar in bars]
+    lowest, highest = min(ends), max(ends)
+    start = max(0.0, lowest - 0.3 * (highest - lowest)) if lowest > CUT_FROM * highest else 0.0
 
     def draw(figure: Figure) -> None:
         axes = figure.subplots()
-        end, widest = 0.0, observed.value
-        for row, term in enumerate(terms):
-            if term.seconds is None:
-                write_value(axes, end, row, "not measured", color=INK)
-                continue
-            start, end = end, end + term.seconds.value
-            axes.barh(row, end - start, left=start, height=0.62, color=COLOURS[term.term])
-            draw_interval(axes, row, _moved(term.seconds, start))
-            right = max(start, end, start + (term.seconds.high or 0))
-            widest = max(widest, right)
-            write_value(axes, right, row, f"{term.seconds.value:{'' if term.term == IDEAL else '+'}.2f} s")
-            axes.plot([end, end], [row, row + 1], color=INK, linewidth=0.8)
-        axes.barh(len(terms), observed.value, height=0.62, color=colour_of(breakdown.arm))
-        draw_interval(axes, len(terms), observed)
-        right = observed.high or observed.value
-        write_value(axes, right, len(terms), f"{observed.value:.2f} s")
-        first = f"{breakdown.arm.world_size} perfect workers"
-        label_rows(axes, [first, *(TERMS[term.term] for term in terms[1:]), "observed"])
-        leave_room_right(axes, 0, max(widest, right), 0.17)
-        axes.set_xlabel("training time per epoch (s)")
+        for row, bar in enumerate(bars):
+            height = 0.3 if bar.is_part else 0.62
+            axes.barh(row, bar.ms.value, left=bar.start, height=height, color=bar.colour)
+            if bar.is_term:
+                draw_interval(axes, row, _moved(bar.ms, bar.start))
+            write_column(axes, row, f"{bar.ms.value:{'+' if bar.is_term else ''}.2f} ms")
+        whole = [(row, ends[row]) for row, bar in enumerate(bars) if not bar.is_part]
+        for (row, end), (below, _) in pairwise(whole):
+            axes.plot([end, end], [row, below], color=INK, linewidth=0.8)
+        label_rows(axes, [bar.label for bar in bars])
+        widest = max(highest, *(max(bounds_of(_moved(bar.ms, bar.start))) for bar in bars if bar.is_term))
+        # An interval of few launches may be many times as wide as all bars. It is cut, so that these can be read.
+        axes.set_xlim(start, min(widest, highest + 0.5 * (highest - start)) + 0.03 * (highest - start))
+        axes.set_xlabel("time of a step (ms)" + (", axis cut: does not begin at 0" if start else ""))
 
-    texts = [
-        f"{TERMS[term.term]} {term.seconds.value:.2f} s" if term.seconds else f"{TERMS[term.term]} not measured"
-        for term in terms
-    ]
-    n = f"n = {plural(observed.n, 'seed')}; lines are 95 % intervals"
-    if not any(term.seconds for term in terms):
-        n = "only the whole was measured"
+    texts = [f"{bar.label.replace(chr(10), ' ')} {bar.ms.value:.2f} ms" for bar in bars]
+    lines = "" if breakdown.observed.low is None else "; lines: 95 % intervals of the causes"
+    has_pale = any(not term.is_certain for term in _whole(breakdown))
+    pale = "; pale: causes that cannot be told from zero" if has_pale else ""
+    n = words.units(judgement.timing, breakdown.observed.n)
     return Chart(
         slug="breakdown",
-        finding=_largest_loss(breakdown),
-        conditions=conditions_of(newest, f"{label}; {n}"),
-        alt=f"A waterfall of an epoch's seconds: {'; '.join(texts)}; observed {observed.value:.2f} s.",
-        height=1.0 + 0.36 * (len(terms) + 1),
+        finding=_finding(breakdown),
+        conditions=conditions_of(judgement.study.newest, f"{label}; n = {n}{lines}{pale}"),
+        alt=f"A waterfall of the milliseconds of a step: {'; '.join(texts)}.",
+        height=1.0 + sum(0.2 + 0.17 * len(bar.label.split("\n")) for bar in bars),
         draw=draw,
     )
 
 
-def ranks(result: ArmResult) -> Chart:
-    """Bars of what each rank does in an epoch: computing, reducing, waiting."""
-    times = rank_times(result)
-    waits = [each.waiting_s for each in times]
-    activities = {
-        "computing": [each.computing_s for each in times],
-        "reducing gradients": [each.reducing_s for each in times],
-        "waiting for the slowest rank": waits,
-    }
-    whole = [sum(parts) for parts in zip(*activities.values(), strict=True)]
+def lagging_rank(judgement: Judgement, breakdown: Breakdown) -> Estimate | None:
+    """Return how long others wait for the slowest rank in a step, in seconds; None where no rank is shown to lag.
+
+    A rank lags where it waits least in every launch, and where others certainly wait longer by more than a little.
+    """
+    slowest = breakdown.slowest_rank
+    waits = [unit.waits[breakdown.turn].waiting for unit in judgement.timing.units if breakdown.turn in unit.waits]
+    if slowest is None or len(waits) < 2:
+        return None
+    more = stats.mean([max(each) - each[slowest] for each in waits], judgement.timing.error)
+    if not more.excludes_zero or more.value < LAGS_FROM:
+        return None
+    return more.scaled(breakdown.observed.value)
+
+
+def ranks(judgement: Judgement, breakdown: Breakdown, lag_s: Estimate) -> Chart:
+    """Bars of what each rank does in a step: computing, reducing, waiting."""
+    activities = _activities(judgement.timing, breakdown.turn, 1e3 * breakdown.observed.value)
+    count, waits = breakdown.turn.arm.world_size, activities["waiting for the slowest rank"]
+    colours = (colour_of(breakdown.turn.arm), RED, YELLOW)
 
     def draw(figure: Figure) -> None:
         axes = figure.subplots()
-        left = [0.0] * len(times)
-        for (name, seconds), colour in zip(activities.items(), (colour_of(result.arm), RED, YELLOW), strict=True):
-            axes.barh(range(len(times)), seconds, left=left, height=0.62, color=colour, label=name)
-            left = [start + more for start, more in zip(left, seconds, strict=True)]
-        for rank, seconds in enumerate(whole):
-            write_value(axes, seconds, rank, f"{seconds:.2f} s, waits {waits[rank]:.2f} s")
-        label_rows(axes, [f"rank {rank}" for rank in range(len(times))])
-        leave_room_right(axes, 0, max(whole), 0.36)
-        axes.set_xlabel("training time per epoch (s)")
+        left = [0.0] * count
+        for (name, times_ms), colour in zip(activities.items(), colours, strict=True):
+            axes.barh(range(count), times_ms, left=left, height=0.62, color=colour, label=name)
+            left = [start + more for start, more in zip(left, times_ms, strict=True)]
+        for rank in range(count):
+            write_column(axes, rank, f"waits {waits[rank]:.2f} ms")
+        label_rows(axes, [f"rank {rank}" for rank in range(count)])
+        axes.set_xlabel("time of a step (ms)")
         write_legend(axes, 3)
 
     texts = [
-        f"rank {rank}: {', '.join(f'{name} {seconds[rank]:.2f} s' for name, seconds in activities.items())}"
-        for rank in range(len(times))
+        f"rank {rank}: {', '.join(f'{name} {times_ms[rank]:.2f} ms' for name, times_ms in activities.items())}"
+        for rank in range(count)
     ]
-    if not any(activities["reducing gradients"]):
-        finding = f"{result.arm.label}: time of each rank"
-    elif max(waits) < 1.2 * min(waits):
-        finding = f"Every rank waits about {max(waits):.2f} s of an epoch for the others"
-    else:
-        finding = f"Rank {waits.index(max(waits))} waits most: {max(waits):.2f} s of an epoch"
+    n = words.units(judgement.timing, len(judgement.timing.units))
+    waited = words.interval(lag_s.scaled(1e3))
     return Chart(
         slug="ranks",
-        finding=finding,
-        conditions=conditions_of(result.runs[0], f"{result.arm.label}; means of {len(result.runs)} runs"),
-        alt=f"Bars of each rank's seconds per epoch. {'. '.join(texts)}.",
-        height=1.2 + 0.36 * len(times),
+        finding=f"Rank {breakdown.slowest_rank} is the slowest: others wait {waited} ms of a step for it",
+        conditions=conditions_of(judgement.study.newest, f"{breakdown.turn.arm.label}; means of {n}"),
+        alt=f"Bars of each rank's milliseconds of a step. {'. '.join(texts)}.",
+        height=1.2 + 0.36 * count,
         draw=draw,
     )
 
 
-def _steps(breakdown: Breakdown) -> list[Term]:
-    """Return the steps of the waterfall. The parts of exposed communication replace it if all were measured."""
-    parts = [term for term in breakdown.terms if term.part_of == COMMUNICATION]
-    whole = [term for term in breakdown.terms if not term.part_of]
-    if not parts or not all(part.seconds for part in parts):
-        return whole
-    return [term for term in whole if term.term != COMMUNICATION] + parts
+@dataclass(frozen=True, slots=True)
+class _Bar:
+    label: str
+    start: float  # ms
+    ms: Estimate
+    colour: str
+    is_term: bool = True  # False: a level, which is drawn from 0
+    is_part: bool = False  # of the bar above it
 
 
-def _largest_loss(breakdown: Breakdown) -> str:
-    largest = breakdown.largest_loss
-    if largest is None or largest.seconds is None or largest.seconds.value <= 0:
-        return f"{breakdown.arm.label}: {breakdown.observed.value:.2f} s an epoch"
-    return f"Most is lost to {TERMS[largest.term]}: {largest.share:.0%} of an epoch"
+def _bars(breakdown: Breakdown) -> list[_Bar]:
+    """Return the bars from top to bottom. A cause that is certain is followed by its certain parts."""
+    bars, end = list[_Bar](), 0.0
+    for term in _whole(breakdown):
+        is_ideal = term.causes == ("ideal",)
+        name = f"{breakdown.turn.arm.world_size} ideal workers" if is_ideal else _name(term)
+        colour = COLOURS[term.causes[-1]] if term.is_certain else PALE
+        time_ms = term.seconds.scaled(1e3)
+        bars.append(_Bar(name, end, time_ms, colour, is_term=not is_ideal))
+        if term.is_certain and len(term.causes) == 1:
+            bars += [
+                _Bar(f"of that,\n{_name(part)}", end, part.seconds.scaled(1e3), COLOURS[part.causes[0]], is_part=True)
+                for part in breakdown.parts_of(term.causes[0])
+                if part.is_certain
+            ]
+        end += time_ms.value
+    observed = breakdown.observed.scaled(1e3)
+    return [*bars, _Bar("observed", 0.0, observed, colour_of(breakdown.turn.arm), is_term=False)]
+
+
+def _whole(breakdown: Breakdown) -> list[Term]:
+    """Return the terms that add up to the observed step."""
+    return [term for term in breakdown.terms if term.part_of is None]
+
+
+def _name(term: Term) -> str:
+    """Return the causes of a term, one below the other."""
+    names = "\n+ ".join(TERMS[cause] for cause in term.causes)
+    return names if term.is_certain else f"not certain:\n{names}"
+
+
+def _finding(breakdown: Breakdown) -> str:
+    """Return the certain causes, the largest first, with their shares of a step."""
+    if breakdown.observed.low is None:
+        return "Where a step goes, measured once: no cause is certain"
+    shown = [
+        f"{' with '.join(TERMS[cause] for cause in term.causes)} ({words.percent(term.share)})"
+        for term in breakdown.losses
+        if term.seconds.excludes_zero and term.share > SMALLEST_SHARE
+    ]
+    if shown:
+        return f"Lost from a step: {words.together(shown)}"
+    rest = next((term.seconds for term in _whole(breakdown) if not term.is_certain), None)
+    if rest is None or rest.low is None or rest.high is None or rest.low <= 0:
+        return "No loss can be told from zero"
+    low, high = (words.percent(bound / breakdown.observed.value) for bound in (rest.low, rest.high))
+    return f"No single cause can be told from zero; together they take {low} to {high} of a step"
+
+
+def _activities(timing: Timing, turn: TurnArm, whole_ms: float) -> dict[str, list[float]]:
+    """Return what each rank does in a step, in ms: means over the units in which timers ran."""
+    waits = [unit.waits[turn] for unit in timing.units if turn in unit.waits]
+    waiting = [whole_ms * fmean(column) for column in zip(*(each.waiting for each in waits), strict=True)]
+    reducing = whole_ms * fmean(each.reducing for each in waits)
+    return {
+        "computing": [whole_ms - reducing - each for each in waiting],
+        "reducing gradients": [reducing] * len(waiting),
+        "waiting for the slowest rank": waiting,
+    }
 
 
 def _moved(estimate: Estimate, by: float) -> Estimate:

@@ -1,0 +1,179 @@
+"""The rows of the answer that explain: where a step's time goes, why the outcome is open, and what to do."""
+
+import math
+
+from ddpbench.arm import plural
+from ddpbench.judge.breakdown import Breakdown, Term
+from ddpbench.judge.comparison import Comparison
+from ddpbench.judge.disturbance import Disturbance
+from ddpbench.judge.judgement import Judgement
+from ddpbench.judge.outcome import outcome_of
+from ddpbench.judge.scaling import LargerBatch
+from ddpbench.judge.stats import Estimate
+from ddpbench.show.phrases import are, arm_in_words, causes_text, change, change_with_interval, workers
+
+MORE = "bash launch.sh --more"
+MIN_SHARE = 0.02  # of a step: the advice names no smaller loss
+SMALLEST = 0.01  # of the blocks, or of the CPU time: a smaller disturbance is not named
+
+
+def why_text(judgement: Judgement, breakdown: Breakdown) -> str:
+    """Return the way from ideal workers to the observed step: a line for each certain loss, the largest first."""
+    ideal = breakdown["ideal"]
+    if ideal is None:
+        return ""
+    count = breakdown.turn.arm.world_size
+    lines = [f"a step takes {_ms(breakdown.observed)} ms; {count} ideal workers would take {_ms(ideal)} ms"]
+    reference = judgement.reference
+    if reference is not None and reference.arm.threads_per_rank > breakdown.turn.arm.threads_per_rank:
+        busy = ideal.value / reference.step_s.value
+        lines.append(f"one process keeps the cores {busy:.0%} as busy as {count} ideal workers".replace("%", " %"))
+    lines += [
+        f"{_cost(term.seconds)}: {causes_text(term.causes)}{_parts(breakdown, term)}" for term in breakdown.losses
+    ]
+    lines += [
+        f"{_cost(term.seconds)}, may be nothing: {causes_text(term.causes)}"
+        for term in breakdown.terms
+        if not term.is_certain and not term.part_of
+    ]
+    return "\n".join(lines)
+
+
+def unsure_text(comparison: Comparison, *, on_gpu: bool) -> str:
+    """Return why the outcome is open, and how many more minutes would settle it."""
+    found, speed = comparison.disturbance, comparison.speed
+    if speed is None:
+        return ""
+    if found is None:
+        why = "one run of each has no interval" if speed.low is None else "whole runs differ too much to settle it"
+        return f"{why}; measure in turns: bash launch.sh"
+    if speed.low is None:
+        return f"one launch has no interval; add launches: {MORE}"
+    return "\n".join([*_disturbed(found, on_gpu=on_gpu), _minutes(found)])
+
+
+def so_text(judgement: Judgement, comparison: Comparison, *, on_gpu: bool) -> str:
+    """Return what to do. A cause is named only where its interval excludes zero."""
+    if comparison.accuracy is not None and comparison.accuracy.outcome == "lost":
+        return (
+            "accuracy first: at an equal batch and learning rate parallel training should learn the same; "
+            "look for what differs"
+        )
+    parts = [
+        _choice(comparison, on_gpu=on_gpu),
+        _larger(judgement.larger_batch, comparison.speed, judgement.criteria.speed, comparison),
+        _largest_loss(judgement.breakdown),
+    ]
+    return "; ".join(part for part in parts if part)
+
+
+def _choice(comparison: Comparison, *, on_gpu: bool) -> str:
+    """Return which arm to train with."""
+    one = arm_in_words(comparison.reference.arm, on_gpu=on_gpu)
+    many = arm_in_words(comparison.parallel.arm, on_gpu=on_gpu)
+    speed, run = comparison.speed, comparison.whole_run
+    if comparison.outcome == "cannot_tell":
+        stay, arm = f"until then stay with {one}", comparison.parallel.arm
+        if speed is None or speed.high is None or speed.high <= 1:
+            return stay
+        return f"{stay}: {workers(arm)} {are(arm)} at most {change(speed.high)}"
+    if comparison.outcome != "faster":
+        return f"stay with {one}"
+    if run is None:
+        return f"use {many}"
+    turning = run.turning
+    if math.isinf(turning.least):
+        return f"stay with {one}: whole runs of {many} are never shorter"
+    if run.epochs >= turning.most:
+        return f"use {many}"
+    surely = "" if math.isinf(turning.most) else f"; use {many} from {math.ceil(turning.most):,} epochs on"
+    if run.epochs < turning.least:
+        return f"for a run this short stay with {one}{surely}"
+    return f"a run of {plural(run.epochs, 'epoch')} takes about as long with either{surely}"
+
+
+def _larger(larger: LargerBatch | None, speed: Estimate | None, margin: float, comparison: Comparison) -> str:
+    """Advise a larger batch where it was measured to be faster, and clearly more so than the study's batch."""
+    if larger is None or speed is None or outcome_of(larger.speed, margin) != "faster":
+        return ""
+    if comparison.outcome == "faster" and (larger.speed.low or 0) <= (speed.high or math.inf):
+        return ""
+    many = f"{workers(comparison.parallel.arm)} {are(comparison.parallel.arm)}"
+    faster = change_with_interval(larger.speed).replace(": ", " (") + ")"
+    return f"at batch {larger.global_batch}, {many} {faster}; from which batch on: bash launch.sh sweep"
+
+
+def _largest_loss(breakdown: Breakdown | None) -> str:
+    """Name the largest certain loss and what makes it smaller; no text where none is certain and large."""
+    losses = [term for term in breakdown.losses if _is_large(term)] if breakdown else []
+    if breakdown is None or not losses:
+        return ""
+    largest = losses[0]
+    waiting = breakdown["waiting"]
+    is_waiting = waiting is not None and waiting.excludes_zero and waiting.value > 0.5 * largest.seconds.value
+    if largest.causes == ("exchange",) and is_waiting:
+        rank = "the slowest rank" if breakdown.slowest_rank is None else f"rank {breakdown.slowest_rank}"
+        return f"the largest loss is waiting for {rank}: look what else runs on its core"
+    remedies = {
+        "smaller_batch": "a larger batch, or fewer workers, would help",
+        "contention": "fewer workers, each with more threads, would help",
+        "uneven_shares": "give every rank equally many samples",
+        "bookkeeping": "a larger batch has it less often",
+        "exchange": "a larger batch has it less often",
+    }
+    remedy = f": {remedies[largest.causes[0]]}" if len(largest.causes) == 1 else ""
+    return f"the largest loss is {causes_text(largest.causes)}{remedy}"
+
+
+def _is_large(term: Term) -> bool:
+    return term.seconds.excludes_zero and term.share > MIN_SHARE
+
+
+def _parts(breakdown: Breakdown, term: Term) -> str:
+    """Return the certain parts of the exchange in brackets."""
+    if term.causes != ("exchange",):
+        return ""
+    parts = [
+        f"{_ms(part.seconds)} ms {causes_text(part.causes)}"
+        for part in breakdown.parts_of("exchange")
+        if part.is_certain and part.share > MIN_SHARE
+    ]
+    return f" ({', '.join(parts)})" if parts else ""
+
+
+def _disturbed(found: Disturbance, *, on_gpu: bool) -> list[str]:
+    """Return which arm was disturbed most, and how much of the machine its host took."""
+    arm, lines = found.most_stalled, []
+    share = found.stalled_shares[arm]
+    if share >= SMALLEST:
+        others = [
+            f"{_percent(less)} with {workers(turn.arm)}" for turn, less in found.stalled_shares.items() if turn != arm
+        ]
+        most = f"{_percent(share)} of the blocks with {arm_in_words(arm.arm, on_gpu=on_gpu)}"
+        lines.append(f"disturbed were {most}, {' and '.join(others)}")
+    if found.stolen_share >= SMALLEST:
+        lines.append(f"the host took {_percent(found.stolen_share)} of the CPU time away")
+    return lines or ["nothing disturbed either arm for long: the launches themselves differ"]
+
+
+def _minutes(found: Disturbance) -> str:
+    """Return how much longer it takes to know."""
+    if found.minutes_needed is None:
+        return f"more launches would hardly settle it: the difference is small beside the noise ({MORE} adds some)"
+    minutes = max(1, math.ceil(found.minutes_needed))
+    return f"about {minutes} more minute{'s' if minutes > 1 else ''} would settle it with 80 % chance: {MORE}"
+
+
+def _cost(seconds: Estimate) -> str:
+    bounds = ""
+    if seconds.low is not None and seconds.high is not None:
+        bounds = f" ({1e3 * seconds.low:+.2f} to {1e3 * seconds.high:+.2f})"
+    return f"{1e3 * seconds.value:+.2f} ms{bounds}"
+
+
+def _ms(seconds: Estimate) -> str:
+    return f"{1e3 * seconds.value:.2f}"
+
+
+def _percent(share: float) -> str:
+    return f"{100 * share:.0f} %"
