@@ -6,8 +6,10 @@ from pathlib import Path
 
 from ddpbench import errors, variables
 from ddpbench.errors import UserError
+from ddpbench.study.plan import Design
 
-COMMANDS = ("study", "sweep", "speed", "run", "test")
+DESIGNS: dict[str, Design] = {"study": "comparison", "sweep": "sweep", "speed": "speed"}
+COMMANDS = (*DESIGNS, "run", "test")
 HELP = Path(__file__).with_name("help.txt")
 NAME = "launch.sh"
 
@@ -25,17 +27,13 @@ def main() -> int:
     if command not in COMMANDS:
         raise UserError(f"no command is called {command!r}; there are {', '.join(COMMANDS)}, see --help")
     ignored = variables.drop(os.environ)
-    if command == "speed":
-        from ddpbench.study import speed
-
-        return speed.main(words, ignored)
     if command == "run":
         from ddpbench.study import one_run
 
         return one_run.main(words, ignored)
     from ddpbench.study import main as study
 
-    return study.main("sweep" if command == "sweep" else "comparison", words, ignored)
+    return study.main(DESIGNS[command], words, ignored)
 
 
 if __name__ == "__main__":

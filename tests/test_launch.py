@@ -4,6 +4,7 @@ import json
 import os
 import re
 import shlex
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable
@@ -14,13 +15,17 @@ from typing import Any
 import pytest
 
 from ddpbench import variables
+from ddpbench.arm import arm_of
 from ddpbench.environment import usable_cores
 from ddpbench.record import Record, read_record
+from ddpbench.turns import Launch, read_launches
 from tests import warm
 from tests.conftest import ONE_CORE, PROJECT
 
 pytestmark = pytest.mark.slow
-SYNTHETIC = ("--dataset", "synthetic", "--device", "cpu", "--model", "mlp", "--epochs", "2")
+SYNTHETIC = ("--dataset", "synthetic", "--device", "cpu", "--model", "mlp", "--epochs", "1")
+SHORT = ("--minutes", "0.1")  # three short launches
+ANSWERS = {"FASTER", "SLOWER", "NO DIFFERENCE THAT MATTERS", "CANNOT TELL"}
 # Each of these, alone, once stopped a study or changed its answer without a word; see docs/faults.md, H1 to H8.
 HOSTILE = {
     "ONEDNN_VERBOSE": "1",  # a library prints on standard output
@@ -42,6 +47,7 @@ class Launched:
     out: str
     err: str
     folder: Path
+    launches: list[Launch]
     records: list[Record]
     events: list[dict[str, Any]]
 
@@ -50,11 +56,11 @@ class Launched:
 def launched(tmp_path_factory: pytest.TempPathFactory) -> Launched:
     """One study by `sh launch.sh`, with everything in its environment that can go wrong."""
     results = tmp_path_factory.mktemp("launched")
-    command = ["sh", "launch.sh", *SYNTHETIC, "--world-sizes", "2", "--target-accuracy", "0.5", "--results", results]
+    command = ["sh", "launch.sh", *SYNTHETIC, *SHORT, "--world-sizes", "2", "--results", results]
     done = subprocess.run(
         [*map(str, command)],
         cwd=PROJECT,
-        env=with_python(HOSTILE | {"SEEDS": "3"}),
+        env=with_python(HOSTILE | {"SEEDS": "3 4"}),
         capture_output=True,
         text=True,
         encoding="ascii",
@@ -65,7 +71,7 @@ def launched(tmp_path_factory: pytest.TempPathFactory) -> Launched:
     (folder,) = results.iterdir()
     records = [read_record(path) for path in sorted(folder.glob("2*.json"))]
     events = [json.loads(line) for line in (folder / "study.jsonl").read_text().splitlines()]
-    return Launched(done.stdout, done.stderr, folder, records, events)
+    return Launched(done.stdout, done.stderr, folder, read_launches(folder), records, events)
 
 
 def with_python(chosen: dict[str, str]) -> dict[str, str]:
@@ -76,106 +82,125 @@ def with_python(chosen: dict[str, str]) -> dict[str, str]:
     return own | chosen | {"PATH": f"{Path(sys.executable).parent}{os.pathsep}{own['PATH']}"}
 
 
-def test_every_arm_runs_and_the_comparison_ends_it(launched: Launched) -> None:
-    whole = [r for r in launched.records if r.settings.steps is None]
+def test_all_arms_take_turns_in_every_launch(launched: Launched) -> None:
+    assert [launch.number for launch in launched.launches] == [0, 1, 2], "the budget is over, and three are the least"
+    for launch in launched.launches:
+        rounds, arms = len(launch.order), len(launch.visits)
+        assert rounds >= 1
+        assert all(sorted(order) == [*range(arms)] for order in launch.order[::4]), "every fourth round has all arms"
+        assert all(len(order) == 2 for order in launch.order if len(order) < arms), "the others have the two in focus"
+        assert len(launch.round_s) == len(launch.stolen_s) == rounds
+        assert launch.study == launched.folder.name
+        assert {visits.turn.arm.comm for visits in launch.visits} == {None, "gloo", "shm", "none", "nothing"}
+        for index, visits in enumerate(launch.visits):
+            size, taken = visits.turn.arm.world_size, sum(index in order for order in launch.order)
+            assert [len(ranks) for ranks in visits.block_s] == [size] * taken
 
-    assert len(whole) == len({(r.kind, r.threads_per_rank, r.comm) for r in whole}) >= 3
-    assert {(r.kind, r.settings.global_batch) for r in launched.records if r.settings.steps} == {
-        ("baseline", 128),
-        ("baseline", 512),
-        ("ddp", 512),
+
+def test_two_arms_train_whole_runs_and_the_answer_ends_it(launched: Launched) -> None:
+    arms = {arm_of(record) for record in launched.records}
+    plan = json.loads((launched.folder / "plan.json").read_text())
+
+    assert sorted(arm.kind for arm in arms) == ["baseline", "ddp"]
+    assert {(arm_of(record), record.seed) for record in launched.records} == {
+        (arm, seed) for arm in arms for seed in (3, 4)
     }
-    assert {r.seed for r in launched.records} == {3}
-    assert {r.study for r in launched.records} == {launched.folder.name}
-    assert all(r.status == "complete" for r in launched.records)
-    assert "\nVerdict " in launched.out
+    assert len(launched.records) == len(plan["jobs"]) == 4
+    assert {record.study for record in launched.records} == {launched.folder.name}
+    assert all(record.status == "complete" for record in launched.records)
+    assert launched.out.split("   ")[0].strip() in ANSWERS
     assert launched.out.splitlines()[-1].startswith("took ")
-    told = json.loads((launched.folder / "summary.json").read_text())
-    assert [term["seconds"] is not None for term in told["breakdown"]] == [True] * 8, "the controls are used"
     names = {path.name for path in launched.folder.iterdir()}
-    assert {"report.html", "summary.md", "comparison.png", "breakdown.png"} <= names
+    assert {"report.html", "summary.json", "summary.md", "comparison.png"} <= names
 
 
 def test_a_hostile_environment_changes_nothing_and_is_named(launched: Launched) -> None:
     cores = {record.environment.cores for record in launched.records}
 
     assert cores == {usable_cores()}
-    assert {record.threads_per_rank for record in launched.records if record.kind == "baseline"} >= {1, usable_cores()}
+    alone = [v.turn.arm for v in launched.launches[0].visits if v.turn.arm.kind == "baseline"]
+    assert {arm.threads_per_rank for arm in alone} >= {1, usable_cores()}
     first, second, *_ = launched.err.splitlines()
     assert first == "launch.sh: ignoring from the environment: OMP_NUM_THREADS OMP_PROC_BIND ONEDNN_VERBOSE"
-    assert second == 'launch.sh: SEEDS="3" is read from the environment; --seeds 3 says the same'
+    assert second == 'launch.sh: SEEDS="3 4" is read from the environment; --seeds 3 4 says the same'
     assert "Traceback" not in launched.out + launched.err
-    assert all(record.environment.variables == [] for record in launched.records)
+    assert all(each.environment.variables == [] for each in (*launched.launches, *launched.records))
 
 
-def test_a_log_has_one_line_a_run_and_an_estimate_before_the_first(launched: Launched) -> None:
-    count = len(launched.records)
-    lines = [line for line in launched.err.splitlines() if line.startswith("[")]
+def test_a_log_has_one_line_for_each_launch_and_run_and_an_estimate_before_the_first(launched: Launched) -> None:
+    lines = [line for line in launched.err.splitlines() if re.match(r"(speed|accuracy)  ", line)]
 
-    assert re.search(rf"^{count} runs, about \d+ (s|min); Ctrl-C is safe", launched.err, re.M)
-    assert [line.split("]")[0] for line in lines] == [f"[{number}/{count}" for number in range(1, count + 1)]
-    assert re.fullmatch(
-        r"\[1/\d\] baseline, 1 thread, seed 3 +\d\.\d\d s an epoch +\d\d\.\d\d% +about \d+ s left", lines[0]
+    assert re.search(r"^speed: about \d+ s: 3 launches, the fewest, take longer than --minutes$", launched.err, re.M)
+    assert re.search(
+        r"^accuracy: then 4 whole runs; their time is estimated after the first launch$", launched.err, re.M
     )
-    assert sum("%" in line for line in lines) == sum(
-        r.settings.steps is None and r.comm != "none" for r in launched.records
-    )
+    assert [line.split()[:3] for line in lines] == [
+        *(["speed", "launch", str(number)] for number in (1, 2, 3)),
+        *(["accuracy", "run", f"{number}/4"] for number in (1, 2, 3, 4)),
+    ]
+    ratio, left = r"ddp 2 x 1, (shm|gloo)  \d\.\d\dx( \(\d\.\d\d - \d\.\d\d\))?", r"(about|at most) \d+ (s|min) left"
+    assert all(re.fullmatch(rf"speed     launch \d    {ratio} +{left}", line) for line in lines[:3])
+    run = r"accuracy  run 1/4     (baseline|ddp)\b.*, seed 3 +\d\.\d\d s an epoch +\d\d\.\d\d %"
+    assert re.fullmatch(rf"{run} +{left}", lines[3])
     assert max(map(len, launched.err.splitlines()[2:])) <= 96
-    assert len(launched.err.splitlines()) <= count + 12
+    assert len(launched.err.splitlines()) <= len(lines) + 15
     assert "Accuracy of 0" not in launched.out + launched.err
 
 
 def test_what_a_run_prints_is_in_its_log_whole_and_not_on_the_screen(launched: Launched) -> None:
-    logs = sorted((launched.folder / "logs").iterdir())
+    logs = sorted(path.name for path in (launched.folder / "logs").iterdir())
 
-    assert len(logs) == len(launched.records)
-    assert logs[0].name == "001-baseline-1x1-seed3.log"
-    text = logs[0].read_text()
-    for said in (
+    assert logs[4:] == ["turns-000.log", "turns-001.log", "turns-002.log"]
+    assert re.fullmatch(r"001-baseline-1x\d+-seed3\.log", logs[0])
+    text = (launched.folder / "logs" / logs[0]).read_text()
+    for printed in (
         "GPUs available: ",
-        "Epoch: 1/2: 100% 23/23",
+        "Epoch: 1/1: 100% 23/23",
         "Finished Training in ",
         "Accuracy of the total: ",
         "Accuracy of 9: ",
     ):
-        assert said in text
+        assert printed in text
 
 
 def test_the_events_tell_the_whole_story_and_the_orchestrator_stays_small(launched: Launched) -> None:
     kinds = [event["event"] for event in launched.events]
-    count = len(launched.records)
 
     assert (kinds[0], kinds[-1]) == ("began", "ended")
-    assert kinds.count("run_began") == kinds.count("run_ended") == kinds.count("attempt_ended") == count
+    assert kinds.count("launch_began") == kinds.count("launch_ended") == 3
+    assert kinds.count("run_began") == kinds.count("run_ended") == 4
+    assert kinds.count("attempt_ended") == 7
     noted = [event["note"]["what"] for event in launched.events if event["event"] == "note"]
-    assert noted.count("complete") == noted.count("begun") == count
+    assert noted.count("complete") == noted.count("begun") == 7
     assert launched.events[-1]["peak_rss_bytes"] <= 60e6
     since = [event["since_start_s"] for event in launched.events]
     assert since == sorted(since)
 
 
-def test_a_study_that_is_complete_is_judged_again_and_no_run_is_repeated(
+def test_a_study_that_is_complete_is_judged_again_and_nothing_is_repeated(
     launched: Launched, run_script: Callable[..., subprocess.CompletedProcess[str]]
 ) -> None:
-    """The flags say the same in other words: `--epochs=2`, and the default that is given."""
-    words = ["--dataset=synthetic", "--device=cpu", "--model=mlp", "--epochs=2", "--optimizer", "adamw"]
-    more = ["--seeds", "3", "--world-sizes", "2", "--target-accuracy", "0.50"]
-    done = run_script("bash", "launch.sh", "--resume", *words, *more, "--results", launched.folder.parent)
+    """The flags say the same in other words: `--epochs=1`, and the default that is given."""
+    words = ["--dataset=synthetic", "--device=cpu", "--model=mlp", "--epochs=1", "--optimizer", "adamw"]
+    more = ["--seeds", "3", "4", "--world-sizes", "2", "--results", launched.folder.parent]
+    done = run_script("bash", "launch.sh", "--resume", *words, *more)
 
     assert done.returncode == 0, done.stderr
-    assert f"going on with {launched.folder}: {len(launched.records)} runs of {len(launched.records)}" in done.stderr
+    assert f"going on with {launched.folder}: 3 launches, 4 runs of 4 complete" in " ".join(done.stderr.split())
     assert [read_record(path) for path in sorted(launched.folder.glob("2*.json"))] == launched.records
-    assert "\nVerdict " in done.stdout
+    assert read_launches(launched.folder) == launched.launches
+    assert done.stdout.split("   ")[0].strip() in ANSWERS
 
 
 def test_a_plan_is_printed_with_commands_to_paste_and_nothing_runs(
     tmp_path: Path, run_script: Callable[..., subprocess.CompletedProcess[str]]
 ) -> None:
     done = run_script("bash", "launch.sh", *SYNTHETIC, "--plan", "--seeds", "0", "--results", tmp_path / "new")
-    commands = [line.split("#")[0].strip() for line in done.stdout.splitlines() if line.startswith("  ")]
+    commands = [line.strip() for line in done.stdout.splitlines() if line.startswith("  ")]
 
     assert done.returncode == 0, done.stderr
-    assert re.search(r"^\d+ runs, about \d+ (s|min)\. By hand, in this order:$", done.stdout, re.M)
+    assert re.search(r"^arms that take turns: baseline, 1 thread \| ", done.stdout, re.M)
+    assert re.search(r"^speed: \d+ s to 5 min, until \+- 3 % or the time is over \(--within", done.stdout, re.M)
     assert list((tmp_path / "new").iterdir()) == []
     pasted = run_script("bash", "-c", commands[0])
     assert pasted.returncode == 0, pasted.stderr
@@ -187,30 +212,50 @@ def test_a_plan_is_printed_with_commands_to_paste_and_nothing_runs(
 
 
 @pytest.mark.long
-def test_several_seeds_are_interleaved(
-    tmp_path: Path, run_script: Callable[..., subprocess.CompletedProcess[str]]
+def test_more_adds_launches_and_seeds_and_keeps_what_is_there(
+    launched: Launched, tmp_path: Path, run_script: Callable[..., subprocess.CompletedProcess[str]]
 ) -> None:
-    done = run_script("bash", "launch.sh", *SYNTHETIC, "--seeds", "3", "4", "--results", tmp_path)
-    records = [read_record(path) for path in sorted(tmp_path.glob("*/2*.json"))]
+    shutil.copytree(launched.folder, tmp_path / launched.folder.name)
+    done = run_script("bash", "launch.sh", "--more", *SYNTHETIC, *SHORT, "--world-sizes", "2", "--results", tmp_path)
+    folder = tmp_path / launched.folder.name
 
     assert done.returncode == 0, done.stderr
-    half = len(records) // 2
-    assert [record.seed for record in records] == [3] * half + [4] * half
+    assert [path.name for path in tmp_path.iterdir()] == [folder.name]
+    assert read_launches(folder)[:3] == launched.launches
+    assert [launch.number for launch in read_launches(folder)] == [*range(6)]
+    records = [read_record(path) for path in sorted(folder.glob("2*.json"))]
+    assert records[:4] == launched.records
+    assert [(arm_of(record) in map(arm_of, records[:4]), record.seed) for record in records[4:]] == [
+        *((True, 5), (True, 5), (True, 6), (True, 6))
+    ]
+    assert [job["seed"] for job in json.loads((folder / "plan.json").read_text())["jobs"]] == [3, 3, 4, 4, 5, 5, 6, 6]
 
 
-def test_a_sweep_runs_every_batch_and_says_where_it_pays(
+def test_a_sweep_lets_the_arms_of_every_batch_take_turns(
     tmp_path: Path, run_script: Callable[..., subprocess.CompletedProcess[str]]
 ) -> None:
     """On one core, where it has the fewest arms."""
-    words = ["--seeds", "0", "--world-sizes", "1", "--batches", "64", "256"]
-    done = run_script(*ONE_CORE, "bash", "launch.sh", "sweep", *SYNTHETIC, *words, "--results", tmp_path)
+    words = ["--world-sizes", "1", "--batches", "64", "256"]
+    done = run_script(*ONE_CORE, "bash", "launch.sh", "sweep", *SYNTHETIC, *SHORT, *words, "--results", tmp_path)
 
     assert done.returncode == 0, done.stderr
     (folder,) = tmp_path.iterdir()
-    records = [read_record(path) for path in folder.glob("2*.json")]
-    assert all(record.settings.steps for record in records)
-    assert {record.settings.global_batch for record in records} >= {64, 256}
-    told = json.loads((folder / "summary.json").read_text())
-    assert told["verdict"] is None
-    assert [point["global_batch"] for point in told["sweep"]][:1] == [64]
+    launches = read_launches(folder)
+    assert len(launches) == 3, "two batches predict nothing, so there is nothing to check"
+    for launch in launches:
+        assert {(v.turn.arm.kind, v.turn.global_batch) for v in launch.visits} == {
+            (kind, batch) for kind in ("baseline", "ddp") for batch in (64, 256)
+        }
+    assert list(folder.glob("2*.json")) == [], "a sweep has no whole runs"
+    assert re.search(r"^speed     launch 1    \d of 2 batches known +at most", done.stderr, re.M)
     assert (folder / "sweep.png").exists()
+
+
+def test_bad_input_is_one_line_before_anything_starts(
+    tmp_path: Path, run_script: Callable[..., subprocess.CompletedProcess[str]]
+) -> None:
+    done = run_script("bash", "launch.sh", "speed", "--within", "0", "--results", tmp_path / "none")
+
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr == "launch.sh: --within must be between 0.1% and 100%, as in 3%; got '0'\n"
+    assert not (tmp_path / "none").exists()

@@ -35,9 +35,9 @@ class End:
     why: str
     exit_code: int
 
-    def restart_line(self, attempt: int, restarts: int) -> str:
+    def restart_line(self, attempt: int, restarts: int, how: str = "goes on from its newest checkpoint") -> str:
         """Return the line which says that another attempt follows the attempt of this number, from 0."""
-        return f"{self.why}; start {attempt + 2} of {restarts + 1} goes on from its newest checkpoint"
+        return f"{self.why}; start {attempt + 2} of {restarts + 1} {how}"
 
 
 def decide(attempt: Attempt) -> End:

@@ -38,9 +38,6 @@ def flags_of(job: Job, options: StudyOptions, folder: Path, *, resume: bool) -> 
     cfg = replace(
         options.train,
         seed=job.seed,
-        global_batch=job.global_batch,
-        epochs=job.epochs,
-        steps=job.steps,
         threads=job.arm.threads_per_rank,
         comm=job.arm.comm or "auto",
         data_parallel=job.arm.kind == "data_parallel",

@@ -1,17 +1,27 @@
-"""Which arms a study has, at which batch sizes and in which order. Pure functions."""
+"""Which arms take turns, at which batch sizes, and which of them train whole runs, in which order. Pure functions."""
 
-import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
+from typing import NamedTuple
 
 from ddpbench.arm import Arm
 from ddpbench.record import Comm
-from ddpbench.study.plan import Job
-from ddpbench.turns import TurnArm
+from ddpbench.study.plan import Job, Plan
+from ddpbench.turns import Pair, TurnArm
 
 MAX_DEFAULT_RANKS = 4
-TIMED_EPOCH_S = 1.5  # the least length of an epoch of a short run; the first epoch warms up and is not counted
-MAX_TIMED_EPOCHS = 5  # where a whole pass over the data takes less than TIMED_EPOCH_S
-StepS = Callable[[Arm, int], float]  # an arm and a global batch -> seconds of a step
+MORE_SEEDS = 2  # that --more adds
+
+
+class Resources(NamedTuple):
+    """What a machine has to train with."""
+
+    cores: int
+    physical_cores: int
+    gpus: int  # 0 where it trains on the CPU
+
+    def threads(self, ranks: int) -> int:
+        """Return the threads of each of so many ranks."""
+        return max(1, self.cores // ranks)
 
 
 def default_world_size(cores: int, gpus: int, global_batch: int) -> int:
@@ -27,115 +37,97 @@ def nearest_multiple(value: int, divisor: int) -> int:
     return max(1, round(value / divisor)) * divisor
 
 
-def arms(sizes: Sequence[int], cores: int, physical_cores: int, gpus: int, comms: Sequence[Comm]) -> list[Arm]:
-    """Return the arms of a study: single processes, nn.DataParallel where there are GPUs, DDP and its control.
+def comms(fastest: Comm) -> list[Comm]:
+    """Return the ways to combine gradients that a comparison shows, the fastest last.
 
-    `sizes` are numbers of ranks. `comms` are the ways to combine gradients, the fastest by expectation last.
+    Beside shared memory it shows what gloo costs, which torch uses by default.
     """
-    per_rank = [max(1, cores // size) for size in sizes]
-    # On CPUs, the threads of one worker are there to measure efficiency, and every core for a fair reference.
-    # Physical cores too, because a second thread on a core often slows one process down.
-    threads = per_rank[:1] if gpus else sorted({1, cores, min(cores, physical_cores), *per_rank})
-    chosen = [Arm("baseline", 1, count, None) for count in threads]
-    if gpus:
-        chosen.append(Arm("data_parallel", 1, threads[0], None))
-    for size, count in zip(sizes, per_rank, strict=True):
+    return ["gloo", "shm"] if fastest == "shm" else [fastest]
+
+
+def singles(sizes: Sequence[int], resources: Resources) -> list[Arm]:
+    """Return the single processes of a study, the one with the most threads last. `sizes` are numbers of ranks."""
+    per_rank = [resources.threads(size) for size in sizes]
+    if resources.gpus:
+        return [Arm("baseline", 1, per_rank[0], None)]
+    # The threads of one worker are there to measure efficiency, and every core for a fair reference. Physical cores
+    # too, because a second thread on a core often slows one process down.
+    counts = sorted({1, *per_rank, min(resources.cores, resources.physical_cores), resources.cores})
+    return [Arm("baseline", 1, count, None) for count in counts]
+
+
+def turns(
+    sizes: Sequence[int], resources: Resources, study_comms: Sequence[Comm], global_batch: int, num_train: int
+) -> list[TurnArm]:
+    """Return the arms that take turns in a launch of a study of one batch size. `sizes` are numbers of ranks.
+
+    They are the single processes, nn.DataParallel where there are GPUs, every comm, and the controls that take one
+    cause of lost time away after the other: ranks that never communicate, ranks whose gradients are wrapped and not
+    exchanged, and one worker at the batch of a rank. The last are weak scaling, where the batch grows with the ranks.
+    """
+    alone = singles(sizes, resources)
+    at_batch, explaining = [*alone], list[TurnArm]()
+    if resources.gpus:
+        at_batch.append(Arm("data_parallel", 1, alone[0].threads_per_rank, None))
+    for size in sizes:
+        threads, fastest = resources.threads(size), study_comms[-1]
         if size == 1:
-            chosen.append(Arm("ddp", 1, count, comms[-1]))
-        else:
-            chosen += [Arm("ddp", size, count, comm) for comm in (*comms, "none")]
-    return chosen
+            at_batch.append(Arm("ddp", 1, threads, fastest))
+            continue
+        at_batch += [Arm("ddp", size, threads, comm) for comm in (*study_comms, "none", "nothing")]
+        worker = alone[0] if resources.gpus else Arm("baseline", 1, threads, None)
+        explaining.append(TurnArm(arm=worker, global_batch=global_batch // size))
+        if (weak_batch := global_batch * size) <= num_train:
+            explaining += at([Arm("ddp", size, threads, fastest), alone[-1]], weak_batch)
+    return list(dict.fromkeys([*at(at_batch, global_batch), *explaining]))
 
 
-def comms(fastest: Comm, *, is_sweep: bool) -> list[Comm]:
-    """Return the ways to combine gradients, the fastest last.
+def sweep(sizes: Sequence[int], resources: Resources, fastest: Comm, batches: Sequence[int]) -> list[TurnArm]:
+    """Return the arms that take turns in a launch of a sweep: single processes and ddp arms, at every batch."""
+    arms = [*singles(sizes, resources), *(Arm("ddp", size, resources.threads(size), fastest) for size in sizes)]
+    return [turn for batch in batches for turn in at(arms, batch)]
 
-    A comparison shows beside shared memory what gloo costs, which torch uses by default; a sweep has no time for it.
+
+def at(arms: Sequence[Arm], global_batch: int) -> list[TurnArm]:
+    """Return arms as they take turns at one batch."""
+    return [TurnArm(arm=arm, global_batch=global_batch) for arm in arms]
+
+
+def ranks_of(launch_turns: Sequence[TurnArm]) -> int:
+    """Return how many ranks a launch of these arms needs."""
+    return max(turn.arm.world_size for turn in launch_turns)
+
+
+def runs(plan: Plan, pairs: Sequence[Pair], *, is_more: bool) -> list[Job]:
+    """Return the whole runs of a study whose launches are over: all of them, those that are complete too.
+
+    The two arms that the launches have chosen train whole runs, and nn.DataParallel. Arms that have such runs already
+    stay. `is_more` adds seeds.
     """
-    return ["gloo", "shm"] if fastest == "shm" and not is_sweep else [fastest]
-
-
-def turns(ranks: int, cores: int, physical_cores: int, comms: Sequence[Comm], global_batch: int) -> list[TurnArm]:
-    """Return the arms that take turns in a launch of so many ranks.
-
-    Single processes, every comm, and the controls that take one cause of lost time away after the other: one worker at
-    the batch of a rank, ranks that never communicate, ranks whose gradients are wrapped and not exchanged. The last is
-    weak scaling: the batch grows with the ranks.
-    """
-    threads = max(1, cores // ranks)
-    counts = sorted({1, threads, min(cores, physical_cores), cores})
-    singles = [Arm("baseline", 1, count, None) for count in counts]
-    parallel = [Arm("ddp", ranks, threads, comm) for comm in (*comms, "none", "nothing")]
-    worker, best = Arm("baseline", 1, threads, None), Arm("ddp", ranks, threads, comms[-1])
-    at_batch = [TurnArm(arm=arm, global_batch=global_batch) for arm in (*singles, *parallel)]
-    return [
-        *at_batch,
-        TurnArm(arm=worker, global_batch=global_batch // ranks),
-        TurnArm(arm=best, global_batch=global_batch * ranks),
-    ]
-
-
-def controls(study_arms: Sequence[Arm], global_batch: int, num_train: int) -> list[tuple[Arm, int]]:
-    """Return the short runs that explain the ddp arms of a study: each an arm and a global batch.
-
-    One worker at the rank batch shows what smaller batches cost. The ddp arm at its world size times the batch is weak
-    scaling. The single process with the most threads at that batch shows whether a larger batch would pay.
-    """
-    most_threads = max((arm for arm in study_arms if arm.kind == "baseline"), key=lambda arm: arm.threads_per_rank)
-    fastest = next((arm.comm for arm in reversed(study_arms) if arm.kind == "ddp" and not arm.is_control), None)
-    wanted = []
-    for arm in study_arms:
-        if arm.kind == "ddp" and arm.world_size > 1 and arm.comm == fastest:
-            wanted.append((Arm("baseline", 1, arm.threads_per_rank, None), global_batch // arm.world_size))
-            if global_batch * arm.world_size <= num_train:
-                wanted.append((arm, global_batch * arm.world_size))
-                wanted.append((most_threads, global_batch * arm.world_size))
-    return list(dict.fromkeys(wanted))
-
-
-def whole(arm: Arm, global_batch: int, epochs: int) -> Job:
-    """Return a run of whole passes over the data, whose accuracy counts."""
-    return Job(arm=arm, global_batch=global_batch, steps=None, epochs=epochs)
-
-
-def timed(arm: Arm, global_batch: int, step_s: StepS, num_train: int) -> Job:
-    """Return a short run: long enough to be timed, and at most a few passes over the data."""
-    seconds, whole_pass = step_s(arm, global_batch), num_train // global_batch
-    steps = min(whole_pass, max(1, math.ceil(TIMED_EPOCH_S / seconds)))
-    epochs = min(MAX_TIMED_EPOCHS, 1 + math.ceil(TIMED_EPOCH_S / (steps * seconds)))
-    return Job(arm=arm, global_batch=global_batch, steps=steps, epochs=epochs)
-
-
-def comparison(study_arms: Sequence[Arm], global_batch: int, epochs: int, step_s: StepS, num_train: int) -> list[Job]:
-    """Return the runs of a study of one batch size, for one seed: every arm, and the short controls."""
-    short = [timed(arm, batch, step_s, num_train) for arm, batch in controls(study_arms, global_batch, num_train)]
-    return [whole(arm, global_batch, epochs) for arm in study_arms] + short
-
-
-def sweep(study_arms: Sequence[Arm], batches: Sequence[int], step_s: StepS, num_train: int) -> list[Job]:
-    """Return the runs of a sweep over batch sizes, for one seed: a short run of every arm but the control."""
-    pairs = [(arm, batch) for batch in batches for arm in study_arms if not arm.is_control]
-    return [timed(arm, batch, step_s, num_train) for arm, batch in pairs]
-
-
-def checks(jobs: Sequence[Job], batches: Sequence[int], seeds: Sequence[int], num_train: int) -> list[Job]:
-    """Return the runs that check a sweep's prediction at `batches`; `jobs` are the runs of that sweep.
-
-    Each has as many epochs as the run of its arm at the nearest batch, and as many samples in an epoch.
-    """
-    if not batches:
+    if plan.request.design != "comparison":
         return []
-    added = []
-    for batch in batches:
-        for arm in dict.fromkeys(job.arm for job in jobs):
-            near = min((job for job in jobs if job.arm == arm), key=lambda job: abs(job.global_batch - batch))
-            steps = max(1, round((near.steps or 1) * near.global_batch / batch))
-            steps = min(steps, num_train // batch)
-            added.append(Job(arm=arm, global_batch=batch, steps=steps, epochs=near.epochs, is_check=True))
-    return interleave(added, seeds)
+    also = [turn.arm for turn in plan.turns if turn.arm.kind == "data_parallel"]
+    chosen = [turn.arm for pair in pairs for turn in (pair.reference, pair.parallel)]
+    arms = [job.arm for job in plan.jobs] or [*chosen, *also]
+    return interleave(list(dict.fromkeys(arms)), more_seeds(plan.seeds) if is_more else plan.seeds)
 
 
-def interleave(jobs: Sequence[Job], seeds: Sequence[int]) -> list[Job]:
-    """Return every job once per seed; each seed begins one job later, so that no arm always goes first."""
-    turns = [(seed, jobs[(turn + k) % len(jobs)]) for turn, seed in enumerate(seeds) for k in range(len(jobs))]
-    return [job.with_seed(seed) for seed, job in turns]
+def expected_arms(study_turns: Sequence[TurnArm]) -> list[Arm]:
+    """Return the arms that will probably train whole runs: the largest single process, and the fastest comm."""
+    arms = [turn.arm for turn in study_turns]
+    alone = max((arm for arm in arms if arm.kind == "baseline"), key=lambda arm: arm.threads_per_rank)
+    ddp = [arm for arm in arms if arm.kind == "ddp" and not arm.is_control]
+    most = max(arm.world_size for arm in ddp)
+    at_most = [arm for arm in dict.fromkeys(ddp) if arm.world_size == most]
+    return [alone, at_most[-1], *dict.fromkeys(arm for arm in arms if arm.kind == "data_parallel")]
+
+
+def more_seeds(seeds: Sequence[int]) -> list[int]:
+    """Return these seeds and the next whole numbers above the largest."""
+    return [*seeds, *range(max(seeds) + 1, max(seeds) + 1 + MORE_SEEDS)]
+
+
+def interleave(arms: Sequence[Arm], seeds: Sequence[int]) -> list[Job]:
+    """Return a run of every arm for each seed; each seed begins one arm later, so that no arm always goes first."""
+    turns = [(seed, arms[(turn + k) % len(arms)]) for turn, seed in enumerate(seeds) for k in range(len(arms))]
+    return [Job(arm=arm, seed=seed) for seed, arm in turns]

@@ -1,10 +1,12 @@
-"""The folders of studies: each holds the plan of its study, as JSON, and the records of its runs."""
+"""The folders of studies: each holds the plan of its study, as JSON, and the records of its launches and runs."""
 
 from collections.abc import Iterator
 from datetime import datetime, timezone
+from itertools import islice
 from pathlib import Path
 
 import msgspec
+from msgspec.structs import replace
 
 from ddpbench.errors import UserError
 from ddpbench.files import write_whole
@@ -58,17 +60,38 @@ def find_equal(request: Request, results: Path) -> tuple[Path, Plan] | None:
     return next(((folder, plan) for folder, plan in _studies(results) if plan.request == request), None)
 
 
+def find_alike(request: Request, results: Path) -> tuple[Path, Plan] | None:
+    """Return the folder and the plan of the newest study with this request, whatever its seeds; None without one."""
+    return next(((folder, plan) for folder, plan in _studies(results) if _same_seeds(plan, request) == request), None)
+
+
 def explain_unequal(request: Request, results: Path) -> str:
     """Return the line which says that no study has this request, with what differs in those that are unfinished."""
     others = []
     for folder, plan in _studies(results):
-        if plan.pending(records_in(folder)):
+        if not plan.is_finished(records_in(folder)):
             others.append(f"{folder} ({'; '.join(request.differences(plan.request))})")
             if len(others) == MAX_NAMED:
                 break
     if not others:
         return f"no unfinished study in {results}: starting a new one"
     return f"no unfinished study has these settings: starting a new one. Unfinished: {', '.join(others)}"
+
+
+def explain_unlike(request: Request, results: Path) -> str:
+    """Return the line which says that --more has no study to go on with, with what differs in the newest ones."""
+    others = [
+        f"{folder} ({'; '.join(request.differences(_same_seeds(plan, request)))})"
+        for folder, plan in islice(_studies(results), MAX_NAMED)
+    ]
+    if not others:
+        return f"--more goes on with an earlier study, and {results} has none; leave it out to start one"
+    return f"--more goes on with a study of the same settings, and there is none: {', '.join(others)}; leave it out"
+
+
+def _same_seeds(plan: Plan, request: Request) -> Request:
+    """Return the request of a plan with the seeds of another request."""
+    return replace(plan.request, seeds=request.seeds)
 
 
 def _studies(results: Path) -> Iterator[tuple[Path, Plan]]:

@@ -9,12 +9,10 @@ import msgspec
 from typing_extensions import Self
 
 from ddpbench import questions
-from ddpbench.arm import Arm
-from ddpbench.config import TrainConfig, rank_batch, to_flags
+from ddpbench.config import TrainConfig, to_flags
 from ddpbench.errors import DataError, UserError
 from ddpbench.notes import Launch
-from ddpbench.questions import Fine, Machine, Question, Refused, StepTime
-from ddpbench.study import forecast
+from ddpbench.questions import Fine, Machine, Question, Refused
 from ddpbench.study.runner import LOOK_EVERY_S, Program, Stop, Stopped, wait
 
 
@@ -49,13 +47,6 @@ class Inquiry:
         """Raise UserError unless so many ranks can train with this configuration."""
         reply = self._ask(questions.Check(to_flags(cfg), ranks))
         assert isinstance(reply, Fine)
-
-    def step_s(self, cfg: TrainConfig, machine: Machine, arm: Arm, global_batch: int) -> float:
-        """Estimate the seconds of a step of an arm."""
-        batch = rank_batch(global_batch, arm.world_size)
-        reply = self._ask(questions.TimeStep(to_flags(cfg), arm.threads_per_rank, batch))
-        assert isinstance(reply, StepTime)
-        return forecast.step_s(arm, reply.seconds, machine.environment.cores, on_gpu=machine.gpus > 0)
 
     def _ask(self, question: Question) -> questions.Reply:
         try:

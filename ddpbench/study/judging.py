@@ -1,4 +1,4 @@
-"""compare.py, started in a process of its own: it judges a study, and says where to check the prediction of a sweep."""
+"""The processes that judge: one says what the launches so far say, and compare.py judges the whole study."""
 
 import os
 import sys
@@ -6,35 +6,48 @@ from pathlib import Path
 
 import msgspec
 
+from ddpbench.errors import DdpbenchError
 from ddpbench.notes import Launch
-from ddpbench.study import designs, runner
+from ddpbench.study import runner
 from ddpbench.study.commands import PROJECT
-from ddpbench.study.plan import Job, Plan
-from ddpbench.study.runner import Program, Stop
+from ddpbench.study.options import StudyOptions
+from ddpbench.study.runner import Program, Stop, Stopped
+from ddpbench.turns import Look
 
-COMPARE = [sys.executable, str(PROJECT / "compare.py")]
+
+class LookError(DdpbenchError):
+    """The process that judges launches has ended without an answer, and has printed why."""
+
+    def __init__(self, folder: Path, exit_code: int) -> None:
+        super().__init__(f"the launches in {folder} cannot be judged: see the line above")
+        self.exit_code = exit_code
 
 
-def judge(folder: Path, stop: Stop) -> int:
+def judge(folder: Path, options: StudyOptions, stop: Stop) -> int:
     """Judge a study and print its answer. Returns the exit code; 128 + n where signal n has ended compare.py."""
-    code = runner.wait(Program([*COMPARE, str(folder)]).start(Launch(parent=os.getpid())), stop)
+    flags = ["--margin-speed", f"{100 * options.margin:g}"]
+    if options.price_per_hour is not None:
+        flags += ["--price-per-hour", f"{options.price_per_hour:g}"]
+    program = Program([sys.executable, str(PROJECT / "compare.py"), str(folder), *flags])
+    code = runner.wait(program.start(Launch(parent=os.getpid())), stop)
     return code if code >= 0 else 128 - code
 
 
-def checks(folder: Path, plan: Plan, num_train: int, stop: Stop) -> list[Job]:
-    """Return the runs that check where a sweep predicts that it begins to pay. None where there is nothing to check."""
-    batches = _batches_to_check(folder, stop)
-    return designs.checks(plan.jobs, batches, plan.request.seeds, num_train)
+def look(folder: Path, options: StudyOptions, stop: Stop) -> Look:
+    """Ask what the launches of a folder say. It is answered on a descriptor, in JSON.
 
-
-def _batches_to_check(folder: Path, stop: Stop) -> list[int]:
-    """Ask compare.py for the global batches at which to check. It answers on a descriptor, in JSON."""
+    Raises LookError where there is no answer, and Stopped where that is because of a signal.
+    """
     answers, theirs = os.pipe()
-    program = Program([*COMPARE, "--next-batches-to", str(theirs), str(folder)])
+    words = [folder, options.within, options.margin, theirs]
+    program = Program([sys.executable, "-m", "ddpbench.judge.look", *map(str, words)])
     child = program.start(Launch(parent=os.getpid()), keep=[theirs])
     os.close(theirs)
     with os.fdopen(answers, "rb") as file:
         content = file.read()
-    if runner.wait(child, stop) != 0 or not content:
-        return []
-    return msgspec.json.decode(content, type=list[int])
+    code = runner.wait(child, stop)
+    if code == 0 and content:
+        return msgspec.json.decode(content, type=Look)
+    if stop.signal is not None:
+        raise Stopped
+    raise LookError(folder, code if code > 0 else 128 - code)

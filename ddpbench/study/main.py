@@ -1,16 +1,16 @@
-"""A study from its command line to its answer: draft it, run every job in turn, judge it."""
+"""A study from its command line to its answer: draft it, carry it out, judge it."""
 
 import os
 import time
 from collections.abc import Sequence
 
 from ddpbench.files import require_writable
-from ddpbench.study import options, preview
+from ddpbench.study import options, preview, study
 from ddpbench.study.draft import Draft
 from ddpbench.study.inquiry import Inquiry
+from ddpbench.study.reporter import Reporter
 from ddpbench.study.runner import Stop, Stopped
 from ddpbench.study.screen import Screen
-from ddpbench.study.study import Study
 
 
 def main(design: options.Design, argv: Sequence[str], ignored: Sequence[str]) -> int:
@@ -27,7 +27,7 @@ def main(design: options.Design, argv: Sequence[str], ignored: Sequence[str]) ->
         with Inquiry(stop) as inquiry:
             draft = Draft.make(chosen, inquiry)
     except Stopped:
-        screen.warn("stopped before any run")
+        screen.warn("stopped before any launch")
         return stop.exit_code(0)
     screen.warn_of_ignored(ignored)
     for line in (*chosen.notices, *filter(None, [draft.notice])):
@@ -35,7 +35,8 @@ def main(design: options.Design, argv: Sequence[str], ignored: Sequence[str]) ->
     if chosen.is_plan:
         preview.print_plan(draft)
         return 0
-    code = Study.prepare(draft, screen).carry_out(stop)
+    reporter = Reporter(study.folder_of(draft), screen, chosen.restarts)
+    code = study.Study(draft, reporter, stop).carry_out(preview.describe(draft, reporter.folder))
     if stop.signal is not None:
         return stop.exit_code(code)
     if code == 0:

@@ -3,19 +3,24 @@
 from argparse import SUPPRESS
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal, NamedTuple
+from math import isfinite
+from typing import Any, NamedTuple
 
 from ddpbench import config
 from ddpbench.config import TrainConfig
 from ddpbench.errors import UserError
+from ddpbench.study.plan import Design as Design
 
 MAX_RESTARTS = 9_999
-ARM_FLAGS = dict.fromkeys(("threads", "comm", "data_parallel", "steps"), "is set for each run of a study")
+MAX_PRICE = 1e6
+ARM_FLAGS = dict.fromkeys(("threads", "comm", "data_parallel"), "is set for each arm of a study")
 ARM_FLAGS["seed"] = "is set for each run of a study; use --seeds 0 1 2"
 DEFAULT_SEEDS = [0, 1, 2]
 DEFAULT_BATCHES = [64, 128, 256, 512, 1024]
 DEFAULT_RESTARTS = 3
-Design = Literal["comparison", "sweep"]
+# The flags that say when the launches end and how they are judged, with their defaults and what --help shows.
+ENDINGS = {"within": ("3%", "P%"), "minutes": ("5", "X"), "margin_speed": ("3%", "P%"), "price_per_hour": (None, "X")}
+SWITCHES = ("plan", "more")
 
 
 class ListFlag(NamedTuple):
@@ -40,13 +45,18 @@ class StudyOptions:
     """A study as it is asked for, checked as far as that needs no machine."""
 
     design: Design
-    seeds: list[int]
+    seeds: list[int]  # of the whole runs of a comparison
     world_sizes: list[int]  # empty: as many ranks as suit the machine
     batches: list[int]  # the global batches of a sweep
-    restarts: int  # of each run
+    restarts: int  # of each launch and of each run
+    within: float  # half the width of the interval at which launches end: 0.03 is +- 3 %
+    minutes: float  # after which no further launch begins
+    margin: float  # a difference in speed below it does not matter: 0.03 is 3 %
+    price_per_hour: float | None  # of one worker, in money; None: costs are not compared
     train: TrainConfig
     has_batch: bool  # whether --global-batch is given; otherwise the batch may move to one that the ranks can share
     is_plan: bool  # print what would run, and run nothing
+    is_more: bool  # add launches and seeds to an earlier study
     notices: list[str]  # one line for each environment variable that was read
 
 
@@ -59,69 +69,40 @@ class RunOptions:
     train: TrainConfig
 
 
-@dataclass(frozen=True, kw_only=True)
-class SpeedOptions:
-    """A measurement of speed as it is asked for."""
-
-    ranks: int | None  # None: as many as suit the machine
-    within: float  # half the width of the interval at which to end: 0.03 is +- 3 %
-    minutes: float  # after which no further launch begins
-    margin: float  # a difference below it does not matter: 0.03 is 3 %
-    restarts: int  # of each launch
-    train: TrainConfig
-    has_batch: bool
-
-
-def read_speed(argv: Sequence[str]) -> SpeedOptions:
-    """Read the command line of `launch.sh speed`. Raises UserError for anything that cannot be measured."""
-    parser = config.parser(None, ARM_FLAGS)
-    for name, default, metavar in (
-        ("ranks", None, "N"),
-        ("within", "3%", "P%"),
-        ("minutes", "5", "X"),
-        ("margin-speed", "3%", "P%"),
-        ("restarts", str(DEFAULT_RESTARTS), "N"),
-    ):
-        parser.add_argument(f"--{name}", default=default, metavar=metavar)
-    values = config.read(parser, argv, ARM_FLAGS)
-    ranks, minutes, restarts = values.pop("ranks"), values.pop("minutes"), values.pop("restarts")
-    within, margin = (
-        _percentage(f"--{name}", values.pop(name.replace("-", "_"))) for name in ("within", "margin-speed")
-    )
-    return SpeedOptions(
-        ranks=None if ranks is None else _one_number("--ranks", numbers("--ranks", ranks, 2, "--ranks 2"), 2),
-        within=within,
-        minutes=_minutes(minutes),
-        margin=margin,
-        restarts=_one_number("--restarts", numbers("--restarts", restarts, 0, "--restarts 3"), 0),
-        train=TrainConfig(**values),
-        has_batch="global_batch" in values,
-    )
-
-
 def read(design: Design, argv: Sequence[str], environment: Mapping[str, str]) -> StudyOptions:
     """Read the command line of a study. Raises UserError for anything that no study could use."""
     parser = config.parser(None, ARM_FLAGS)
     for name, (_, _, example) in LISTS.items():
         parser.add_argument(config.flag_name(name), nargs="+", default=SUPPRESS, metavar="N", help=example)
-    parser.add_argument("--plan", action="store_true", default=False)
+    for name, (default, metavar) in ENDINGS.items():
+        parser.add_argument(config.flag_name(name), default=default, metavar=metavar)
+    for name in SWITCHES:
+        parser.add_argument(config.flag_name(name), action="store_true", default=False)
     values = config.read(parser, argv, ARM_FLAGS)
     lists, notices = _lists(values, environment)
-    if design == "comparison" and "batches" in lists:
-        raise UserError("--batches is for a sweep: bash launch.sh sweep --batches 64 256; or use --global-batch N")
-    seeds = lists.get("seeds", DEFAULT_SEEDS)
+    _require_of_design(design, lists)
+    train = {name: value for name, value in values.items() if name not in {*LISTS, *ENDINGS, *SWITCHES}}
+    if values["more"] and train.get("resume"):
+        raise UserError("--more adds to a study, and --resume finishes one: give one of them")
+    seeds = lists.get("seeds", DEFAULT_SEEDS) if design == "comparison" else []
     for seed in seeds:
         TrainConfig(seed=seed)  # refuses what a run would refuse
     restarts = lists.get("restarts", [DEFAULT_RESTARTS])
+    price = values["price_per_hour"]
     return StudyOptions(
         design=design,
         seeds=seeds,
         world_sizes=lists.get("world_sizes", []),
         batches=lists.get("batches", DEFAULT_BATCHES) if design == "sweep" else [],
         restarts=_one_number("--restarts", restarts, LISTS["restarts"].least),
-        train=TrainConfig(**{name: value for name, value in values.items() if name not in {*LISTS, "plan"}}),
+        within=_percentage("--within", values["within"]),
+        minutes=_minutes(values["minutes"]),
+        margin=_percentage("--margin-speed", values["margin_speed"]),
+        price_per_hour=None if price is None else _price(price),
+        train=TrainConfig(**train),
         has_batch="global_batch" in values,
         is_plan=values["plan"],
+        is_more=values["more"],
         notices=notices,
     )
 
@@ -169,6 +150,16 @@ def _percentage(flag: str, text: str) -> float:
     return value / 100
 
 
+def _price(text: str) -> float:
+    try:
+        value = float(text)
+    except ValueError:
+        value = 0.0
+    if not (isfinite(value) and 0 < value <= MAX_PRICE):
+        raise UserError(f"--price-per-hour must be above 0, as in 1.20: what one worker costs an hour; got {text!r}")
+    return value
+
+
 def _minutes(text: str) -> float:
     try:
         value = float(text)
@@ -177,6 +168,14 @@ def _minutes(text: str) -> float:
     if not 0.1 <= value <= 1_440:
         raise UserError(f"--minutes must be between 0.1 and 1,440, as in 5; got {text!r}")
     return value
+
+
+def _require_of_design(design: Design, lists: Mapping[str, list[int]]) -> None:
+    """Raise UserError for numbers that this kind of study has no use for."""
+    if design != "sweep" and "batches" in lists:
+        raise UserError("--batches is for a sweep: bash launch.sh sweep --batches 64 256; or use --global-batch N")
+    if design != "comparison" and "seeds" in lists:
+        raise UserError(f"--seeds is for whole runs, and launch.sh {design} has none; leave out --seeds and SEEDS")
 
 
 def _lists(values: Mapping[str, Any], environment: Mapping[str, str]) -> tuple[dict[str, list[int]], list[str]]:

@@ -1,47 +1,34 @@
-"""The jobs of a study, and which of them are left: a job is done when a complete record covers it."""
+"""The plan of a study: the arms that take turns, and the whole runs that follow. Which runs are left."""
 
 from collections.abc import Sequence
 from typing import Literal, NamedTuple
 
 import msgspec
-from msgspec.structs import replace
 
 from ddpbench.arm import Arm, arm_of
 from ddpbench.record import Record
 from ddpbench.settings import Settings
+from ddpbench.turns import TurnArm
 
-SCHEMA = 1
+SCHEMA = 2
+Design = Literal["comparison", "speed", "sweep"]
 
 
 class Job(msgspec.Struct, frozen=True, kw_only=True):
-    """One run of a study."""
+    """One whole run of a study, whose accuracy counts."""
 
     arm: Arm
-    global_batch: int
-    steps: int | None  # per epoch; None: a whole pass over the data, whose accuracy counts
-    epochs: int
-    seed: int = 0
-    is_check: bool = msgspec.field(default=False, name="checks")  # it checks what a sweep predicts
+    seed: int
 
     @property
     def label(self) -> str:
         """The run's name in lists."""
-        batch = "" if self.steps is None else f", batch {self.global_batch}"
-        return f"{self.arm.label}{batch}, seed {self.seed}"
+        return f"{self.arm.label}, seed {self.seed}"
 
     @property
     def ranks(self) -> int | None:
         """The ranks that torchrun's agent starts; None for a single process."""
         return self.arm.world_size if self.arm.kind == "ddp" else None
-
-    @property
-    def has_accuracy(self) -> bool:
-        """Whether its accuracy is a result."""
-        return self.steps is None and not self.arm.is_control
-
-    def with_seed(self, seed: int) -> "Job":
-        """Return the same run with another seed."""
-        return replace(self, seed=seed)
 
 
 class Pending(NamedTuple):
@@ -54,10 +41,10 @@ class Pending(NamedTuple):
 class Request(msgspec.Struct, frozen=True, kw_only=True):
     """What a study was asked for. --resume goes on with a study whose request is equal."""
 
-    design: Literal["comparison", "sweep"]
-    seeds: list[int]
+    design: Design
+    seeds: list[int]  # of the whole runs; none without such runs
     world_sizes: list[int]
-    batches: list[int]
+    batches: list[int]  # of a sweep
     settings: Settings
     injected: str | None
 
@@ -68,22 +55,27 @@ class Request(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Plan(msgspec.Struct, frozen=True, kw_only=True):
-    """A study: its request, and its jobs in their order."""
+    """A study: its request, the arms that take turns in its launches, and its whole runs in their order."""
 
     request: Request
-    jobs: list[Job]
+    turns: list[TurnArm]  # the check of a sweep's prediction has others
+    jobs: list[Job] = []  # chosen by the launches: none before these are over. --more adds runs with more seeds
+    is_measured: bool = False  # whether the launches are over
     schema: int = SCHEMA
 
-    def settings_of(self, job: Job) -> Settings:
-        """Return the settings that the record of a job must have. A run cut short by `steps` has no target."""
-        target = self.request.settings.target_accuracy if job.steps is None else None
-        own = {"global_batch": job.global_batch, "epochs": job.epochs, "steps": job.steps, "target_accuracy": target}
-        return replace(self.request.settings, **own)
+    @property
+    def batches(self) -> list[int]:
+        """The global batches at which the study asks which arm is faster."""
+        return self.request.batches or [self.request.settings.global_batch]
+
+    @property
+    def seeds(self) -> list[int]:
+        """The seeds of its whole runs."""
+        return list(dict.fromkeys([*self.request.seeds, *(job.seed for job in self.jobs)]))
 
     def covers(self, record: Record, job: Job) -> bool:
         """Whether a record, complete or not, is of this job."""
-        is_same_run = (arm_of(record), record.seed) == (job.arm, job.seed)
-        return is_same_run and record.settings == self.settings_of(job)
+        return (arm_of(record), record.seed, record.settings) == (job.arm, job.seed, self.request.settings)
 
     def pending(self, records: Sequence[Record]) -> list[Pending]:
         """Return the jobs that no complete record covers, in their order."""
@@ -94,6 +86,10 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
                 left.append(Pending(job, has_begun=bool(states)))
         return left
 
+    def is_finished(self, records: Sequence[Record]) -> bool:
+        """Whether nothing of the study is left to be run."""
+        return self.is_measured and not self.pending(records)
+
 
 def _flat(request: Request) -> dict[str, object]:
     """Return the values of a request by name, those of its settings among them."""
@@ -102,4 +98,4 @@ def _flat(request: Request) -> dict[str, object]:
 
 
 def _shown(value: object) -> str:
-    return " ".join(map(str, value)) if isinstance(value, list) else str(value)
+    return " ".join(map(str, value)) or "none" if isinstance(value, list) else str(value)

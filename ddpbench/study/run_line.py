@@ -1,4 +1,4 @@
-"""The line of one run on the screen, and its events in the log."""
+"""The line of one whole run on the screen, and its events in the log."""
 
 import time
 from collections.abc import Sequence
@@ -8,19 +8,24 @@ from statistics import fmean
 from ddpbench.notes import AnyNote, EpochDone
 from ddpbench.study.attempts import End
 from ddpbench.study.events import EventLog
-from ddpbench.study.forecast import Forecast, minutes
+from ddpbench.study.forecast import Forecast, Left
 from ddpbench.study.plan import Job
 from ddpbench.study.runner import Observer
 from ddpbench.study.screen import Screen
+
+PHASE_WIDTH, NUMBER_WIDTH = 8, 10  # columns of the beginning of a line
+RESULT_WIDTH = 53  # columns of what follows, before the time that is left
+TIME_WIDTH = 18
 
 
 @dataclass
 class RunLine(Observer):
     """Observes one run: it shows how far it is, and writes its events."""
 
-    job: Job
     head: str  # the beginning of the line
-    todo: Sequence[Job]  # this job, and those that follow
+    label_width: int  # columns of the longest label of the study's runs
+    epochs_planned: int
+    todo: Sequence[Job]  # the job of this run, and those that follow
     restarts: int  # how often the run may be started again
     screen: Screen
     events: EventLog
@@ -28,6 +33,11 @@ class RunLine(Observer):
     is_starting: bool = True  # until the first note of an attempt
     epochs: list[EpochDone] = field(default_factory=list)
     begin_s: float = field(default_factory=time.monotonic)
+
+    @property
+    def job(self) -> Job:
+        """The job of this run."""
+        return self.todo[0]
 
     def attempt_began(self, attempt: int) -> None:
         """Show that the run is starting."""
@@ -44,9 +54,9 @@ class RunLine(Observer):
 
     def waited(self) -> None:
         """Rewrite the line."""
-        left_s = self.forecast.left_s(self.todo, time.monotonic() - self.begin_s)
-        place = "starting" if self.is_starting else at_epoch(self.epochs, self.job.epochs)
-        self.screen.rewrite([self.head, place, time_left(left_s), speed(self.job, self.epochs)])
+        left = Left(self.forecast.left_s(self.todo, time.monotonic() - self.begin_s), is_most=False)
+        place = "starting" if self.is_starting else at_epoch(self.epochs, self.epochs_planned)
+        self.screen.rewrite([self.head, self.job.label, place, left.words(), speed(self.epochs)])
 
     def attempt_ended(self, attempt: int, end: End) -> None:
         """Write how an attempt ended, and say why another one follows."""
@@ -54,7 +64,7 @@ class RunLine(Observer):
         self.events.write("attempt_ended", run=self.job.label, attempt=attempt + 1, **values)
         if end.outcome == "again":
             line = end.restart_line(attempt, self.restarts)
-            self.screen.say(f"{self.head.rstrip()}: {line}", indent="  ")
+            self.screen.say(f"{self.head.rstrip()}  {self.job.label}: {line}", indent="  ")
 
     def run_ended(self, end: End) -> None:
         """Write how the run ended. Where it is complete, its line stays on the screen with the results."""
@@ -64,36 +74,32 @@ class RunLine(Observer):
         if end.outcome == "complete":
             self.forecast.took(self.job, took_s)
             rest = self.todo[1:]
-            left = time_left(self.forecast.left_s(rest)) if rest else ""
-            results = [speed(self.job, self.epochs).rjust(15), accuracy(self.job, self.epochs).rjust(7)]
-            self.screen.say_parts([self.head, *results, left])
+            left = Left(self.forecast.left_s(rest), is_most=False).words() if rest else ""
+            label = self.job.label.ljust(self.label_width)
+            results = f"{label}  {speed(self.epochs):>15}  {accuracy(self.epochs):>7}"
+            self.screen.say_parts([self.head, padded(results, self.screen), left])
 
 
-def head_of(job: Job, number: int, count: int, label_width: int) -> str:
-    """Return the beginning of a run's line: `[ 3/24] ddp 2 x 1, shm, seed 0`."""
-    return f"[{number:>{len(str(count))}}/{count}] {job.label.ljust(label_width)}"
+def head_of(phase: str, number: str) -> str:
+    """Return the beginning of a line: `speed     launch 3`, `accuracy  run 4/6`."""
+    return f"{phase:<{PHASE_WIDTH}}  {number:<{NUMBER_WIDTH}}"
 
 
-def speed(job: Job, epochs: Sequence[EpochDone]) -> str:
+def padded(results: str, screen: Screen) -> str:
+    """Return results with spaces behind them, so that the times that are left stand below each other."""
+    return results.ljust(min(RESULT_WIDTH, screen.width - PHASE_WIDTH - NUMBER_WIDTH - TIME_WIDTH - 6))
+
+
+def speed(epochs: Sequence[EpochDone]) -> str:
     """Return the mean speed so far; "" before the first epoch. The first epoch of several is warm-up."""
-    if not epochs:
-        return ""
-    train_s = fmean(epoch.train_s for epoch in (epochs[1:] or epochs))
-    if job.steps is not None:
-        return f"{1e3 * train_s / job.steps:.2f} ms a step"
-    return f"{train_s:.2f} s an epoch"
+    return f"{fmean(epoch.train_s for epoch in (epochs[1:] or epochs)):.2f} s an epoch" if epochs else ""
 
 
-def accuracy(job: Job, epochs: Sequence[EpochDone]) -> str:
-    """Return the newest accuracy; "" where it is no result."""
-    return f"{epochs[-1].accuracy:.2%}" if epochs and job.has_accuracy else ""
+def accuracy(epochs: Sequence[EpochDone]) -> str:
+    """Return the newest accuracy; "" where there is none."""
+    return f"{100 * epochs[-1].accuracy:.2f} %" if epochs else ""
 
 
 def at_epoch(epochs: Sequence[EpochDone], count: int) -> str:
     """Return at which of `count` epochs a run is."""
     return f"epoch {min(len(epochs) + 1, count)}/{count}"
-
-
-def time_left(seconds: float) -> str:
-    """Return the time that is left of a study in words."""
-    return f"about {minutes(seconds)} left"

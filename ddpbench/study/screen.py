@@ -56,7 +56,7 @@ class Screen:
     def say_parts(self, parts: Sequence[str]) -> None:
         """Print a line that stays, with as many of `parts` as fit."""
         self._wipe()
-        self._print(fit(parts, self.width) + "\n")
+        self._print(fit(parts, self.width).rstrip() + "\n")
 
     def _wipe(self) -> None:
         if self._shown:

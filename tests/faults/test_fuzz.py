@@ -24,7 +24,7 @@ from ddpbench.config import TrainConfig
 from ddpbench.errors import DataError, DdpbenchError, NumericalError, UserError
 from ddpbench.judge import judgement, study
 from ddpbench.record import Record, read_record, write_record
-from ddpbench.show import report, verdict
+from ddpbench.show import answer, report
 from ddpbench.tasks import fetch, mnist
 from ddpbench.train import checkpoint, optim
 from ddpbench.train.checkpoint import Checkpoint, Manifest
@@ -356,7 +356,7 @@ def is_as_good_as_any(record: Record, folder: Path) -> bool:
         judged = judgement.judge(study.load([folder / "again.json", *folder.glob("good/*.json")]))
     except UserError as problem:  # an unfair comparison
         return str(problem).isprintable()
-    return bool(report.format_all([judged], [verdict.write(judged)]))
+    return bool(report.format_all([judged], [answer.write(judged)]))
 
 
 # Data.

@@ -297,19 +297,23 @@ HOSTILE = {
 def test_launch_drops_and_names_what_would_steer_torchrun_and_then_works(tmp_path: Path) -> None:
     with nothing_left(tmp_path) as mark:
         process = start(
-            ["bash", "launch.sh", *SHORT, "--results", str(tmp_path)], mark, SEEDS="0", WORLD_SIZES="2", **HOSTILE
+            ["bash", "launch.sh", *SHORT, "--minutes", "0.1", "--results", str(tmp_path)],
+            mark,
+            SEEDS="0",
+            WORLD_SIZES="2",
+            **HOSTILE,
         )
         training: list[dict[str, str]] = []
 
         def has_trained() -> bool:
-            training.extend(environments(mark, "baseline_train.py"))
-            return any(tmp_path.glob("*/*.safetensors")) or process.poll() is not None
+            training.extend(environments(mark, "ddpbench.train.turns"))
+            return any(tmp_path.glob("*/turns-000.json")) or process.poll() is not None
 
         wait_for(has_trained)
         process.terminate()
         _, err = process.communicate(timeout=60)
 
-    assert any(tmp_path.glob("*/*.safetensors")), err
+    assert any(tmp_path.glob("*/turns-000.json")), err
     assert err.startswith(f"launch.sh: ignoring from the environment: {' '.join(sorted(HOSTILE))}\n")
     assert training
     assert [each for each in training if each.keys() & HOSTILE.keys()] == []
@@ -368,7 +372,7 @@ def test_a_study_takes_a_name_as_it_is(name: str, tmp_path: Path, monkeypatch: p
     """Names of folders come to the programs that it starts as they were given."""
     monkeypatch.chdir(tmp_path)
     asked = options.read("comparison", ["--results", name, "--data-dir", name], {})
-    job = plan.Job(arm=Arm("ddp", 2, 1, "shm"), global_batch=256, steps=None, epochs=3)
+    job = plan.Job(arm=Arm("ddp", 2, 1, "shm"), seed=0)
     command = commands.command_of(job, asked, Path(name) / "study", resume=False)
     script = "import json, sys; json.dump(sys.argv[1:], sys.stdout)"
     child = Program([sys.executable, "-c", script, *command], tmp_path / "log").start(Launch(parent=os.getpid()))

@@ -11,8 +11,14 @@ from pathlib import Path
 import psutil
 import pytest
 
+from ddpbench import config
+from ddpbench.arm import Arm
 from ddpbench.record import read_record
+from ddpbench.study import folders
+from ddpbench.study.plan import Job, Plan, Request
+from ddpbench.tasks import mnist
 from ddpbench.train import checkpoint
+from ddpbench.turns import TurnArm
 from tests import warm
 from tests.conftest import ONE_CORE
 from tests.faults.conftest import end_of, start_unsupervised
@@ -31,6 +37,7 @@ from tests.faults.launching import (
     training,
     wait_for,
 )
+from tests.records import make_launch, put
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(240)]
 long = pytest.mark.long
@@ -310,15 +317,40 @@ def test_a_short_stop_is_marked_too(tmp_path: Path) -> None:
     assert [epoch.suspended for epoch in ended.record.epochs].count(True) in {1, 2}
 
 
-def study(results: Path) -> list[str]:
-    """A study whose DDP run lasts: its single processes are not slowed. It has one core, and so the fewest arms."""
-    flags = ["--dataset", "synthetic", "--device", "cpu", "--model", "mlp", "--epochs", "1", "--checkpoint-every", "5"]
-    flags += ["--hook", "tests/hooks/losses.py:slow-reduction=0.2", "--results", str(results)]
-    return [*ONE_CORE, "bash", "launch.sh", *flags]
+STUDY = ("--dataset", "synthetic", "--device", "cpu", "--model", "mlp", "--epochs", "1", "--checkpoint-every", "5")
+SLOW = ("--hook", "tests/hooks/losses.py:slow-reduction=0.2")  # a DDP run lasts, and a single process does not
+
+
+def study(results: Path, *flags: str) -> list[str]:
+    """A study on one core, where it has the fewest arms."""
+    chosen = ["--world-sizes", "2", "--seeds", "0", "--results", str(results)]
+    return [*ONE_CORE, "bash", "launch.sh", *STUDY, *chosen, *flags]
+
+
+def put_measured_study(results: Path) -> Path:
+    """Write what the study has left when its launches are over and its runs have not begun. Returns its folder."""
+    cfg = config.parse([*STUDY, *SLOW])
+    settings = cfg.settings(device="cpu", lr=mnist.peak_lr(cfg))
+    arms = [Arm("baseline", 1, 1, None), Arm("ddp", 2, 1, "gloo")]
+    turns = [TurnArm(arm=arm, global_batch=settings.global_batch) for arm in arms]
+    request = Request(
+        design="comparison", seeds=[0], world_sizes=[2], batches=[], settings=settings, injected=cfg.injected
+    )
+    jobs = [Job(arm=arm, seed=0) for arm in arms]
+    folder = results / "20261126-000000"
+    folder.mkdir()
+    folders.write_plan(folder, Plan(request=request, turns=turns, jobs=jobs, is_measured=True))
+    put(folder, make_launch(truth=dict.fromkeys(turns, 0.01), settings=settings))
+    return folder
 
 
 def at_its_ddp_run(results: Path) -> bool:
     return any(checkpoint.generations(folder) for folder in results.glob("*/*ddp*.checkpoint"))
+
+
+def in_its_rounds(results: Path) -> bool:
+    """Whether the ranks of a launch have built all arms: then the note of it is among the events."""
+    return any('"what":"begun"' in path.read_text() for path in results.glob("*/study.jsonl"))
 
 
 def as_on_a_terminal(number: signal.Signals, times: int = 1) -> Callable[["subprocess.Popen[str]"], None]:
@@ -343,16 +375,41 @@ def as_on_a_terminal(number: signal.Signals, times: int = 1) -> Callable[["subpr
 def test_a_study_that_is_stopped_keeps_its_finished_runs_and_saves_the_one_it_is_at(
     how: Callable[["subprocess.Popen[str]"], None], code: int, tmp_path: Path
 ) -> None:
+    folder = put_measured_study(tmp_path)
     with nothing_left(tmp_path, within_s=10) as mark:
-        process = start(study(tmp_path), mark, SEEDS="0", WORLD_SIZES="2")
+        process = start(study(tmp_path, *SLOW, "--resume"), mark)
         wait_for(lambda: at_its_ddp_run(tmp_path) or process.poll() is not None)
         how(process)
         _, err = process.communicate(timeout=60)
 
     assert process.returncode == code, err
-    records = [read_record(path) for path in sorted(tmp_path.glob("*/2*.json"))]
-    assert [record.kind for record in records if record.status == "complete"] == ["baseline"] * (len(records) - 1)
-    assert (records[-1].kind, records[-1].status) == ("ddp", "preempted")
+    records = [read_record(path) for path in sorted(folder.glob("2*.json"))]
+    assert [(record.kind, record.status) for record in records] == [("baseline", "complete"), ("ddp", "preempted")]
+    assert not partial_files(tmp_path)
+    assert code < 0 or "the same command with --resume goes on" in err.splitlines()[-1]
+
+
+@pytest.mark.parametrize(
+    ("how", "code"),
+    [
+        pytest.param(as_on_a_terminal(signal.SIGINT, times=3), 130, marks=pytest.mark.long),
+        (lambda process: process.terminate(), 75),
+        pytest.param(lambda process: process.kill(), -signal.SIGKILL, marks=pytest.mark.long),
+    ],
+    ids=["three Ctrl-C", "SIGTERM", "SIGKILL"],
+)
+def test_a_study_that_is_stopped_in_a_launch_loses_that_launch_alone(
+    how: Callable[["subprocess.Popen[str]"], None], code: int, tmp_path: Path
+) -> None:
+    with nothing_left(tmp_path, within_s=10) as mark:
+        process = start(study(tmp_path, "--minutes", "10"), mark)
+        wait_for(lambda: in_its_rounds(tmp_path) or process.poll() is not None)
+        how(process)
+        _, err = process.communicate(timeout=60)
+
+    assert process.returncode == code, err
+    (folder,) = [path for path in tmp_path.iterdir() if path.is_dir()]
+    assert {path.name for path in folder.iterdir()} == {"plan.json", "study.jsonl", "logs"}
     assert not partial_files(tmp_path)
     assert code < 0 or "the same command with --resume goes on" in err.splitlines()[-1]
 
@@ -373,21 +430,11 @@ def test_under_nohup_a_closed_terminal_stops_nothing(tmp_path: Path) -> None:
 @pytest.mark.long
 def test_a_study_goes_on_where_it_was_stopped(tmp_path: Path) -> None:
     """The same command with --resume: finished runs are not run again, and the one that was stopped is resumed."""
-    flags = [
-        "--dataset",
-        "synthetic",
-        "--device",
-        "cpu",
-        "--model",
-        "mlp",
-        "--epochs",
-        "30",
-        "--results",
-        str(tmp_path),
-    ]
+    flags = ["--dataset", "synthetic", "--device", "cpu", "--model", "mlp", "--epochs", "30", "--minutes", "0.1"]
+    flags += ["--results", str(tmp_path)]
     with nothing_left(tmp_path) as mark:
         process = start(["bash", "launch.sh", *flags], mark, SEEDS="0", WORLD_SIZES="1")
-        wait_for(lambda: len([*tmp_path.glob("*/*.checkpoint")]) == 1 and len([*tmp_path.glob("*/2*.json")]) == 2)
+        wait_for(lambda: [len([*tmp_path.glob(name)]) for name in ("*/*.checkpoint", "*/2*.json")] == [1, 2], 150)
         process.terminate()
         _, err = process.communicate(timeout=60)
     assert process.returncode == 75, err
@@ -398,13 +445,13 @@ def test_a_study_goes_on_where_it_was_stopped(tmp_path: Path) -> None:
     assert ended.code == 0, ended.err
     (folder,) = [path for path in tmp_path.iterdir() if path.is_dir()]
     records = {path.name: read_record(path) for path in folder.glob("2*.json")}
-    assert f"going on with {folder}: 1 run of" in " ".join(ended.err.split())
+    assert f"going on with {folder}: 3 launches, 1 run of 2 complete" in " ".join(ended.err.split())
     assert {name for name in before if (folder / name).read_bytes() == before[name]} == {
         name for name in before if records[name].attempts == 1
     }
     assert sorted(record.attempts for name, record in records.items() if name in before) == [1, 2]
     assert all(record.status == "complete" for record in records.values())
-    assert "took 2 attempts; only epochs of one attempt are timed" in ended.out
+    assert "took 2 attempts" in ended.out
 
 
 def test_two_runs_do_not_share_a_folder_and_a_dead_one_is_no_obstacle(tmp_path: Path) -> None:

@@ -1,9 +1,20 @@
-"""Which arms a study has, in which order, on how many ranks."""
+"""Which arms take turns, on how many ranks, at which batches, and which runs follow in which order."""
+
+from collections.abc import Sequence
+from typing import Any
 
 import pytest
 
 from ddpbench.arm import Arm
 from ddpbench.study import designs
+from ddpbench.study.designs import Resources
+from ddpbench.study.plan import Job, Plan, Request
+from ddpbench.turns import Pair, TurnArm
+from tests.records import SETTINGS
+
+TWO_CORES, EIGHT_CORES = Resources(2, 2, 0), Resources(8, 4, 0)
+TWO_GPUS = Resources(8, 8, 2)
+NUM_TRAIN = 60_000
 
 
 @pytest.mark.parametrize(
@@ -25,125 +36,122 @@ def test_ranks_are_the_gpus_or_share_the_cores_out_evenly(cores: int, gpus: int,
     assert designs.default_world_size(cores, gpus, batch) == size
 
 
-def labels(*args: object) -> list[str]:
-    return [arm.label for arm in designs.arms(*args)]  # type: ignore[arg-type]
+def shape(turn: TurnArm) -> tuple[str, int, int, str | None, int]:
+    arm = turn.arm
+    return arm.kind, arm.world_size, arm.threads_per_rank, arm.comm, turn.global_batch
 
 
-def test_two_cores_run_two_baselines_ddp_and_its_control() -> None:
-    assert labels([2], 2, 2, 0, ["gloo"]) == [
-        "baseline, 1 thread",
-        "baseline, 2 threads",
-        "ddp 2 x 1, gloo",
-        "ceiling 2 x 1 (no comm)",
+def test_every_cause_of_lost_time_is_an_arm_of_a_launch() -> None:
+    turns = designs.turns([2], TWO_CORES, ["gloo", "shm"], 256, NUM_TRAIN)
+
+    assert [shape(turn) for turn in turns] == [
+        ("baseline", 1, 1, None, 256),
+        ("baseline", 1, 2, None, 256),
+        ("ddp", 2, 1, "gloo", 256),
+        ("ddp", 2, 1, "shm", 256),
+        ("ddp", 2, 1, "none", 256),
+        ("ddp", 2, 1, "nothing", 256),
+        ("baseline", 1, 1, None, 128),
+        ("ddp", 2, 1, "shm", 512),
+        ("baseline", 1, 2, None, 512),
     ]
+    assert designs.ranks_of(turns) == 2
 
 
-def test_shared_memory_is_shown_beside_gloo_and_alone_gets_the_controls_of_a_larger_batch() -> None:
-    arms = designs.arms([2], 2, 2, 0, ["gloo", "shm"])
+def test_several_world_sizes_take_turns_in_one_launch() -> None:
+    turns = designs.turns([2, 4], EIGHT_CORES, ["shm"], 256, NUM_TRAIN)
+    alone = [shape(turn)[2:] for turn in turns if turn.arm.kind == "baseline"]
+    weak = [shape(turn)[1:] for turn in turns if turn.global_batch > 256]
 
-    assert [arm.label for arm in arms][2:] == ["ddp 2 x 1, gloo", "ddp 2 x 1, shm", "ceiling 2 x 1 (no comm)"]
-    assert [(arm.comm, batch) for arm, batch in designs.controls(arms, 256, 60_000) if arm.kind == "ddp"] == [
-        ("shm", 512)
-    ]
+    assert alone[:4] == [(1, None, 256), (2, None, 256), (4, None, 256), (8, None, 256)]
+    assert [each for each in alone if each[2] < 256] == [(4, None, 128), (2, None, 64)], "workers at the rank batch"
+    assert weak == [(2, 4, "shm", 512), (1, 8, None, 512), (4, 2, "shm", 1024), (1, 8, None, 1024)]
+    assert len(turns) == len(set(turns))
+    assert designs.ranks_of(turns) == 4
+
+
+def test_weak_scaling_needs_a_batch_that_the_data_has() -> None:
+    assert max(turn.global_batch for turn in designs.turns([2], TWO_CORES, ["shm"], 256, 511)) == 256
 
 
 def test_the_one_worker_arm_is_always_there() -> None:
-    assert labels([2, 4], 8, 8, 0, ["gloo"])[:4] == [
-        "baseline, 1 thread",
-        "baseline, 2 threads",
-        "baseline, 4 threads",
-        "baseline, 8 threads",
+    assert [arm.threads_per_rank for arm in designs.singles([2, 4], EIGHT_CORES)] == [1, 2, 4, 8]
+
+
+def test_one_rank_has_nobody_to_communicate_with() -> None:
+    turns = designs.turns([1], TWO_CORES, ["gloo", "shm"], 256, NUM_TRAIN)
+
+    assert [shape(turn) for turn in turns if turn.arm.kind == "ddp"] == [("ddp", 1, 2, "shm", 256)]
+    assert {turn.global_batch for turn in turns} == {256}
+
+
+def test_on_gpus_there_is_one_thread_count_and_data_parallel() -> None:
+    turns = designs.turns([2], TWO_GPUS, ["nccl"], 256, NUM_TRAIN)
+
+    assert {turn.arm.threads_per_rank for turn in turns} == {4}
+    assert [turn.arm.kind for turn in turns[:2]] == ["baseline", "data_parallel"]
+    assert [turn.arm.comm for turn in turns if turn.arm.kind == "ddp"] == ["nccl", "none", "nothing", "nccl"]
+
+
+def test_a_sweep_has_single_processes_and_the_fastest_comm_at_every_batch() -> None:
+    turns = designs.sweep([2], TWO_CORES, "shm", [64, 256])
+
+    assert [shape(turn)[2:] for turn in turns] == [
+        (thread, comm, batch) for batch in (64, 256) for thread, comm in ((1, None), (2, None), (1, "shm"))
     ]
 
 
-def test_one_gpu_shows_the_overhead_of_both_wrappers() -> None:
-    assert labels([1], 8, 8, 1, ["nccl"]) == ["baseline, 8 threads", "data parallel, 8 threads", "ddp 1 x 8, nccl"]
+def test_shared_memory_is_compared_with_gloo() -> None:
+    assert designs.comms("shm") == ["gloo", "shm"]
+    assert designs.comms("gloo") == ["gloo"]
 
 
-def test_several_gpus_have_a_control() -> None:
-    assert labels([2], 8, 8, 2, ["nccl"]) == [
-        "baseline, 4 threads",
-        "data parallel, 4 threads",
-        "ddp 2 x 4, nccl",
-        "ceiling 2 x 4 (no comm)",
+def pair_of(turns: list[TurnArm], reference: int, parallel: int) -> Pair:
+    return Pair(turns[parallel], turns[reference], 0.1, 0.1, 1.0, 0.9, 1.1, "no_difference", is_known=True)
+
+
+def plan_of(turns: list[TurnArm], design: Any = "comparison", jobs: Sequence[Job] = ()) -> Plan:
+    request = Request(design=design, seeds=[3, 1], world_sizes=[2], batches=[], settings=SETTINGS, injected=None)
+    return Plan(request=request, turns=turns, jobs=[*jobs])
+
+
+def test_the_arms_that_the_launches_choose_train_whole_runs() -> None:
+    cpu = designs.turns([2], TWO_CORES, ["gloo", "shm"], 256, NUM_TRAIN)
+    gpu = designs.turns([2], TWO_GPUS, ["nccl"], 256, NUM_TRAIN)
+    on_cpu = designs.runs(plan_of(cpu), [pair_of(cpu, 0, 2)], is_more=False)
+    on_gpu = designs.runs(plan_of(gpu), [pair_of(gpu, 0, 2)], is_more=False)
+
+    assert on_cpu == designs.interleave([cpu[0].arm, cpu[2].arm], [3, 1])
+    assert [job.arm.kind for job in on_gpu[:3]] == ["baseline", "ddp", "data_parallel"]
+    assert designs.runs(plan_of(cpu, "speed"), [pair_of(cpu, 0, 2)], is_more=True) == []
+
+
+def test_more_adds_two_seeds_to_the_arms_that_have_runs_whichever_are_the_fastest_by_now() -> None:
+    turns = designs.turns([2], TWO_CORES, ["gloo", "shm"], 256, NUM_TRAIN)
+    before = designs.runs(plan_of(turns), [pair_of(turns, 0, 2)], is_more=False)
+    after = designs.runs(plan_of(turns, jobs=before), [pair_of(turns, 1, 3)], is_more=True)
+
+    assert after[: len(before)] == before, "what is there is kept"
+    assert [(job.arm, job.seed) for job in after[len(before) :]] == [
+        *((turns[0].arm, 4), (turns[2].arm, 4)),
+        *((turns[2].arm, 5), (turns[0].arm, 5)),
     ]
+
+
+def test_the_expected_arms_are_all_cores_and_the_fastest_comm_of_the_most_ranks() -> None:
+    turns = designs.turns([2, 4], EIGHT_CORES, ["gloo", "shm"], 256, NUM_TRAIN)
+
+    assert designs.expected_arms(turns) == [Arm("baseline", 1, 8, None), Arm("ddp", 4, 2, "shm")]
 
 
 def test_seeds_run_every_arm_once_and_none_always_first() -> None:
-    arms = [designs.whole(arm, 256, 3) for arm in designs.arms([2], 2, 2, 0, ["gloo"])]
-    runs = designs.interleave(arms, [0, 1, 2])
+    arms = [turn.arm for turn in designs.turns([2], TWO_CORES, ["gloo"], 256, NUM_TRAIN)[:3]]
+    jobs = designs.interleave(arms, [0, 1, 2])
 
-    assert sorted(runs, key=str) == sorted((arm.with_seed(seed) for seed in (0, 1, 2) for arm in arms), key=str)
-    assert [job.seed for job in runs] == [0] * 4 + [1] * 4 + [2] * 4
-    assert len({runs[index].arm for index in (0, 4, 8)}) == 3
+    assert {(job.arm, job.seed) for job in jobs} == {(arm, seed) for seed in (0, 1, 2) for arm in arms}
+    assert [job.seed for job in jobs] == [0] * 3 + [1] * 3 + [2] * 3
+    assert len({jobs[index].arm for index in (0, 3, 6)}) == 3
 
 
 def test_the_default_batch_moves_to_the_nearest_one_that_divides() -> None:
     assert [designs.nearest_multiple(256, of) for of in (1, 2, 3, 6, 500)] == [256, 256, 255, 258, 500]
-
-
-def test_controls_are_one_worker_at_the_rank_batch_and_both_arms_at_the_weak_batch() -> None:
-    controls = designs.controls(designs.arms([2], 2, 2, 0, ["gloo"]), 256, 60_000)
-
-    assert [(arm.label, batch) for arm, batch in controls] == [
-        ("baseline, 1 thread", 128),
-        ("ddp 2 x 1, gloo", 512),
-        ("baseline, 2 threads", 512),
-    ]
-    assert designs.controls(designs.arms([1], 8, 8, 1, ["nccl"]), 256, 60_000) == []
-    assert [batch for _, batch in designs.controls(designs.arms([2], 2, 2, 0, ["gloo"]), 256, 300)] == [128]
-
-
-@pytest.mark.parametrize(
-    ("step_s", "steps", "epochs"),
-    [(0.01, 150, 2), (0.001, 234, 5), (10.0, 1, 2), (0.0064, 234, 3)],
-)
-def test_a_timed_run_is_short_and_never_longer_than_a_few_passes(step_s: float, steps: int, epochs: int) -> None:
-    job = designs.timed(Arm("baseline", 1, 1, None), 256, lambda *_: step_s, 60_000)
-
-    assert (job.steps, job.epochs) == (steps, epochs)
-
-
-def test_shared_memory_is_compared_with_gloo_unless_a_sweep_has_no_time_for_it() -> None:
-    assert designs.comms("shm", is_sweep=False) == ["gloo", "shm"]
-    assert designs.comms("shm", is_sweep=True) == ["shm"]
-    assert designs.comms("gloo", is_sweep=False) == ["gloo"]
-
-
-def test_a_check_of_a_sweep_trains_as_many_samples_as_its_arm_did_at_the_nearest_batch() -> None:
-    arms = designs.arms([2], 2, 2, 0, ["shm"])[:2]
-    jobs = designs.sweep(arms, [64, 256], lambda _, batch: batch / 64_000, 60_000)
-    near = {job.arm: job for job in jobs if job.global_batch == 256}
-    checks = designs.checks(jobs, [192], [5, 6], 60_000)
-
-    assert {(job.arm, job.seed) for job in checks} == {(arm, seed) for arm in arms for seed in (5, 6)}
-    for job in checks:
-        assert (job.global_batch, job.epochs, job.is_check) == (192, near[job.arm].epochs, True)
-        assert abs((job.steps or 0) * 192 - (near[job.arm].steps or 0) * 256) <= 192
-    assert [job.steps for job in designs.checks(jobs, [192], [5], 1_000)] == [5, 5], "at most one pass over the data"
-    assert designs.checks(jobs, [], [5], 60_000) == []
-
-
-def test_every_cause_of_lost_time_is_an_arm_of_a_launch() -> None:
-    labels = [(turn.arm.label, turn.global_batch) for turn in designs.turns(2, 2, 2, ["gloo", "shm"], 256)]
-
-    assert labels == [
-        ("baseline, 1 thread", 256),
-        ("baseline, 2 threads", 256),
-        ("ddp 2 x 1, gloo", 256),
-        ("ddp 2 x 1, shm", 256),
-        ("ceiling 2 x 1 (no comm)", 256),
-        ("ddp 2 x 1, nothing", 256),
-        ("baseline, 1 thread", 128),
-        ("ddp 2 x 1, shm", 512),
-    ]
-
-
-def test_four_ranks_of_eight_cores_have_two_threads_and_their_worker_too() -> None:
-    arms = [turn.arm for turn in designs.turns(4, 8, 4, ["shm"], 256)]
-
-    assert [(arm.world_size, arm.threads_per_rank) for arm in arms] == [
-        *((1, 1), (1, 2), (1, 4), (1, 8)),
-        *((4, 2), (4, 2), (4, 2)),
-        *((1, 2), (4, 2)),
-    ]

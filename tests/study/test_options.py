@@ -45,8 +45,9 @@ def test_other_than_whole_numbers_are_refused_by_name(text: str) -> None:
     ("words", "message"),
     [
         (["--seed", "1"], "--seed is set for each run of a study; use --seeds 0 1 2"),
-        (["--threads", "1"], "--threads is set for each run of a study"),
+        (["--threads", "1"], "--threads is set for each arm of a study"),
         (["--batches", "64"], "--batches is for a sweep"),
+        (["--more", "--resume"], "--more adds to a study, and --resume finishes one: give one of them"),
         (["--restarts", "1", "2"], "--restarts must be one whole number from 0 to 9,999, got 1 2"),
         (["--restarts", "10000"], "--restarts must be one whole number from 0 to 9,999"),
         (["--sedes", "1"], "unknown flag --sedes; did you mean --seeds?"),
@@ -102,12 +103,22 @@ def test_flags_make_the_configuration_that_they_were_made_from(words: list[str])
     assert config.to_flags(TrainConfig()) == []
 
 
-def test_a_measurement_of_speed_has_a_width_a_budget_and_a_margin() -> None:
-    default = options.read_speed([])
-    chosen = options.read_speed(["--within", "2", "--minutes", "1.5", "--margin-speed", "5%", "--ranks", "4"])
+def test_a_study_has_a_width_a_budget_a_margin_and_perhaps_a_price() -> None:
+    default = options.read("comparison", [], {})
+    words = ["--within", "2", "--minutes", "1.5", "--margin-speed", "5%", "--price-per-hour", "1.2", "--more"]
+    chosen = options.read("speed", words, {})
 
-    assert (default.within, default.minutes, default.margin, default.ranks) == (0.03, 5, 0.03, None)
-    assert (chosen.within, chosen.minutes, chosen.margin, chosen.ranks) == (0.02, 1.5, 0.05, 4)
+    assert (default.within, default.minutes, default.margin, default.price_per_hour) == (0.03, 5, 0.03, None)
+    assert (chosen.within, chosen.minutes, chosen.margin, chosen.price_per_hour) == (0.02, 1.5, 0.05, 1.2)
+    assert (default.is_more, chosen.is_more, chosen.train.resume) == (False, True, False)
+
+
+def test_only_a_comparison_has_whole_runs_and_so_seeds() -> None:
+    assert options.read("comparison", [], {}).seeds == options.DEFAULT_SEEDS
+    assert options.read("speed", [], {}).seeds == options.read("sweep", [], {}).seeds == []
+    for argv, variables in ((["--seeds", "1"], {}), ([], {"SEEDS": "1"})):
+        with pytest.raises(UserError, match=r"^--seeds is for whole runs, and launch\.sh sweep has none; leave out"):
+            options.read("sweep", argv, variables)
 
 
 @pytest.mark.parametrize(
@@ -118,10 +129,14 @@ def test_a_measurement_of_speed_has_a_width_a_budget_and_a_margin() -> None:
         (["--margin-speed", "nan"], "--margin-speed must be between 0.1% and 100%"),
         (["--minutes", "-1"], "--minutes must be between 0.1 and 1,440, as in 5; got '-1'"),
         (["--minutes", "soon"], "--minutes must be between 0.1 and 1,440, as in 5; got 'soon'"),
-        (["--ranks", "1"], "--ranks 1 must be whole numbers from 2 up, like --ranks 2"),
-        (["--threads", "2"], "--threads is set for each run of a study"),
+        (
+            ["--price-per-hour", "0"],
+            "--price-per-hour must be above 0, as in 1.20: what one worker costs an hour; got '0'",
+        ),
+        (["--price-per-hour", "inf"], "--price-per-hour must be above 0"),
+        (["--price-per-hour", "nan"], "--price-per-hour must be above 0"),
     ],
 )
-def test_what_cannot_be_measured_is_refused(argv: list[str], why: str) -> None:
+def test_a_width_a_budget_or_a_price_that_cannot_be_is_refused(argv: list[str], why: str) -> None:
     with pytest.raises(UserError, match=re.escape(why)):
-        options.read_speed(argv)
+        options.read("speed", argv, {})

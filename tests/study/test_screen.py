@@ -11,13 +11,10 @@ import pytest
 
 from ddpbench.arm import Arm
 from ddpbench.notes import EpochDone
-from ddpbench.study import run_line, screen
-from ddpbench.study.plan import Job
+from ddpbench.study import launch_line, run_line, screen
 from ddpbench.study.screen import Screen
+from ddpbench.turns import Pair, TurnArm
 
-WHOLE = Job(arm=Arm("ddp", 2, 1, "shm"), global_batch=256, steps=None, epochs=3)
-TIMED = Job(arm=Arm("ddp", 2, 1, "shm"), global_batch=512, steps=100, epochs=2)
-CONTROL = Job(arm=Arm("ddp", 2, 1, "none"), global_batch=256, steps=None, epochs=3)
 EPOCHS = [
     EpochDone(epoch=number + 1, epochs=3, train_s=train_s, accuracy=0.98 + number / 1000)
     for number, train_s in enumerate((4.0, 2.0, 3.0))
@@ -31,12 +28,38 @@ def test_parts_that_do_not_fit_are_left_out_the_last_first() -> None:
     assert screen.fit(["[1/2] a run"], 5) == "[1/2]"
 
 
-def test_the_first_of_several_epochs_is_warm_up_and_a_control_has_no_accuracy() -> None:
-    assert run_line.speed(WHOLE, EPOCHS) == "2.50 s an epoch"
-    assert run_line.speed(WHOLE, EPOCHS[:1]) == "4.00 s an epoch"
-    assert run_line.speed(TIMED, EPOCHS) == "25.00 ms a step"
-    assert run_line.speed(WHOLE, []) == ""
-    assert [run_line.accuracy(job, EPOCHS) for job in (WHOLE, TIMED, CONTROL)] == ["98.20%", "", ""]
+def test_the_first_of_several_epochs_is_warm_up() -> None:
+    assert run_line.speed(EPOCHS) == "2.50 s an epoch"
+    assert run_line.speed(EPOCHS[:1]) == "4.00 s an epoch"
+    assert run_line.accuracy(EPOCHS) == "98.20 %"
+    assert (run_line.speed([]), run_line.accuracy([])) == ("", "")
+
+
+def pair(low: float | None, high: float | None, *, is_known: bool = False) -> Pair:
+    parallel, reference = (
+        TurnArm(arm=arm, global_batch=256) for arm in (Arm("ddp", 2, 1, "shm"), Arm("baseline", 1, 2, None))
+    )
+    return Pair(parallel, reference, 0.01, 0.01, 1.02, low, high, "cannot_tell", is_known)
+
+
+def test_what_launches_say_is_a_ratio_with_its_interval_or_how_many_batches_are_known() -> None:
+    assert launch_line.result([pair(0.981, 1.06)]) == "ddp 2 x 1, shm  1.02x (0.98 - 1.06)"
+    assert launch_line.result([pair(None, None)]) == "ddp 2 x 1, shm  1.02x"
+    assert launch_line.result([pair(1e-9, 1e9)]) == "ddp 2 x 1, shm  1.02x", "two launches have no useful interval"
+    assert launch_line.result([pair(1, 1, is_known=True), pair(0.9, 1.1)]) == "1 of 2 batches known"
+
+
+@pytest.mark.parametrize("columns", [80, 96])
+def test_the_times_that_are_left_stand_below_each_other(columns: int) -> None:
+    stream = io.StringIO()
+    log = Screen(stream)
+    log.__class__ = type("Narrow", (Screen,), {"width": columns})
+    for head, text in ((("speed", "launch 3"), "ddp 2 x 1  1.02x"), (("accuracy", "run 4/6"), "ddp 2 x 1, shm  1.02x")):
+        log.say_parts([run_line.head_of(*head), run_line.padded(text, log), "about 100 min left"])
+    first, second = stream.getvalue().splitlines()
+
+    assert len(first) == len(second) <= columns
+    assert first.endswith("about 100 min left")
 
 
 def test_a_log_gets_only_lines_that_stay() -> None:
