@@ -20,7 +20,7 @@ MARK = "<!-- everything below is written by: python -m benchmarks -->\n"
 TWO_RANKS = "torchrun --nproc_per_node=2 -m"
 COMMANDS = {  # in the order of the README: what people ask first comes first
     "time_to_accuracy": "python -m benchmarks.time_to_accuracy",
-    "scaling": f"{TWO_RANKS} benchmarks.scaling",
+    "scaling": "python -m benchmarks.scaling",
     "allreduce": "python -m benchmarks.allreduce",
     "textbook": "python -m benchmarks.textbook",
     "accuracy": "python -m benchmarks.accuracy",
@@ -29,6 +29,8 @@ COMMANDS = {  # in the order of the README: what people ask first comes first
     "overhead": "python -m benchmarks.overhead",
     "instrumentation": f"{TWO_RANKS} benchmarks.instrumentation",
     "looks": "python -m benchmarks.looks",
+    "studies": "python -m benchmarks.studies 10 FOLDER",
+    "apart": "python -m benchmarks.apart",
 }
 
 

@@ -13,6 +13,7 @@ from ddpbench.config import TrainConfig
 from ddpbench.tasks import mnist
 from ddpbench.train import engine, world
 from ddpbench.train.batches import Batches
+from ddpbench.train.contenders import Stream
 from ddpbench.train.life import Life
 from ddpbench.train.progress import Bar
 from ddpbench.train.reductions import ReductionTimer
@@ -24,11 +25,11 @@ ROUNDS, STEPS = 21, 50
 def main() -> None:
     """Measure both on every rank, round by round; the first rank prints."""
     model, batch = (*sys.argv[1:], *("cnn", "256")[len(sys.argv) - 1 :])[:2]
-    told = TrainConfig(model=model, global_batch=int(batch), steps=STEPS, schedule="constant", device="cpu")  # type: ignore[arg-type]
-    here = world.join(told)
-    batches = Batches(mnist.load(told), told, here)
+    cfg = TrainConfig(model=model, global_batch=int(batch), schedule="constant", device="cpu")  # type: ignore[arg-type]
+    here = world.join(cfg)
+    batches = Batches(mnist.load(cfg), cfg, here)
     with here:
-        arms = {name: Arm(told, batches, here, timed=name == "timed") for name in ("bare", "timed")}
+        arms = {name: Arm(cfg, batches, here, timed=name == "timed") for name in ("bare", "timed")}
         figures = interleaved({name: arm.round for name, arm in arms.items()}, ROUNDS)
         hooks_s = arms["timed"].hooks_s()
     if here.is_main:
@@ -46,7 +47,8 @@ class Arm:
     """A network under DDP, with or without the timers."""
 
     def __init__(self, cfg: TrainConfig, batches: Batches, here: world.World, *, timed: bool) -> None:
-        self._cfg, self._batches, self._here = cfg, batches, here
+        self._cfg, self._stream, self._here = cfg, Stream(batches), here
+        self._stream.size = STEPS
         net = ddp.wrap(mnist.build(cfg), here, "shm")
         self._state = TrainState.of(net, cfg, STEPS)
         self._timer = ReductionTimer(net, self._state.optimizer, here.device) if timed else None
@@ -55,7 +57,7 @@ class Arm:
         """Train STEPS steps. Returns seconds."""
         self._here.barrier()
         begin = time.perf_counter()
-        engine.train_epoch(self._state, self._batches, self._cfg, Bar(1, shown=False))
+        engine.train_epoch(self._state, self._stream, self._cfg, Bar(1, shown=False))  # type: ignore[arg-type]
         self._state.losses.clear()
         took_s = time.perf_counter() - begin
         if self._timer is not None:

@@ -1,121 +1,66 @@
 """Two ranks and one process, step for step: shm and gloo against the ceiling, and against the best single process.
 
-torchrun --nproc_per_node=2 -m benchmarks.scaling            every case
-torchrun --nproc_per_node=2 -m benchmarks.scaling mlp 16     one of them, by model and global batch
+python -m benchmarks.scaling            every case
+python -m benchmarks.scaling mlp 16     one of them, by model and global batch
 
-All arms run in one job, interleaved: the ranks with each comm, and rank 0 alone on 1, 2 .. all cores while the others
-sleep. Every round is engine.train_epoch as both scripts run it, on MNIST; a round takes as long as its slowest rank.
+Every case is `bash launch.sh speed` on MNIST, for two minutes. A figure is the median over the rounds of a launch.
 
-"none" is the ceiling: the same ranks, but they never communicate. "none, in step" adds up, from those very rounds, the
-slower rank of every step: what synchronous training would take if gradients cost nothing at all. "wrapper" is
-DistributedDataParallel with a hook that reduces nothing: what DDP itself costs.
+"none" is the ceiling: the same ranks, but they never communicate, timed by the fastest. "nothing" is
+DistributedDataParallel with a hook that exchanges nothing: "wrapper over the ceiling" is what DDP itself costs.
 """
 
+import math
+import subprocess
 import sys
-import time
-from statistics import median
-from typing import Literal
+from pathlib import Path
+from tempfile import TemporaryDirectory
 
-import torch
-from msgspec.structs import replace
-from torch.nn.parallel import DistributedDataParallel
+from benchmarks.rounds import LAST, Report
+from ddpbench.judge import timing
+from ddpbench.judge.timing import Timing
+from ddpbench.turns import TurnArm, read_launches
 
-from benchmarks.rounds import Report, interleaved, ratios
-from ddpbench import environment
-from ddpbench.comm import ddp, shm
-from ddpbench.config import TrainConfig
-from ddpbench.record import Comm
-from ddpbench.tasks import mnist
-from ddpbench.tasks.mnist import DataSet
-from ddpbench.train import engine, world
-from ddpbench.train.batches import Batches
-from ddpbench.train.life import Life
-from ddpbench.train.progress import Bar
-from ddpbench.train.reductions import ReductionTimer
-from ddpbench.train.state import TrainState
-
-ROUNDS, ROUND_S = 15, 0.5
-Way = Comm | Literal["wrapper"]
-CASES = (("mlp", 16), ("mlp", 256), ("mlp", 1024), ("cnn", 256))
-
-
-class Arm:
-    """A network with its optimizer and data, ready to train a round."""
-
-    def __init__(self, cfg: TrainConfig, images: DataSet, here: world.World, comm: Way | None, threads: int) -> None:
-        self._cfg, self._here, self._threads = cfg, here, threads
-        net = ddp.wrap(mnist.build(cfg), here, "gloo" if comm == "wrapper" else comm)
-        if comm == "wrapper" and isinstance(net, DistributedDataParallel):
-            net.register_comm_hook(lambda _: None, shm.reduce_bucket)
-        self._alone = comm is None
-        self._batches = Batches(images, cfg, world.solo(cfg) if self._alone else here)
-        self._state = TrainState.of(net, cfg, self._batches.steps)
-        self._timer = ReductionTimer(net, self._state.optimizer, here.device)
-        self._stamps: list[float] = []  # when each step ended
-        self._state.optimizer.register_step_post_hook(lambda *_: self._stamps.append(time.perf_counter()))
-        self.in_step_ms: list[float] = []  # of each round, if every step waited for its slowest rank and for no more
-
-    def round(self) -> float:
-        """Train a round. Returns milliseconds a step of the slowest rank; a single process is rank 0 alone."""
-        torch.set_num_threads(self._threads)
-        self._stamps.clear()
-        self._here.barrier()
-        begin = time.perf_counter()
-        if not self._alone or self._here.is_main:
-            engine.train_epoch(self._state, self._batches, self._cfg, Bar(1, shown=False))
-            self._state.losses.clear()
-            self._timer.take()
-        took_s = time.perf_counter() - begin
-        if not self._alone:
-            steps_s = [end - start for start, end in zip([begin, *self._stamps], self._stamps, strict=False)]
-            slowest_s = map(max, zip(*self._here.gather(steps_s), strict=True))
-            self.in_step_ms.append(1e3 * sum(slowest_s) / self._batches.steps)
-        return 1e3 * max(self._here.gather(took_s)) / self._batches.steps
+CASES = (("mlp", "16"), ("mlp", "256"), ("mlp", "1024"), ("cnn", "256"))
+# A precision that no study reaches: the minutes decide.
+FLAGS = ("--world-sizes", "2", "--schedule", "constant", "--device", "cpu", "--within", "0.1%", "--minutes", "2")
 
 
 def main() -> None:
-    """Measure every case; the first rank reports."""
+    """Measure every case, and report."""
     report = Report("scaling")
-    cases = CASES if len(sys.argv) < 3 else ((sys.argv[1], int(sys.argv[2])),)
-    with world.join(TrainConfig(device="cpu", threads=1)) as here:
-        for model, batch in cases:
-            measure(TrainConfig(model=model, global_batch=batch, schedule="constant", device="cpu"), here, report)  # type: ignore[arg-type]
-    if here.is_main:
-        report.write()
+    for model, batch in CASES if len(sys.argv) < 3 else ((sys.argv[1], sys.argv[2]),):
+        report.section(f"{model}, global batch {batch}, 2 ranks")
+        report_on(measure("--model", model, "--global-batch", batch), int(batch), report)
+    report.write()
 
 
-def measure(cfg: TrainConfig, here: world.World, report: Report) -> None:
-    """Measure one network at one batch."""
-    images = mnist.load(cfg)
-    steps = max(
-        5,
-        min(len(images.train.labels), int(ROUND_S * 10_000 if cfg.model == "cnn" else ROUND_S * 60_000))
-        // cfg.global_batch,
-    )
-    cfg = replace(cfg, steps=min(steps, 1_000))
-    singles = sorted({1, *range(2, environment.usable_cores() + 1, 2), environment.usable_cores()})
-    comms: tuple[Way, ...] = ("none", "wrapper", "shm", "gloo")
-    arms = {f"baseline, {threads}": Arm(cfg, images, here, None, threads) for threads in singles}
-    arms |= {comm: Arm(cfg, images, here, comm, 1) for comm in comms}
-    figures = interleaved({name: arm.round for name, arm in arms.items()}, ROUNDS)
-    figures["none, in step"] = arms["none"].in_step_ms[1:]  # the first round is nobody's
-    if not here.is_main:
-        return
-    report.section(f"{cfg.model}, global batch {cfg.global_batch}, {here.size} ranks, {cfg.steps} steps a round")
-    for name, values in figures.items():
-        report.figure(name, values, "ms a step")
-    best = min((name for name in figures if name.startswith("baseline")), key=lambda name: median(figures[name]))
-    for name, above, below in (
-        ("shm over the ceiling", "none", "shm"),
-        ("shm over the ceiling in step", "none, in step", "shm"),
-        ("wrapper over the ceiling", "none", "wrapper"),
-        ("gloo over the ceiling", "none", "gloo"),
-        ("shm over gloo", "gloo", "shm"),
-        ("shm over the best single process", best, "shm"),
-        ("ceiling over the best single process", best, "none"),
+def measure(*flags: str) -> Timing:
+    """Carry out a study of speed. Returns the times of its arms."""
+    with TemporaryDirectory() as folder:
+        command = ["bash", "launch.sh", "speed", *FLAGS, *flags, "--results", folder]
+        subprocess.run(command, cwd=LAST.parents[1], check=True, capture_output=True)
+        (first,) = Path(folder).glob("*/turns-000.json")
+        return timing.of_launches(read_launches(first.parent))
+
+
+def report_on(times: Timing, batch: int, report: Report) -> None:
+    """Report the steps of every arm, and how the arms compare."""
+    arms = times.at(batch)
+    for turn in arms:
+        report.figure(turn.arm.label, [1e3 * batch * sample_s for sample_s in times.of(turn)], "ms a step")
+    ranks: dict[str | None, TurnArm] = {turn.arm.comm: turn for turn in arms if turn.arm.kind == "ddp"}
+    best = times.reference(batch)
+    assert best is not None
+    for name, turn, reference in (
+        ("shm over the ceiling", ranks["shm"], ranks["none"]),
+        ("wrapper over the ceiling", ranks["nothing"], ranks["none"]),
+        ("gloo over the ceiling", ranks["gloo"], ranks["none"]),
+        ("shm over gloo", ranks["shm"], ranks["gloo"]),
+        ("shm over the best single process", ranks["shm"], best),
+        ("ceiling over the best single process", ranks["none"], best),
     ):
-        report.figure(name, ratios(figures[above], figures[below]), "times")
+        report.figure(name, [math.exp(log) for log in times.logs(turn, reference)], "times")
 
 
 if __name__ == "__main__":
-    Life().run(main)
+    main()

@@ -2,10 +2,12 @@
 
 bash launch.sh        setup/    before the packages are there: finds a Python, makes .venv
   becomes
-python -m ddpbench    study/    the orchestrator: plans a study, starts its runs, supervises them; never imports torch
+python -m ddpbench    study/    the orchestrator: plans a study, starts its launches and runs, supervises them; no torch
   starts, one after the other
   train.probe                   answers what only torch can tell
-  train.agent                   torchrun's agent, for one attempt of one run; starts the ranks
+  train.agent                   torchrun's agent, for one attempt of one launch or run; starts the ranks
+  train.turns         train/    one rank of a launch, in which all arms take turns
+  judge.look          judge/    what the launches so far say
   baseline_train.py   train/    one process that trains
   ddp_train.py        train/    one rank that trains
     uses              comm/     how gradients of ranks are combined
@@ -18,7 +20,7 @@ errors        errors by what they mean for a run, each with its exit code
 words         text for terminals of any encoding
 fields        types of the values that a record may hold
 settings      what a run computes; config: how it is carried out, and the command line
-record        the JSON record of a run: what training and judging share
+record        the JSON record of a run: what training and judging share; turns: that of a launch
 arm           a way of training: what runs have in common but for their seed
 notes         what a run tells its supervisor, and what it is handed; questions: what the orchestrator asks the probe
 environment   cores, memory and CPU time of this process; variables: which of the user's change a study
