@@ -60,7 +60,9 @@ def launch(arms: Sequence[TurnArm], number: int, seconds: float) -> dict[TurnArm
     ranks = max(arm.arm.world_size for arm in arms)
     with TemporaryDirectory() as folder:
         path = path_of(Path(folder), 0)
-        question = Question(["--device", "cpu", "--global-batch", str(BATCH)], list(arms), list(arms), number, seconds, str(path))
+        question = Question(
+            ["--device", "cpu", "--global-batch", str(BATCH)], list(arms), list(arms), number, seconds, str(path)
+        )
         torchrun = [sys.executable, "-m", "torch.distributed.run", f"--nproc_per_node={ranks}"]
         words = [*torchrun, "-m", "ddpbench.train.turns", msgspec.json.encode(question).decode()]
         subprocess.run(words, check=True, capture_output=True, env={**os.environ, "OMP_NUM_THREADS": "1"})

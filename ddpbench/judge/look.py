@@ -3,6 +3,7 @@
 python -m ddpbench.judge.look FOLDER WITHIN MARGIN DESCRIPTOR      answers a turns.Look as JSON on the descriptor
 """
 
+import math
 import sys
 from pathlib import Path
 
@@ -22,19 +23,21 @@ def look(folder: Path, within: float, margin: float) -> Look:
     timed = timing.of_launches(launches)
     study = Study(folder.name, folder, [], launches, [])
     if not is_sweep(study):
-        return Look([_pair(timed, launches[0].settings.global_batch, within, margin)], None)
+        return Look([_pair(timed, launches[0].settings.global_batch, within, margin, is_swept=False)], None)
     swept = analyse(timed, margin)
     batches = sorted({turn.global_batch for turn in timed.turns})
-    pairs = [_pair(timed, batch, within, margin) for batch in batches]
+    pairs = [_pair(timed, batch, within, margin, is_swept=True) for batch in batches]
     return Look(pairs, swept.next_batch if swept and all(pair.low is not None for pair in pairs) else None)
 
 
-def _pair(timed: Timing, global_batch: int, within: float, margin: float) -> Pair:
+def _pair(timed: Timing, global_batch: int, within: float, margin: float, *, is_swept: bool) -> Pair:
+    """Compare the two arms at a batch. At a batch of a sweep the outcome is enough, however wide the interval."""
     parallel, reference = timed.parallel(global_batch), timed.reference(global_batch)
     assert parallel is not None, "every launch has an arm of several ranks"
     assert reference is not None, "every launch has a single process"
     speed = timed.speed(parallel, reference)
     assert speed is not None, "a launch has both arms"
+    outcome = outcome_of(speed, margin)
     return Pair(
         parallel=parallel,
         reference=reference,
@@ -43,8 +46,8 @@ def _pair(timed: Timing, global_batch: int, within: float, margin: float) -> Pai
         speed=speed.value,
         low=speed.low,
         high=speed.high,
-        outcome=outcome_of(speed, margin),
-        is_known=is_known(speed, within, margin),
+        outcome=outcome,
+        is_known=is_known(speed, math.inf if is_swept and outcome != "cannot_tell" else within, margin),
     )
 
 

@@ -6,6 +6,8 @@ from typing import Literal
 from ddpbench.judge.stats import Estimate
 from ddpbench.turns import FIRST_LOOK
 
+SETTLED = 5 / 3  # times --within: how wide an interval may be whose outcome is settled. How much is an answer, too.
+
 Outcome = Literal["faster", "slower", "no_difference", "cannot_tell"]
 
 
@@ -34,7 +36,8 @@ def outcome_of(speed: Estimate | None, margin: float) -> Outcome:
 
 
 def is_known(speed: Estimate | None, within: float, margin: float) -> bool:
-    """Return whether a study may end: the outcome is settled, or the interval is as narrow as was asked for."""
+    """Return whether a study may end: the interval is as narrow as was asked for, or nearly so and settled."""
     if speed is None or speed.n < FIRST_LOOK or speed.half_width is None:
         return False
-    return speed.half_width <= within or outcome_of(speed, margin) != "cannot_tell"
+    is_settled = outcome_of(speed, margin) != "cannot_tell"
+    return speed.half_width <= (SETTLED * within if is_settled else within)

@@ -9,7 +9,7 @@ from ddpbench.settings import Settings
 from ddpbench.study.plan import Job
 from ddpbench.turns import FIRST_LOOK, Pair
 
-ROUNDS_S = 12.0  # of a launch: more launches narrow the interval more than longer ones do
+ROUNDS_S = 10.0  # of a launch: more launches narrow the interval more than longer ones do
 LAUNCHES_IN_BUDGET = 8  # at least: a small budget makes launches shorter, down to a few rounds
 JUDGE_S = 8.0  # to judge a study and draw its charts
 

@@ -21,7 +21,7 @@ from ddpbench.train.state import TrainState
 from ddpbench.train.world import World
 from ddpbench.turns import TurnArm
 
-UNCOUNTED_STEPS = 2  # of a visit
+UNCOUNTED_STEPS = 1  # of a visit: it warms caches and wakes threads
 ENDLESS = 10**6  # steps of an epoch of the schedule: the learning rate hardly changes in a launch
 
 

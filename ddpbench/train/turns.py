@@ -6,7 +6,7 @@ python -m ddpbench.train.turns QUESTION      under torchrun's agent; QUESTION is
    takes its turn. A single process is rank 0 alone. Every rank builds every arm in which it takes part.
 2. In every round the arms are visited in a new random order, the same on all ranks. Arms that only explain the others
    are in every fourth round, so that more of them is known about the arms that the answer is about.
-3. A visit is a few steps that do not count, which warm caches and wake threads, and then a block of steps. All ranks of
+3. A visit is a step that does not count, which warms caches and wakes threads, and then a block of steps. All ranks of
    the arm begin the block together, and it ends with its slowest rank. The loop that trains a run takes the steps.
 """
 
@@ -35,7 +35,7 @@ from ddpbench.train.world import World
 from ddpbench.turns import SCHEMA, Launch, Question, TurnArm, Visits
 
 CALIBRATION_STEPS = 3
-BLOCK_S = 0.1  # about, of the counted steps
+BLOCK_S = 0.05  # about, of the counted steps: longer blocks scatter as much, and there are fewer of them
 FULL_EVERY = 4  # rounds: one with all arms, then three with those in focus
 MOST_STEPS = 500  # of a block
 

@@ -140,7 +140,7 @@ def training(mark: str, script: str) -> list[psutil.Process]:
     for process in marked(mark):
         with contextlib.suppress(psutil.Error):  # it may just have ended
             words = process.cmdline()
-            if process.name() != "watchdog" and any(word.endswith(script) for word in words[1:3]):
+            if process.name() != "watchdog" and any(word.endswith(script) for word in words[1:4]):
                 found[int(process.environ().get("RANK", "0"))] = process
     return [process for _, process in sorted(found.items())]
 

@@ -235,7 +235,7 @@ def test_a_run_has_an_id_that_nobody_guesses_and_no_other_run_has(seen: Seen) ->
 @pytest.mark.slow
 def test_a_run_with_a_fault_planned_says_so_and_is_not_compared(pestered: Pestered) -> None:
     assert pestered.ended.record.injected == f"faults.py:{INERT}"
-    with pytest.raises(UserError, match=f"was spoilt on purpose \\(faults.py:{INERT}\\)"):
+    with pytest.raises(UserError, match=f"was watched by a hook \\(faults.py:{INERT}\\)"):
         study.load([pestered.ended.results])
 
 

@@ -110,7 +110,9 @@ def known(logs: list[float], within: float = 0.03, margin: float = 0.03) -> bool
 def test_a_study_ends_when_it_knows_and_not_before_the_third_launch() -> None:
     assert not known([0.5])
     assert not known([0.5, 0.5])
-    assert known([0.5, 0.5, 0.5]), "settled"
+    assert known([0.5, 0.5, 0.5])
+    assert known([0.2, 0.21, 0.19, 0.2]), "settled, and within 5 %"
+    assert not known([0.2, 0.26, 0.14, 0.2]), "settled, but how much is not known"
     assert known([0.0, 0.001, -0.001], margin=0.0001), "narrow enough"
     assert not known([0.0, 0.05, -0.05])
 

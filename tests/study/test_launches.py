@@ -15,7 +15,7 @@ from msgspec.structs import replace
 from ddpbench.arm import Arm
 from ddpbench.notes import AnyNote, Complete, Failed, Launch
 from ddpbench.questions import Machine
-from ddpbench.study import designs, options
+from ddpbench.study import designs, forecast, options
 from ddpbench.study.designs import Resources
 from ddpbench.study.draft import Draft
 from ddpbench.study.launches import Launches
@@ -124,7 +124,7 @@ def test_launches_end_where_another_would_exceed_the_minutes(minutes: str, launc
 
     assert bench.carry_out(draft("--minutes", minutes))[0] == 0
     assert len(bench.asked) == launches
-    assert {question.seconds for question in bench.asked} == {min(12.0, 60 * float(minutes) / 8)}
+    assert {question.seconds for question in bench.asked} == {min(forecast.ROUNDS_S, 60 * float(minutes) / 8)}
 
 
 def test_launches_that_are_there_count_and_are_never_written_again(tmp_path: Path) -> None:
@@ -152,7 +152,7 @@ def test_a_sweep_checks_its_prediction_in_three_short_launches_at_that_batch_alo
     assert bench.carry_out(draft(design="sweep", batches=[64, 256]))[0] == 0
 
     assert [{turn.global_batch for turn in question.arms} for question in bench.asked] == [{64, 256}] * 3 + [{192}] * 3
-    assert [question.seconds for question in bench.asked] == [12.0] * 3 + [4.0] * 3
+    assert [question.seconds for question in bench.asked] == [forecast.ROUNDS_S] * 3 + [forecast.ROUNDS_S / 3] * 3
     assert [turn.arm for turn in bench.asked[-1].arms] == [turn.arm for turn in bench.asked[0].arms[:3]]
     assert "--global-batch 64" in " ".join(bench.asked[-1].flags), "all launches of a study have the same settings"
 
