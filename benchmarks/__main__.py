@@ -1,6 +1,6 @@
 """Run every benchmark, one after the other, and rewrite the tables of benchmarks/README.md.
 
-python -m benchmarks              about half an hour on two quiet cores
+python -m benchmarks              about an hour and a half on two quiet cores
 python -m benchmarks --tables     rewrite the tables alone, from the figures in benchmarks/last/
 python -m benchmarks --headline   print the seconds to 99 %, for the README
 """
@@ -28,8 +28,8 @@ COMMANDS = {  # in the order of the README: what people ask first comes first
     "recovery": "python -m benchmarks.recovery",
     "overhead": "python -m benchmarks.overhead",
     "instrumentation": f"{TWO_RANKS} benchmarks.instrumentation",
-    "looks": "python -m benchmarks.looks",
-    "studies": "python -m benchmarks.studies 10 FOLDER",
+    "studies": "python -m benchmarks.studies 10 results/repeated",
+    "looks": "python -m benchmarks.looks results/repeated",
     "apart": "python -m benchmarks.apart",
 }
 

@@ -1,7 +1,7 @@
 """How often the interval of a study holds the truth, though the study looks at it after every launch.
 
-python -m benchmarks.looks              launches whose speeds scatter by a known amount, one in ten of them stalled
-python -m benchmarks.looks FOLDER ...   launches recorded by real studies, resampled
+python -m benchmarks.looks FOLDER    launches recorded by the studies in a folder, resampled; then made-up ones
+python -m benchmarks.looks           made-up launches alone: they scatter by a known amount, some of them stalled
 
 By simulation with the rule of the product: up to ten launches, and an end as soon as the answer is known. A recorded
 launch is resampled in blocks of rounds, because neighbouring rounds share their stalls and their drift; then a launch
@@ -28,13 +28,11 @@ Draw = Callable[[random.Random], float]  # the logarithm of the speed that one l
 
 
 def main() -> None:
-    """Simulate studies of made-up launches, or of the recorded ones in the folders that are named."""
+    """Simulate studies of the recorded launches in the folder that is named, and of made-up ones."""
     report = Report("looks")
-    folders = [Path(word) for word in sys.argv[1:]]
-    if folders:
-        recorded(report, folders)
-    else:
-        made_up(report)
+    for word in sys.argv[1:]:
+        recorded(report, sorted(path.parent for path in Path(word).glob("*/turns-000.json")))
+    made_up(report)
     report.write()
 
 

@@ -1,7 +1,7 @@
 """Repeated studies of one machine: how long they take, how narrow their intervals are, and whether these hold.
 
-python -m benchmarks.studies 10 FOLDER      ten times bash launch.sh, whose records go to FOLDER
-python -m benchmarks.studies 0 FOLDER       the figures of the studies that are there
+python -m benchmarks.studies 10 FOLDER    ten times bash launch.sh, whose records go to FOLDER
+python -m benchmarks.studies 0 FOLDER     the figures of the studies that are there
 
 The long-run speed is the centre of all launches of all studies. An interval that holds it is right. A study's own
 launches are a part of that centre, so this is checked again without them.

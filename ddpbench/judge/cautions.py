@@ -82,7 +82,7 @@ def _machine(study: Study) -> list[str]:
     runs = study.records
     first = (study.launches or runs)[0].environment
     cautions = []
-    if first.load_1m > 0.5 * first.cores:
+    if not study.launches and first.load_1m > 0.5 * first.cores:  # launches show by themselves what disturbed them
         cautions.append(f"the machine was busy before the first run (load {first.load_1m:.1f}); end other programs")
     shapes = [_threads(run.world_size, run.threads_per_rank) for run in runs]
     shapes += [

@@ -152,7 +152,9 @@ def test_a_sweep_checks_its_prediction_in_three_short_launches_at_that_batch_alo
     assert bench.carry_out(draft(design="sweep", batches=[64, 256]))[0] == 0
 
     assert [{turn.global_batch for turn in question.arms} for question in bench.asked] == [{64, 256}] * 3 + [{192}] * 3
-    assert [question.seconds for question in bench.asked] == [forecast.ROUNDS_S] * 3 + [pytest.approx(forecast.ROUNDS_S / 3)] * 3
+    assert [question.seconds for question in bench.asked] == [forecast.ROUNDS_S] * 3 + [
+        pytest.approx(forecast.ROUNDS_S / 3)
+    ] * 3
     assert [turn.arm for turn in bench.asked[-1].arms] == [turn.arm for turn in bench.asked[0].arms[:3]]
     assert "--global-batch 64" in " ".join(bench.asked[-1].flags), "all launches of a study have the same settings"
 
