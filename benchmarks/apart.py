@@ -23,7 +23,7 @@ from ddpbench.arm import Arm
 from ddpbench.judge import timing
 from ddpbench.turns import Question, TurnArm, path_of, read_launch
 
-ROUNDS, ROUNDS_S, ALONE_S, BATCH = 9, 8.0, 3.0, 256
+ROUNDS, ROUNDS_S, ALONE_S, BATCH = 7, 6.0, 3.0, 256
 
 
 def main() -> None:
