@@ -94,8 +94,9 @@ def test_a_larger_share_is_uneven(found: Study) -> None:
         injected_s = (LARGE_SHARE - 0.5) * 2 * half_s(clean)
         others = ("ideal", "smaller_batch", "contention", "bookkeeping", "exchange")
         require_found(clean, spoilt, "uneven_shares", injected_s, others)
-        # And it is what a step really took longer.
-        assert spoilt["observed"] - clean["observed"] == pytest.approx(injected_s, rel=2 * NEAR)
+        # And it is what a step really took longer, less the exchange that it may have displaced.
+        longer_s = spoilt["observed"] - clean["observed"]
+        assert (1 - NEAR) * injected_s - clean["exchange"] <= longer_s <= (1 + NEAR) * injected_s
 
     found.require(check, f"large-share={LARGE_SHARE}")
 
