@@ -77,6 +77,7 @@ class Pair(msgspec.Struct, frozen=True):
     high: float | None
     outcome: str
     is_known: bool  # whether no further launch is needed for it
+    enough: float  # half the width of the interval at which that is so, as things are: 0.03 is +- 3 %
 
 
 class Look(msgspec.Struct, frozen=True):

@@ -10,7 +10,7 @@ from pathlib import Path
 from ddpbench import errors, notes
 from ddpbench.judge import timing
 from ddpbench.judge.judgement import is_sweep
-from ddpbench.judge.outcome import is_known, outcome_of
+from ddpbench.judge.outcome import enough, is_known, outcome_of
 from ddpbench.judge.study import Study
 from ddpbench.judge.sweep import analyse
 from ddpbench.judge.timing import Timing
@@ -38,6 +38,8 @@ def _pair(timed: Timing, global_batch: int, within: float, margin: float, *, is_
     speed = timed.speed(parallel, reference)
     assert speed is not None, "a launch has both arms"
     outcome = outcome_of(speed, margin)
+    if is_swept and outcome != "cannot_tell":
+        within = math.inf
     return Pair(
         parallel=parallel,
         reference=reference,
@@ -47,7 +49,8 @@ def _pair(timed: Timing, global_batch: int, within: float, margin: float, *, is_
         low=speed.low,
         high=speed.high,
         outcome=outcome,
-        is_known=is_known(speed, math.inf if is_swept and outcome != "cannot_tell" else within, margin),
+        is_known=is_known(speed, within, margin),
+        enough=min(1.0, enough(outcome, within)),  # JSON has no infinity
     )
 
 

@@ -39,5 +39,9 @@ def is_known(speed: Estimate | None, within: float, margin: float) -> bool:
     """Return whether a study may end: the interval is as narrow as was asked for, or nearly so and settled."""
     if speed is None or speed.n < FIRST_LOOK or speed.half_width is None:
         return False
-    is_settled = outcome_of(speed, margin) != "cannot_tell"
-    return speed.half_width <= (SETTLED * within if is_settled else within)
+    return speed.half_width <= enough(outcome_of(speed, margin), within)
+
+
+def enough(outcome: Outcome, within: float) -> float:
+    """Return half the width of an interval with this outcome at which a study may end."""
+    return within if outcome == "cannot_tell" else SETTLED * within

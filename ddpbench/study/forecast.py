@@ -54,7 +54,6 @@ class Rule(NamedTuple):
     """When the launches of a study are enough."""
 
     least: int  # launches, those that were there before among them
-    within: float  # half the width of the interval: 0.03 is +- 3 %
     budget_s: float
 
     def is_enough(self, count: int, pairs: Sequence[Pair], spent_s: float, next_s: float) -> bool:
@@ -69,10 +68,10 @@ class Rule(NamedTuple):
         """
         least_s = max(0, self.least - count) * next_s
         most_s = max(least_s, self.budget_s - spent_s)
-        widths = [width for width in map(half_width, pairs) if width is not None]
+        widths = [width / pair.enough for pair in pairs if (width := half_width(pair)) is not None]
         if not widths or count < FIRST_LOOK:
             return Left(most_s, is_most=True)
-        needed = max(1, round(count * (max(widths) / self.within) ** 2) - count)
+        needed = max(1, round(count * max(widths) ** 2) - count)
         return Left(min(most_s, max(least_s, needed * next_s)), is_most=False)
 
 

@@ -62,7 +62,7 @@ class Launches:
 
     def _until_known(self, least: int) -> int:
         budget_s = 60 * self.draft.options.minutes
-        rule, begin_s = Rule(least, self.draft.options.within, budget_s), self.clock()
+        rule, begin_s = Rule(least, budget_s), self.clock()
         self._longest_s = 0.0
         if self._count > 0:
             self.latest = self.look()

@@ -107,7 +107,7 @@ def test_shared_memory_is_compared_with_gloo() -> None:
 
 
 def pair_of(turns: list[TurnArm], reference: int, parallel: int) -> Pair:
-    return Pair(turns[parallel], turns[reference], 0.1, 0.1, 1.0, 0.9, 1.1, "no_difference", is_known=True)
+    return Pair(turns[parallel], turns[reference], 0.1, 0.1, 1.0, 0.9, 1.1, "no_difference", is_known=True, enough=0.03)
 
 
 def plan_of(turns: list[TurnArm], design: Any = "comparison", jobs: Sequence[Job] = ()) -> Plan:

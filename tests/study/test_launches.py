@@ -35,7 +35,7 @@ def pair(global_batch: int = 256, *, is_known: bool = False) -> Pair:
     parallel, reference = (
         TurnArm(arm=arm, global_batch=global_batch) for arm in (Arm("ddp", 2, 1, "shm"), Arm("baseline", 1, 2, None))
     )
-    return Pair(parallel, reference, 0.01, 0.01, 1.0, 0.9, 1.1, "cannot_tell", is_known)
+    return Pair(parallel, reference, 0.01, 0.01, 1.0, 0.9, 1.1, "cannot_tell", is_known, 0.03)
 
 
 def draft(*argv: str, design: Any = "comparison", launches: int = 0, batches: Sequence[int] = ()) -> Draft:

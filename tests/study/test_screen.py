@@ -39,7 +39,7 @@ def pair(low: float | None, high: float | None, *, is_known: bool = False) -> Pa
     parallel, reference = (
         TurnArm(arm=arm, global_batch=256) for arm in (Arm("ddp", 2, 1, "shm"), Arm("baseline", 1, 2, None))
     )
-    return Pair(parallel, reference, 0.01, 0.01, 1.02, low, high, "cannot_tell", is_known)
+    return Pair(parallel, reference, 0.01, 0.01, 1.02, low, high, "cannot_tell", is_known, 0.03)
 
 
 def test_what_launches_say_is_a_ratio_with_its_interval_or_how_many_batches_are_known() -> None:
