@@ -29,11 +29,11 @@ from tests import warm
 
 BATCH, RANKS = 1_000, 2
 # Few and long steps: to wake a rank that has waited long costs a millisecond a step, and is no part of a loss.
-WORK = "work=30e-6"
+WORK = "work=60e-6"
 SLOW_RANK, SLOW_REDUCTION_S, LARGE_SHARE = 3, 0.030, 0.9
 # slow-start is not among them: it lies before training, and is tested on its own.
 LOSSES = (f"slow-rank={SLOW_RANK}", f"slow-reduction={SLOW_REDUCTION_S}", f"large-share={LARGE_SHARE}", "one-core=1")
-ROUNDS_S = 10.0
+ROUNDS_S = 20.0
 FLAGS = f"--dataset synthetic --model mlp --global-batch {BATCH} --device cpu".split()
 
 REFERENCE = TurnArm(arm=Arm("baseline", 1, 1, None), global_batch=BATCH)
