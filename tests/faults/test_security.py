@@ -291,6 +291,8 @@ HOSTILE = {
     "GLOO_SOCKET_IFNAME": "eth9",
     "GLOO_DEVICE_TRANSPORT": "TCP_TLS",
 }
+OF_THE_AGENT = {"MASTER_ADDR", "MASTER_PORT", "RANK", "WORLD_SIZE", "LOCAL_RANK", "GROUP_RANK", "ROLE_WORLD_SIZE"}
+OF_THE_AGENT |= {"TORCHELASTIC_RUN_ID", "TORCHELASTIC_RESTART_COUNT"}
 
 
 @pytest.mark.slow
@@ -318,6 +320,7 @@ def test_launch_drops_and_names_what_would_steer_torchrun_and_then_works(tmp_pat
     assert training
     # torchrun's agent sets some of these names itself, for its ranks.
     assert [name for each in training for name, value in HOSTILE.items() if each.get(name) == value] == []
+    assert [name for each in training for name in each.keys() & HOSTILE.keys() if name not in OF_THE_AGENT] == []
     assert "192.0.2.1" not in err, "names, and no values: one may be a secret"
 
 
