@@ -44,16 +44,6 @@ def num_steps(record: Record) -> int:
     return max(1, record.epochs[0].samples // record.settings.global_batch)
 
 
-def run_step_s(record: Record) -> float:
-    """Return the seconds of training per optimizer step."""
-    return run_epoch_s(record) / num_steps(record)
-
-
-def run_samples_per_s(record: Record) -> float:
-    """Return the samples trained on per second, over all ranks."""
-    return record.settings.global_batch / run_step_s(record)
-
-
 def final_accuracy(record: Record) -> float:
     """Return the test accuracy after the last epoch, 0 to 1."""
     return record.epochs[-1].test_accuracy
