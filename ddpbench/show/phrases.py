@@ -12,6 +12,7 @@ from ddpbench.record import Record
 from ddpbench.turns import Launch
 
 NOT_MEASURED = "not measured"
+MOST_TIMES = 10  # as fast: a bound beyond it, as two launches may give, is said to be more
 OUTCOMES: dict[Outcome, str] = {
     "faster": "faster",
     "slower": "slower",
@@ -77,6 +78,10 @@ def change(ratio: float, scale: Scale = SPEED) -> str:
     """Return a ratio in words: `7 % faster`, `20 % slower`, `2.50 times as fast`."""
     if ratio == 1:
         return f"equally {scale.times.removeprefix('as ')}"
+    if ratio > MOST_TIMES:
+        return f"more than {MOST_TIMES} times {scale.times}"
+    if ratio < 1 / MOST_TIMES:
+        return f"more than {100 * (1 - 1 / MOST_TIMES):.0f} % {scale.less}"
     if not _is_near_one(ratio):
         return f"{ratio:.2f} times {scale.times}"
     word = scale.more if ratio > 1 else scale.less

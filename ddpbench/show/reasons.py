@@ -10,7 +10,7 @@ from ddpbench.judge.judgement import Judgement
 from ddpbench.judge.outcome import outcome_of
 from ddpbench.judge.scaling import LargerBatch
 from ddpbench.judge.stats import Estimate
-from ddpbench.show.phrases import are, arm_in_words, causes_text, change, change_with_interval, workers
+from ddpbench.show.phrases import are, arm_in_words, causes_text, change, change_with_interval, share_text, workers
 
 MORE = "bash launch.sh --more"
 MIN_SHARE = 0.02  # of a step: the advice names no smaller loss
@@ -147,12 +147,12 @@ def _disturbed(found: Disturbance, *, on_gpu: bool) -> list[str]:
     share = found.stalled_shares[arm]
     if share >= SMALLEST:
         others = [
-            f"{_percent(less)} with {workers(turn.arm)}" for turn, less in found.stalled_shares.items() if turn != arm
+            f"{share_text(less)} with {workers(turn.arm)}" for turn, less in found.stalled_shares.items() if turn != arm
         ]
-        most = f"{_percent(share)} of the blocks with {arm_in_words(arm.arm, on_gpu=on_gpu)}"
+        most = f"{share_text(share)} of the blocks with {arm_in_words(arm.arm, on_gpu=on_gpu)}"
         lines.append(f"disturbed were {most}, {' and '.join(others)}")
     if found.stolen_share >= SMALLEST:
-        lines.append(f"the host took {_percent(found.stolen_share)} of the CPU time away")
+        lines.append(f"the host took {share_text(found.stolen_share)} of the CPU time away")
     return lines or ["nothing disturbed either arm for long: the launches themselves differ"]
 
 
@@ -173,7 +173,3 @@ def _cost(seconds: Estimate) -> str:
 
 def _ms(seconds: Estimate) -> str:
     return f"{1e3 * seconds.value:.2f}"
-
-
-def _percent(share: float) -> str:
-    return f"{100 * share:.0f} %"

@@ -65,3 +65,8 @@ def test_the_scale_of_a_strip_is_the_smallest_that_holds_the_interval(
 
 def test_one_launch_has_no_strip() -> None:
     assert strip(Estimate(1.1, None, None, 1)) is None
+
+
+def test_a_bound_that_two_launches_give_is_said_to_be_more() -> None:
+    assert change(1e300) == "more than 10 times as fast"
+    assert change(1e-300) == "more than 90 % slower"

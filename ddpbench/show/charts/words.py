@@ -9,7 +9,6 @@ from ddpbench.judge.timing import Timing
 from ddpbench.show import phrases
 
 REFERENCE = "one process"  # the fastest single one
-MOST_TIMES = 10  # a bound beyond so many times as fast, or as slow, says no more than this one
 
 
 def is_or_are(arm: Arm) -> str:
@@ -43,10 +42,12 @@ def ms(value: float) -> str:
 def speed_range(low: float, high: float) -> str:
     """Return an interval of times as fast: `5 % to 12 % faster`, `between 2 % slower and 3 % faster`."""
     if low > 1:
-        return f"{percent(low - 1)} to {percent(high - 1)} faster" if high < 2 else f"{low:.2f} to {_change(high)}"
+        return (
+            f"{percent(low - 1)} to {percent(high - 1)} faster" if high < 2 else f"{low:.2f} to {phrases.change(high)}"
+        )
     if high < 1:
         return f"{percent(1 - high)} to {percent(1 - low)} slower"
-    return f"between {_change(low)} and {_change(high)}"
+    return f"between {phrases.change(low)} and {phrases.change(high)}"
 
 
 def interval(estimate: Estimate, form: str = ".2f") -> str:
@@ -59,11 +60,3 @@ def interval(estimate: Estimate, form: str = ".2f") -> str:
 def together(names: Sequence[str]) -> str:
     """Return `a`, `a and b`, `a, b and c`."""
     return " and ".join([", ".join(names[:-1]), names[-1]] if len(names) > 1 else names)
-
-
-def _change(ratio: float) -> str:
-    if ratio > MOST_TIMES:
-        return f"more than {MOST_TIMES} times as fast"
-    if ratio < 1 / MOST_TIMES:
-        return f"more than {percent(1 - 1 / MOST_TIMES)} slower"
-    return phrases.change(ratio)
