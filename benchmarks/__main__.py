@@ -31,6 +31,7 @@ COMMANDS = {  # in the order of the README: what people ask first comes first
     "studies": "python -m benchmarks.studies 10 results/repeated",
     "looks": "python -m benchmarks.looks results/repeated",
     "apart": "python -m benchmarks.apart",
+    "forks": "python -m benchmarks.forks 4 6 results/forks",
 }
 
 

@@ -25,6 +25,7 @@ class Launch(msgspec.Struct, frozen=True, kw_only=True):
     attempt: int = 0  # which start of this run this is
     notes: str = ""  # the file that takes notes
     store: str | None = None  # the file in which the ranks of this attempt meet
+    has_torch: bool = False  # whether this process has torch from its start: then its agent forks the ranks
     begun: list[str] = []  # the runs that earlier attempts have begun: a restart goes on with no other
     failure: str | None = None  # what ended the attempt before
 

@@ -1,10 +1,12 @@
-"""What the kernel knows about a process of this machine: whether it lives, and since when."""
+"""Processes of this machine: whether one lives and since when, its end with its parent, and what a fork becomes."""
 
 import ctypes
 import os
+import runpy
 import signal
 import sys
 import time
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Literal
 
@@ -42,6 +44,20 @@ def end_with_parent(how: signal.Signals) -> None:
     ctypes.CDLL(None, use_errno=True).prctl(PR_SET_PDEATHSIG, int(how))
     if os.getppid() != parent:  # the parent ended before the kernel was asked
         os.kill(os.getpid(), how)
+
+
+def become(words: Sequence[str], environment: Mapping[str, str]) -> None:
+    """Let this process, which was forked, run a script or `-m MODULE`, with its words, as a new Python would."""
+    os.environ.clear()
+    os.environ.update(environment)
+    # A new Python would write a log line by line. The streams that were forked may hold text of their parent.
+    sys.stdout, sys.stderr = (open(number, "w", buffering=1, closefd=False) for number in (1, 2))  # noqa: SIM115
+    is_module = words[0] == "-m"
+    sys.argv = [*words[is_module:]]
+    if is_module:
+        runpy.run_module(words[1], run_name="__main__", alter_sys=True)
+    else:
+        runpy.run_path(words[0], run_name="__main__")
 
 
 def _stat(pid: int) -> list[str] | None:

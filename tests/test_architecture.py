@@ -52,7 +52,7 @@ FEW = {
         {
             *("__main__.py", "notes.py", "variables.py", "setup/install.py", "setup/packages.py", "setup/venv.py"),
             *("show/charts/isolation.py", "study/main.py", "study/runner.py"),
-            *("train/agent.py", "train/life.py", "train/world.py"),
+            *("processes.py", "train/agent.py", "train/life.py", "train/world.py"),
         },
     ),
     "handling signals": (

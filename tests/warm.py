@@ -6,7 +6,6 @@ is the standard library's forkserver, one for each process that runs tests; it e
 
 import multiprocessing
 import os
-import runpy
 import subprocess
 import sys
 from collections.abc import Mapping, Sequence
@@ -14,6 +13,7 @@ from dataclasses import dataclass
 from multiprocessing.process import BaseProcess
 from pathlib import Path
 
+from ddpbench import processes
 from ddpbench.notes import Launch, as_variable
 from tests.conftest import PROJECT
 
@@ -83,18 +83,10 @@ def start_ranks(
 
 def _become(words: list[str], env: dict[str, str], out: str, err: str) -> None:
     """Turn the forked process into one that has been started with these words, as far as a script can see."""
-    os.environ.clear()
-    os.environ.update(env)
     os.chdir(PROJECT)
+    sys.path.insert(0, str(PROJECT))
     for descriptor, path in ((1, out), (2, err)):
         file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
         os.dup2(file, descriptor)
         os.close(file)
-    sys.stdout, sys.stderr = (open(number, "w", buffering=1, closefd=False) for number in (1, 2))  # noqa: SIM115
-    is_module = words[0] == "-m"
-    sys.argv = words[is_module:]
-    sys.path.insert(0, str(PROJECT))
-    if is_module:
-        runpy.run_module(words[1], run_name="__main__", alter_sys=True)
-    else:
-        runpy.run_path(words[0], run_name="__main__")
+    processes.become(words, env)

@@ -9,6 +9,7 @@ draft     what would be measured; by designs (which arms, in which order) and in
 plan      the arms that take turns, the whole runs, and which of them are left; folders: where they are kept
 study     a study in its folder: launches, then runs, then judging (compare.py)
 runner    one launch or run: start it, wait, pass signals on, start it again or not, as attempts decides
+warm      launches, forked from a server that has torch
 reporter  what a study prints and writes to study.jsonl (events); by preview, launch_line, run_line and screen
 forecast  how long it will take; commands: the command of a run
 """

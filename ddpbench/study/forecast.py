@@ -9,7 +9,8 @@ from ddpbench.settings import Settings
 from ddpbench.study.plan import Job
 from ddpbench.turns import FIRST_LOOK, Pair
 
-ROUNDS_S = 10.0  # of a launch: more launches narrow the interval more than longer ones do
+ROUNDS_S = 8.0  # of a launch: more launches narrow the interval more than longer ones do
+START_SHARE = 0.8  # of `start_s`, in which Python, torch and the data start: a launch is forked with torch imported
 LAUNCHES_IN_BUDGET = 8  # at least: a small budget makes launches shorter, down to a few rounds
 JUDGE_S = 8.0  # to judge a study and draw its charts
 
@@ -19,9 +20,14 @@ def rounds_s(budget_s: float) -> float:
     return min(ROUNDS_S, budget_s / LAUNCHES_IN_BUDGET)
 
 
+def start_s(machine: Machine) -> float:
+    """Estimate the seconds from the start of a launch until its first round."""
+    return START_SHARE * machine.start_s
+
+
 def launch_s(budget_s: float, machine: Machine) -> float:
-    """Estimate the seconds of a launch: torchrun imports torch, then every rank does, and then there are rounds."""
-    return rounds_s(budget_s) + 2 * machine.start_s
+    """Estimate the seconds of a launch: its ranks have torch from their start, read the data and build every arm."""
+    return rounds_s(budget_s) + start_s(machine)
 
 
 def run_s(arm: Arm, step_s: float, settings: Settings, machine: Machine) -> float:

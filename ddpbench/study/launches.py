@@ -16,8 +16,10 @@ from ddpbench.study.forecast import Left, Rule
 from ddpbench.study.launch_line import result
 from ddpbench.study.reporter import Reporter
 from ddpbench.study.runner import Notebook, Program, Spawn, Stop, supervise
+from ddpbench.study.warm import Server
 from ddpbench.turns import FIRST_LOOK, Look, Pair, Question, TurnArm, path_of
 
+CHECKS = 3  # launches that check the prediction of a sweep
 CHECK_SHARE = 1 / 3  # of the rounds of a launch: the check of a sweep has few arms
 
 
@@ -29,7 +31,7 @@ class Launches:
     reporter: Reporter
     stop: Stop
     look: Callable[[], Look]  # asks what the launches so far say
-    spawn: Callable[[Program], Spawn] = lambda program: program.start
+    spawn: Callable[[Program], Spawn] = field(default_factory=lambda: Server().spawn)
     clock: Callable[[], float] = time.monotonic
     latest: Look | None = None  # the answer to the newest look
     _longest_s: float = field(default=0.0, init=False)  # of the launches that were carried out
@@ -91,9 +93,9 @@ class Launches:
             return 0
         arms = list(dict.fromkeys(turn.arm for turn in self.draft.plan.turns))
         rounds_s = forecast.rounds_s(60 * self.draft.options.minutes) * CHECK_SHARE
-        for launches_left in range(FIRST_LOOK - self._checks, 0, -1):
+        for launches_left in range(CHECKS - self._checks, 0, -1):
             before, left = (
-                Left(count * (rounds_s + 2 * self.draft.machine.start_s) + forecast.JUDGE_S, is_most=False)
+                Left(count * (rounds_s + forecast.start_s(self.draft.machine)) + forecast.JUDGE_S, is_most=False)
                 for count in (launches_left, launches_left - 1)
             )
             code = self._carry_out_one(designs.at(arms, batch), rounds_s, before)

@@ -87,16 +87,20 @@ class Program:
         try:
             return subprocess.Popen(
                 self.command,
-                env={**os.environ, **OWN_VARIABLES, **self.variables, **notes.as_variable(launch)},
+                env=self.environment(launch),
                 stdin=subprocess.DEVNULL if stdin is None else stdin,
                 stdout=output,
                 stderr=output if output is None else subprocess.STDOUT,
                 pass_fds=keep,
-                preexec_fn=_ignore_interrupts,
+                preexec_fn=ignore_interrupts,
             )
         finally:
             if output is not None:
                 os.close(output)
+
+    def environment(self, launch: Launch) -> dict[str, str]:
+        """Return the environment variables of its process."""
+        return {**os.environ, **OWN_VARIABLES, **self.variables, **notes.as_variable(launch)}
 
 
 class Notebook:
@@ -202,6 +206,16 @@ def _open_log(log: Path) -> int:
         return os.open(os.devnull, os.O_WRONLY | os.O_CLOEXEC)
 
 
-def _ignore_interrupts() -> None:
+def lead_output(log: Path | None) -> None:
+    """Lead what this process prints into a log, and close its input. None: its output stays as it is."""
+    files = [os.open(os.devnull, os.O_RDONLY), *([] if log is None else [_open_log(log)])]
+    os.dup2(files[0], 0)
+    for descriptor in () if log is None else (1, 2):
+        os.dup2(files[-1], descriptor)
+    for file in files:
+        os.close(file)
+
+
+def ignore_interrupts() -> None:
     """Let the child ignore Ctrl-C, before its program starts: this process hears it, and sends SIGTERM once."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)

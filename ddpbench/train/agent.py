@@ -2,7 +2,8 @@
 
 python -m ddpbench.train.agent RANKS SCRIPT FLAGS...
 
-It runs torchrun's own agent (elastic_launch) in this process, so the ranks are started as torchrun starts them. Ranks
+It runs torchrun's own agent (elastic_launch) in this process, so the ranks are started as torchrun starts them. Only a
+launch of turns, which was forked from a process that has torch, forks its ranks: its start-up is not measured. Ranks
 meet through memory of this process instead of a listening port or a file. So no other process can join, no port can be
 taken by another program, and nothing is left behind, however this process ends. The supervisor decides on restarts.
 """
@@ -33,8 +34,13 @@ if __name__ == "__main__":
     life.end_with_supervisor()
 
 import logging
+import multiprocessing
 import secrets
+import time
+from collections.abc import Sequence
 from dataclasses import fields
+from multiprocessing.connection import wait
+from multiprocessing.process import BaseProcess
 
 from msgspec.structs import replace
 from torch.distributed.elastic.multiprocessing import DefaultLogsSpecs
@@ -42,28 +48,81 @@ from torch.distributed.elastic.multiprocessing.api import SignalException
 from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
 from torch.distributed.launcher.api import LaunchConfig, elastic_launch
 
-from ddpbench import memory, notes
+from ddpbench import memory, notes, processes
 
 
 def main() -> int:
     """Start the ranks, wait for them, and note for the supervisor how they ended. Returns the exit code."""
-    ranks, script, *flags = sys.argv[1:]
+    ranks, *words = sys.argv[1:]
     launch = notes.launched() or notes.Launch(parent=os.getppid())
     store = memory.path(memory.private("ddpbench-store"))
     os.environ |= notes.as_variable(replace(launch, store=store))
-    os.environ["TORCH_DISABLE_SHARE_RDZV_TCP_STORE"] = "1"
     logging.disable(logging.CRITICAL)  # the supervisor prints what went wrong: the ranks note it
     life.handle(_stop_once, HANDLED)
     exit_codes: dict[int, int] = {}
     try:
-        elastic_launch(_config(int(ranks)), sys.executable)("-u", script, *flags)
-    except ChildFailedError as problem:
-        exit_codes = {rank: failure.exitcode for rank, failure in problem.failures.items()}
+        exit_codes = (_fork if launch.has_torch else _torchrun)(int(ranks), words)
     except SignalException:
         return Preempted.exit_code
     finally:
         notes.tell(notes.RanksEnded(exit_codes=exit_codes))
     return 1 if exit_codes else 0
+
+
+def _torchrun(size: int, words: Sequence[str]) -> dict[int, int]:
+    """Let torchrun's own agent carry the ranks out. Returns the exit codes of those that failed."""
+    os.environ["TORCH_DISABLE_SHARE_RDZV_TCP_STORE"] = "1"
+    try:
+        elastic_launch(_config(size), sys.executable)("-u", *words)
+    except ChildFailedError as problem:
+        return {rank: failure.exitcode for rank, failure in problem.failures.items()}
+    return {}
+
+
+def _fork(size: int, words: Sequence[str]) -> dict[int, int]:
+    """Fork the ranks from this process, which has torch, and do with them what torchrun's agent does."""
+    fork, supervisor = multiprocessing.get_context("fork"), multiprocessing.parent_process()
+    assert supervisor is not None, "this process has been forked for it"
+    ranks: list[BaseProcess] = [fork.Process(target=_become_rank, args=(rank, size, words)) for rank in range(size)]
+    started = []
+    try:
+        for each in ranks:
+            each.start()
+            started.append(each)
+        # `exitcode` asks the kernel each time. So the ranks that run are asked for once, and waited for as they were.
+        while (running := [each for each in ranks if each.exitcode is None]) and not any(e.exitcode for e in ranks):
+            # The server of this process lives while this process does: only the sentinel tells of the supervisor's end.
+            if supervisor.sentinel in wait([supervisor.sentinel, *(each.sentinel for each in running)]):
+                raise SignalException("the supervisor has ended", sigval=signal.SIGTERM)
+        _join(ranks, life.FIRST_REPORTS_S)  # the others notice that one has failed, and name it
+    finally:
+        _end(started)
+    return {rank: each.exitcode for rank, each in enumerate(ranks) if each.exitcode}
+
+
+def _become_rank(rank: int, size: int, words: Sequence[str]) -> None:
+    for number in HANDLED:
+        if signal.getsignal(number) == _stop_once:
+            signal.signal(number, signal.SIG_DFL)
+    place = {"RANK": rank, "LOCAL_RANK": rank, "WORLD_SIZE": size, "LOCAL_WORLD_SIZE": size, "MASTER_PORT": 0}
+    told = {"TORCHELASTIC_RUN_ID": "forked", **{name: str(value) for name, value in place.items()}}
+    processes.become(words, {**os.environ, **told})
+
+
+def _end(ranks: Sequence[BaseProcess]) -> None:
+    """End what still runs: by SIGTERM, and after SHUTDOWN_S by SIGKILL."""
+    for each in ranks:
+        each.terminate()
+    _join(ranks, SHUTDOWN_S)
+    for each in ranks:
+        each.kill()
+        each.join()
+
+
+def _join(ranks: Sequence[BaseProcess], seconds: float) -> None:
+    until = time.monotonic() + seconds
+    for each in ranks:
+        each.join(max(0.0, until - time.monotonic()))
 
 
 def _config(ranks: int) -> LaunchConfig:
