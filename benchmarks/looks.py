@@ -3,10 +3,10 @@
 python -m benchmarks.looks FOLDER    launches recorded by the studies in a folder, resampled; then made-up ones
 python -m benchmarks.looks           made-up launches alone: they scatter by a known amount, some of them stalled
 
-By simulation with the rule of the product: up to ten launches, and an end as soon as the answer is known. A recorded
-launch is resampled in blocks of rounds, because neighbouring rounds share their stalls and their drift; then a launch
-effect is added that stretches the scatter between launches to what the recorded ones have. The truth is the centre of
-all recorded launches. Two equal arms are the same launches with that centre taken away.
+By simulation with the rule of the product: up to 22 launches, which are five minutes, and an end as soon as the answer
+is known. A recorded launch is resampled in blocks of rounds, because neighbouring rounds share their stalls and their
+drift; then a launch effect is added that stretches the scatter between launches to what the recorded ones have. The
+truth is the centre of all recorded launches. Two equal arms are the same launches with that centre taken away.
 """
 
 import math
@@ -14,15 +14,15 @@ import random
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from statistics import fmean, median, stdev
+from statistics import fmean, stdev
 
 from benchmarks.rounds import Report
 from ddpbench.judge import stats, timing
-from ddpbench.judge.outcome import is_known, outcome_of
+from ddpbench.judge.outcome import ERROR_OF_A_LOOK, is_known, outcome_of
 from ddpbench.judge.stats import Estimate
 from ddpbench.turns import read_launches
 
-STUDIES, MOST_LAUNCHES, WITHIN, MARGIN = 4_000, 10, 0.03, 0.03
+STUDIES, MOST_LAUNCHES, WITHIN, MARGIN = 4_000, 22, 0.03, 0.03
 BLOCK_ROUNDS = 3  # neighbouring rounds that are drawn together
 Draw = Callable[[random.Random], float]  # the logarithm of the speed that one launch finds
 
@@ -59,13 +59,13 @@ def recorded(report: Report, folders: Sequence[Path]) -> None:
     assert parallel is not None
     assert reference is not None
     rounds = [unit.logs(parallel, reference) for unit in timed.units]
-    centres = [median(logs) for logs in rounds]
+    centres = [stats.centre(logs) for logs in rounds]
     truth = fmean(centres)
 
     def resampled(noise: random.Random) -> float:
         logs = noise.choice(rounds)
         starts = [noise.randrange(max(1, len(logs) - BLOCK_ROUNDS + 1)) for _ in range(-(-len(logs) // BLOCK_ROUNDS))]
-        return median([log for start in starts for log in logs[start : start + BLOCK_ROUNDS]][: len(logs)])
+        return stats.centre([log for start in starts for log in logs[start : start + BLOCK_ROUNDS]][: len(logs)])
 
     report.section(
         f"{parallel.arm.label} against {reference.arm.label}: {len(launches)} recorded launches that scatter by "
@@ -93,8 +93,8 @@ def study(noise: random.Random, draw: Draw) -> Estimate:
     logs: list[float] = []
     while True:
         logs.append(draw(noise))
-        speed = stats.ratio(logs, timing.ERROR_OF_A_LOOK)
-        if is_known(speed, WITHIN, MARGIN) or len(logs) == MOST_LAUNCHES:
+        speed = stats.ratio(logs, ERROR_OF_A_LOOK)
+        if is_known(logs, WITHIN, MARGIN) or len(logs) == MOST_LAUNCHES:
             return speed
 
 

@@ -59,7 +59,7 @@ class Question(msgspec.Struct, frozen=True):
 
     flags: list[str]  # of TrainConfig
     arms: list[TurnArm]
-    focus: list[TurnArm]  # of them: those that are in every round, while the others are in every fourth
+    focus: list[TurnArm]  # of them: those that are in every round, while the others are in every sixth
     number: int
     seconds: float  # of rounds; a round that has begun is finished
     path: str  # of the record
@@ -87,7 +87,7 @@ class Look(msgspec.Struct, frozen=True):
     next_batch: int | None  # of a sweep: where its prediction is to be checked; None where there is nothing to check
 
 
-FIRST_LOOK = 3  # launches before the first look at the interval
+FIRST_LOOK = 5  # launches before the first look at the interval: fewer may agree by chance
 
 
 def path_of(folder: Path, number: int) -> Path:

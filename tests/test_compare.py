@@ -260,7 +260,7 @@ def test_a_change_reads_like_an_answer(tmp_path: Path) -> None:
     slower, same = (report.format_change(change(*pair)) for pair in ((old, new), (calm, calm)))
 
     assert slower.startswith(
-        "SLOWER THAN BEFORE   2 workers (DDP, shared memory)\n  speed      12 % slower: 9 to 15 % (95 %)\n"
+        "SLOWER THAN BEFORE   2 workers (DDP, shared memory)\n  speed      12 % slower: 10 to 14 % (95 %)\n"
     )
     assert "before: old\nnow: new\n" in slower
     assert same.startswith("NO CHANGE THAT MATTERS   2 workers (DDP, shared memory)\n")

@@ -18,7 +18,8 @@ from ddpbench import variables
 from ddpbench.arm import arm_of
 from ddpbench.environment import usable_cores
 from ddpbench.record import Record, read_record
-from ddpbench.turns import Launch, read_launches
+from ddpbench.train.turns import FULL_EVERY
+from ddpbench.turns import FIRST_LOOK, Launch, read_launches
 from tests import warm
 from tests.conftest import ONE_CORE, PROJECT
 
@@ -83,11 +84,13 @@ def with_python(chosen: dict[str, str]) -> dict[str, str]:
 
 
 def test_all_arms_take_turns_in_every_launch(launched: Launched) -> None:
-    assert [launch.number for launch in launched.launches] == [0, 1, 2], "the budget is over, and three are the least"
+    assert [launch.number for launch in launched.launches] == [*range(FIRST_LOOK)], "the budget is over"
     for launch in launched.launches:
         rounds, arms = len(launch.order), len(launch.visits)
         assert rounds >= 1
-        assert all(sorted(order) == [*range(arms)] for order in launch.order[::4]), "every fourth round has all arms"
+        assert all(sorted(order) == [*range(arms)] for order in launch.order[::FULL_EVERY]), (
+            "these rounds have all arms"
+        )
         assert all(len(order) == 2 for order in launch.order if len(order) < arms), "the others have the two in focus"
         assert len(launch.round_s) == len(launch.stolen_s) == rounds
         assert launch.study == launched.folder.name
@@ -128,18 +131,18 @@ def test_a_hostile_environment_changes_nothing_and_is_named(launched: Launched) 
 def test_a_log_has_one_line_for_each_launch_and_run_and_an_estimate_before_the_first(launched: Launched) -> None:
     lines = [line for line in launched.err.splitlines() if re.match(r"(speed|accuracy)  ", line)]
 
-    assert re.search(r"^speed: about \d+ s: 3 launches, the fewest, take longer than --minutes$", launched.err, re.M)
+    assert re.search(r"^speed: about \d+ s: 5 launches, the fewest, take longer than --minutes$", launched.err, re.M)
     assert re.search(
         r"^accuracy: then 2 whole runs; their time is estimated after the first launch$", launched.err, re.M
     )
     assert [line.split()[:3] for line in lines] == [
-        *(["speed", "launch", str(number)] for number in (1, 2, 3)),
+        *(["speed", "launch", str(number)] for number in range(1, FIRST_LOOK + 1)),
         *(["accuracy", "run", f"{number}/2"] for number in (1, 2)),
     ]
     ratio, left = r"ddp 2 x 1, (shm|gloo)  \d\.\d\dx( \(\d\.\d\d - \d\.\d\d\))?", r"(about|at most) \d+ (s|min) left"
-    assert all(re.fullmatch(rf"speed     launch \d    {ratio} +{left}", line) for line in lines[:3])
+    assert all(re.fullmatch(rf"speed     launch \d    {ratio} +{left}", line) for line in lines[:FIRST_LOOK])
     run = r"accuracy  run 1/2     (baseline|ddp)\b.*, seed 3 +\d\.\d\d s an epoch +\d\d\.\d\d %"
-    assert re.fullmatch(rf"{run} +{left}", lines[3])
+    assert re.fullmatch(rf"{run} +{left}", lines[FIRST_LOOK])
     assert max(map(len, launched.err.splitlines()[2:])) <= 96
     assert len(launched.err.splitlines()) <= len(lines) + 15
     assert "Accuracy of 0" not in launched.out + launched.err
@@ -148,7 +151,7 @@ def test_a_log_has_one_line_for_each_launch_and_run_and_an_estimate_before_the_f
 def test_what_a_run_prints_is_in_its_log_whole_and_not_on_the_screen(launched: Launched) -> None:
     logs = sorted(path.name for path in (launched.folder / "logs").iterdir())
 
-    assert logs[2:] == ["turns-000.log", "turns-001.log", "turns-002.log"]
+    assert logs[2:] == [f"turns-{number:03}.log" for number in range(FIRST_LOOK)]
     assert re.fullmatch(r"001-baseline-1x\d+-seed3\.log", logs[0])
     text = (launched.folder / "logs" / logs[0]).read_text()
     for printed in (
@@ -165,11 +168,11 @@ def test_the_events_tell_the_whole_story_and_the_orchestrator_stays_small(launch
     kinds = [event["event"] for event in launched.events]
 
     assert (kinds[0], kinds[-1]) == ("began", "ended")
-    assert kinds.count("launch_began") == kinds.count("launch_ended") == 3
+    assert kinds.count("launch_began") == kinds.count("launch_ended") == FIRST_LOOK
     assert kinds.count("run_began") == kinds.count("run_ended") == 2
-    assert kinds.count("attempt_ended") == 5
+    assert kinds.count("attempt_ended") == FIRST_LOOK + 2
     noted = [event["note"]["what"] for event in launched.events if event["event"] == "note"]
-    assert noted.count("complete") == noted.count("begun") == 5
+    assert noted.count("complete") == noted.count("begun") == FIRST_LOOK + 2
     assert launched.events[-1]["peak_rss_bytes"] <= 60e6
     since = [event["since_start_s"] for event in launched.events]
     assert since == sorted(since)
@@ -184,7 +187,7 @@ def test_a_study_that_is_complete_is_judged_again_and_nothing_is_repeated(
     done = run_script("bash", "launch.sh", "--resume", *words, *more)
 
     assert done.returncode == 0, done.stderr
-    assert f"going on with {launched.folder}: 3 launches, 2 runs of 2 complete" in " ".join(done.stderr.split())
+    assert f"going on with {launched.folder}: 5 launches, 2 runs of 2 complete" in " ".join(done.stderr.split())
     assert [read_record(path) for path in sorted(launched.folder.glob("2*.json"))] == launched.records
     assert read_launches(launched.folder) == launched.launches
     assert done.stdout.split("   ")[0].strip() in ANSWERS
@@ -239,7 +242,7 @@ def test_a_sweep_lets_the_arms_of_every_batch_take_turns(
     assert done.returncode == 0, done.stderr
     (folder,) = tmp_path.iterdir()
     launches = read_launches(folder)
-    assert len(launches) == 3, "two batches predict nothing, so there is nothing to check"
+    assert len(launches) == FIRST_LOOK, "two batches predict nothing, so there is nothing to check"
     for launch in launches:
         assert {(v.turn.arm.kind, v.turn.global_batch) for v in launch.visits} == {
             (kind, batch) for kind in ("baseline", "ddp") for batch in (64, 256)

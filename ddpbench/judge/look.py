@@ -10,7 +10,7 @@ from pathlib import Path
 from ddpbench import errors, notes
 from ddpbench.judge import timing
 from ddpbench.judge.judgement import is_sweep
-from ddpbench.judge.outcome import enough, is_known, outcome_of
+from ddpbench.judge.outcome import enough, is_known, is_settled, outcome_of
 from ddpbench.judge.study import Study
 from ddpbench.judge.sweep import analyse
 from ddpbench.judge.timing import Timing
@@ -37,8 +37,8 @@ def _pair(timed: Timing, global_batch: int, within: float, margin: float, *, is_
     assert reference is not None, "every launch has a single process"
     speed = timed.speed(parallel, reference)
     assert speed is not None, "a launch has both arms"
-    outcome = outcome_of(speed, margin)
-    if is_swept and outcome != "cannot_tell":
+    logs = timed.logs(parallel, reference)
+    if is_swept and is_settled(logs, margin):
         within = math.inf
     return Pair(
         parallel=parallel,
@@ -48,9 +48,9 @@ def _pair(timed: Timing, global_batch: int, within: float, margin: float, *, is_
         speed=speed.value,
         low=speed.low,
         high=speed.high,
-        outcome=outcome,
-        is_known=is_known(speed, within, margin),
-        enough=min(1.0, enough(outcome, within)),  # JSON has no infinity
+        outcome=outcome_of(speed, margin),
+        is_known=is_known(logs, within, margin),
+        enough=min(1.0, enough(logs, within, margin)),  # JSON has no infinity
     )
 
 

@@ -7,7 +7,8 @@ No unit is dropped as an outlier: a strange one widens the interval, and a cauti
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from statistics import fmean, stdev
+from itertools import combinations_with_replacement
+from statistics import fmean, median, stdev
 from typing import Literal
 
 from scipy.special import stdtr, stdtrit
@@ -50,6 +51,15 @@ class Equivalence:
     margin: float
     outcome: Literal["kept", "lost", "cannot_tell"]
     p: float | None  # p-value of the test; None for a single pair
+
+
+def centre(values: Sequence[float]) -> float:
+    """Return the centre of values of which some are far off: the median of the means of all pairs.
+
+    Three in ten values may be far off. Where none is, it scatters 2 % more than the mean, and the median 25 % more.
+    Source: J. Hodges and E. Lehmann, Annals of Mathematical Statistics 34 (1963) 598.
+    """
+    return median((one + other) / 2 for one, other in combinations_with_replacement(values, 2))
 
 
 def mean(values: Sequence[float], error: float = SIGNIFICANCE) -> Estimate:

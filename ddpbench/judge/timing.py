@@ -1,8 +1,9 @@
 """How long the arms of a study take, from turns or from whole runs, in one shape.
 
 1. A unit is what was timed at one go: a launch of turns, or the whole runs of one seed. Arms are compared within it.
-2. A round of a launch compares arms that were visited within seconds of each other. The launch gives the median over
-   its rounds, because a stalled round then decides nothing. No round is dropped. The runs of a seed are one round.
+2. A round of a launch compares arms that were visited within seconds of each other. The launch gives the centre of
+   its rounds (stats.centre), because a stalled round then decides nothing. No round is dropped. The runs of a seed are
+   one round.
 3. Launches differ by more than their rounds say (memory placement, neighbours on the host). So the unit is what
    intervals count: Student's t over the logarithms of units (T. Kalibera and R. Jones, ISMM 2013).
 """
@@ -16,13 +17,10 @@ from typing import Literal
 from ddpbench.arm import Arm, arm_of
 from ddpbench.judge import stats
 from ddpbench.judge.epochs import mean_counted, num_steps
+from ddpbench.judge.outcome import ERROR_OF_A_LOOK
 from ddpbench.judge.stats import SIGNIFICANCE, Estimate
 from ddpbench.record import Record
 from ddpbench.turns import Launch, TurnArm, Visits
-
-# A study looks after every launch from the third on and may stop, which makes intervals too narrow. With this error at
-# each look, the interval at the end covers the truth in 95 of 100 studies (benchmarks/looks.py shows it).
-ERROR_OF_A_LOOK = 0.015
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,8 +44,8 @@ class Unit:
         return [math.log(before[number] / after[number]) for number in before if number in after]
 
     def log_speed(self, turn: TurnArm, reference: TurnArm) -> float:
-        """Return the logarithm of how many times as fast `turn` is: the median over the rounds."""
-        return median(self.logs(turn, reference))
+        """Return the logarithm of how many times as fast `turn` is: the centre of the rounds."""
+        return stats.centre(self.logs(turn, reference))
 
     def middle_s(self, turn: TurnArm) -> float:
         """Return the seconds per sample of an arm: the median over its rounds."""

@@ -5,7 +5,7 @@ python -m ddpbench.train.turns QUESTION      under torchrun's agent; QUESTION is
 1. A launch has as many ranks as its largest arm. The ranks of an arm are the first of them; the others sleep while it
    takes its turn. A single process is rank 0 alone. Every rank builds every arm in which it takes part.
 2. In every round the arms are visited in a new random order, the same on all ranks. Arms that only explain the others
-   are in every fourth round, so that more of them is known about the arms that the answer is about.
+   are in every sixth round, so that more of them is known about the arms that the answer is about.
 3. A visit is a step that does not count, which warms caches and wakes threads, and then a block of steps. All ranks of
    the arm begin the block together, and it ends with its slowest rank. The loop that trains a run takes the steps.
 """
@@ -36,7 +36,7 @@ from ddpbench.turns import SCHEMA, Launch, Question, TurnArm, Visits
 
 CALIBRATION_STEPS = 3
 BLOCK_S = 0.05  # about, of the counted steps: longer blocks scatter as much, and there are fewer of them
-FULL_EVERY = 4  # rounds: one with all arms, then three with those in focus
+FULL_EVERY = 6  # rounds: one with all arms, then five with those in focus
 MOST_STEPS = 500  # of a block
 
 
@@ -63,7 +63,7 @@ class Rounds:
     def run(self, seconds: float, focus: Sequence[TurnArm] | None = None) -> None:
         """Carry out rounds until so many seconds are spent.
 
-        The arms in `focus` are in every round, the others in every fourth. None: all are in every round.
+        The arms in `focus` are in every round, the others in every sixth. None: all are in every round.
         """
         everyone = [*range(len(self._contenders))]
         few = [index for index in everyone if focus is None or self._contenders[index].turn in focus]

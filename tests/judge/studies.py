@@ -11,7 +11,7 @@ from ddpbench.judge.judgement import Judgement
 from ddpbench.judge.judgement import judge as judge_study
 from ddpbench.judge.outcome import Criteria
 from ddpbench.record import Record, Target
-from ddpbench.turns import Launch, TurnArm
+from ddpbench.turns import FIRST_LOOK, Launch, TurnArm
 from tests.records import BATCH, GLOO, SHM, TRUTH, TWO, at, ddp, make_launch, make_record, put
 
 STEPS = 59_904 // 256  # in an epoch of a made-up record
@@ -25,7 +25,7 @@ def judge(folder: Path, *measured: Record | Launch, criteria: Criteria | None = 
 
 
 def launches(
-    count: int = 3, truth: Mapping[TurnArm, float] = TRUTH, *, spread: float = 0.01, rounds: int = 9
+    count: int = FIRST_LOOK, truth: Mapping[TurnArm, float] = TRUTH, *, spread: float = 0.01, rounds: int = 9
 ) -> list[Launch]:
     """Return launches whose speeds differ by about `spread`, symmetrically, so that their centre is the truth.
 
@@ -76,7 +76,7 @@ def faster(times: float = 1.25) -> dict[TurnArm, float]:
     return {turn: step_s * (scale if turn.arm.world_size > 1 else 1.0) for turn, step_s in TRUTH.items()}
 
 
-def complete(count: int = 3, seeds: int = 3, times: float = 0.8) -> list[Record | Launch]:
+def complete(count: int = FIRST_LOOK, seeds: int = 3, times: float = 0.8) -> list[Record | Launch]:
     """Return the launches and the runs of a whole study, with gloo beside shm; shm is `times` as fast."""
     truth = {**faster(times), at(GLOO): 0.02, at(SHM, 2 * BATCH): 0.018, at(TWO, 2 * BATCH): 0.022}
     return [*launches(count, truth), *whole_runs(seeds, parallel_step_s=truth[at(SHM)])]

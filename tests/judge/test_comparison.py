@@ -109,7 +109,7 @@ def test_turns_and_runs_that_agree_need_no_caution_and_others_get_one(tmp_path: 
 def test_few_launches_and_a_host_that_takes_time_away_are_said(tmp_path: Path) -> None:
     found = cautions.find(judge(tmp_path, make_launch(0, stolen_s=[0.5] * 9)))
 
-    assert "speed is from 1 of at least 3 launches; bash launch.sh --more adds some" in found
+    assert "speed is from 1 of at least 5 launches; bash launch.sh --more adds some" in found
     assert "the host took 25% of the CPU time away during the launches; use a quieter machine" in found
 
 

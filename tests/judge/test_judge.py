@@ -15,6 +15,7 @@ from ddpbench.judge.arms import ArmResult
 from ddpbench.judge.judgement import Judgement
 from ddpbench.record import Record
 from ddpbench.show import answer, charts, report
+from ddpbench.turns import FIRST_LOOK
 from tests.conftest import PROJECT
 from tests.judge.studies import STEPS, complete, ended_after, judge, launches, two_arms
 from tests.records import MACHINE, SETTINGS, ddp, make_launch, make_record, put
@@ -196,7 +197,7 @@ def test_launches_and_runs_of_a_folder_are_judged_under_the_conditions_of_the_ne
     other = make_launch(9, settings=replace(SETTINGS, lr=0.5))
     judgement = judge(tmp_path, *complete(), other)
 
-    assert len(judgement.study.launches) == 3
+    assert len(judgement.study.launches) == FIRST_LOOK
     assert judgement.study.left_out == ["launch 10, of 2026-11-23T23:09:00: lr differs (0.5, 0.01)"]
 
 
@@ -212,7 +213,7 @@ def test_a_copy_of_a_launch_is_no_second_launch(tmp_path: Path) -> None:
     (tmp_path / "turns-007.json").write_bytes((tmp_path / "turns-000.json").read_bytes())
     loaded = study.load([tmp_path])
 
-    assert len(loaded.launches) == 3
+    assert len(loaded.launches) == FIRST_LOOK
     assert loaded.left_out == ["turns-007.json: the same launch as turns-000.json"]
 
 

@@ -4,8 +4,10 @@ import math
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from ddpbench.judge import timing
+from ddpbench.judge import stats, timing
 from ddpbench.judge.outcome import outcome_of
 from ddpbench.judge.stats import apart, deviation, equivalence, mean, ratio, units_needed
 from tests.records import BATCH, ddp, make_record
@@ -191,3 +193,17 @@ def test_choosing_the_best_of_two_and_two_identical_arms_stays_within_5_of_100()
         called += outcome_of(timed.speed(parallel, reference), 0.03) == "faster"
 
     assert called / 1_500 <= 0.05
+
+
+@given(st.lists(st.floats(-10, 10), min_size=1, max_size=20), st.floats(-5, 5))
+def test_the_centre_moves_with_its_values_and_lies_among_them(values: list[float], shift: float) -> None:
+    found = stats.centre(values)
+
+    assert min(values) <= found <= max(values)
+    assert stats.centre([value + shift for value in values]) == pytest.approx(found + shift, abs=1e-9)
+    assert stats.centre([-value for value in values]) == pytest.approx(-found, abs=1e-9)
+
+
+def test_the_centre_withstands_two_strange_values_of_nine() -> None:
+    assert stats.centre([1.0, 2.0, 4.0]) == 2.25
+    assert abs(stats.centre([0.0, 0.1, -0.1, 0.05, -0.05, 0.0, 0.1, 99.0, 99.0])) < 0.2

@@ -14,7 +14,7 @@ from ddpbench.errors import UserError
 from ddpbench.judge import stats, timing
 from ddpbench.judge.disturbance import disturbance, stalled_share, stolen_share
 from ddpbench.judge.look import look
-from ddpbench.judge.outcome import is_known, outcome_of
+from ddpbench.judge.outcome import ERROR_OF_A_LOOK, is_known, outcome_of
 from ddpbench.judge.stats import Estimate
 from ddpbench.turns import SCHEMA, path_of, read_launches
 from tests.judge.studies import launches, swept
@@ -104,30 +104,40 @@ def test_outcomes(low: float | None, high: float | None, outcome: str) -> None:
 
 
 def known(logs: list[float], within: float = 0.03, margin: float = 0.03) -> bool:
-    return is_known(stats.ratio(logs, timing.ERROR_OF_A_LOOK), within, margin)
+    return is_known(logs, within, margin)
 
 
-def test_a_study_ends_when_it_knows_and_not_before_the_third_launch() -> None:
+def test_a_study_ends_when_it_knows_and_not_before_the_fifth_launch() -> None:
     assert not known([0.5])
-    assert not known([0.5, 0.5])
-    assert known([0.5, 0.5, 0.5])
-    assert known([0.2, 0.21, 0.19, 0.2]), "settled, and within 5 %"
-    assert not known([0.2, 0.26, 0.14, 0.2]), "settled, but how much is not known"
-    assert known([0.0, 0.001, -0.001], margin=0.0001), "narrow enough"
-    assert not known([0.0, 0.05, -0.05])
+    assert not known([0.5] * 4)
+    assert known([0.5] * 5)
+    assert known([0.0, 0.001, -0.001, 0.001, 0.0], margin=0.0001), "narrow enough"
+    assert not known([0.0, 0.05, -0.05, 0.05, 0.0])
+
+
+def test_a_settled_outcome_is_enough_only_after_many_launches_and_by_a_stricter_interval() -> None:
+    clear, unclear = [0.25, 0.15] * 4, [0.08, -0.01] * 4
+
+    assert not known(clear), "narrow enough it is not: +- 4.8 %"
+    assert known([*clear, 0.2, 0.2])
+    assert outcome_of(stats.ratio(unclear, ERROR_OF_A_LOOK), 0.03) == "cannot_tell"
+    nearly = [*unclear, 0.05, 0.05]
+    assert outcome_of(stats.ratio(nearly, ERROR_OF_A_LOOK), 0.03) == "faster", "by the interval that is shown"
+    assert not known(nearly)
+    assert not known([0.5, 0.2] * 5), "settled, but how much is not known"
 
 
 @given(st.integers(0, 10**6))
 @settings(deadline=None, max_examples=20)
 def test_two_equal_arms_are_seldom_called_different(seed: int) -> None:
-    """Noise of 3 % between launches, looked at after each from the third on, as a study does."""
+    """Noise of 3 % between launches, looked at after each from the fifth on, as a study does."""
     noise = random.Random(seed)
     called = 0
     for _ in range(20):
         logs: list[float] = []
-        while len(logs) < 10 and not known(logs or [0.0]):
+        while len(logs) < 22 and not known(logs or [0.0]):
             logs.append(noise.gauss(0, 0.03))
-        called += outcome_of(stats.ratio(logs, timing.ERROR_OF_A_LOOK), 0.03) in ("faster", "slower")
+        called += outcome_of(stats.ratio(logs, ERROR_OF_A_LOOK), 0.03) in ("faster", "slower")
 
     assert called <= 5  # of 20; 0.75 are expected
 

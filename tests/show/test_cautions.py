@@ -16,7 +16,7 @@ from tests.records import MACHINE, ddp, make_launch, make_record
     ("measured", "caution"),
     [
         (paired([2.0]), "only 1 run"),
-        (launches(2), "speed is from 2 of at least 3 launches; bash launch.sh --more adds some"),
+        (launches(2), "speed is from 2 of at least 5 launches; bash launch.sh --more adds some"),
         (paired([2.0, 3.0, 4.0]), "epoch times vary by 33%; measure in turns: bash launch.sh"),
         (paired([2.0, 2.0, 2.0, 2.0, 2.5]), "seed 4: 2.50 s an epoch against 2.00 s of the others; it is counted"),
         (

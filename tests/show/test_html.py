@@ -157,7 +157,7 @@ def test_a_study_of_launches_alone_has_no_runs(tmp_path: Path) -> None:
     page = page_of(judge(tmp_path, *launches()))
 
     assert "Raw runs" not in page
-    assert "Judged from 3 launches by" in page
+    assert "Judged from 5 launches by" in page
 
 
 @pytest.mark.slow

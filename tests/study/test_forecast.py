@@ -14,7 +14,7 @@ RANKS = Job(arm=Arm("ddp", 2, 1, "shm"), seed=0)
 REFERENCE, PARALLEL = (TurnArm(arm=job.arm, global_batch=256) for job in (ALONE, RANKS))
 WIDE = Pair(PARALLEL, REFERENCE, 0.01, 0.01, 1.0, 0.94, 1.06, "cannot_tell", is_known=False, enough=0.03)
 KNOWN = replace(WIDE, low=0.99, high=1.01, outcome="no_difference", is_known=True)
-RULE = Rule(least=3, budget_s=300.0)
+RULE = Rule(least=5, budget_s=300.0)
 
 
 def test_durations_read_as_people_say_them() -> None:
@@ -27,9 +27,9 @@ def test_durations_read_as_people_say_them() -> None:
     ("count", "pair", "spent_s", "is_enough"),
     [
         (2, KNOWN, 40.0, False),
-        (2, WIDE, 290.0, False),  # the budget is over, and three launches are the least
-        (3, KNOWN, 60.0, True),
-        (3, WIDE, 60.0, False),
+        (4, WIDE, 290.0, False),  # the budget is over, and five launches are the least
+        (5, KNOWN, 60.0, True),
+        (5, WIDE, 60.0, False),
         (9, WIDE, 275.0, False),
         (9, WIDE, 285.0, True),  # another one would take too long
     ],
@@ -41,19 +41,19 @@ def test_launches_end_where_the_answer_is_known_or_another_one_would_take_too_lo
 
 
 def test_every_batch_of_a_sweep_must_be_known() -> None:
-    assert RULE.is_enough(4, [KNOWN, KNOWN], 0.0, 20.0)
-    assert not RULE.is_enough(4, [KNOWN, WIDE], 0.0, 20.0)
-    assert not RULE.is_enough(4, [], 0.0, 20.0), "nothing was judged yet"
+    assert RULE.is_enough(5, [KNOWN, KNOWN], 0.0, 20.0)
+    assert not RULE.is_enough(5, [KNOWN, WIDE], 0.0, 20.0)
+    assert not RULE.is_enough(5, [], 0.0, 20.0), "nothing was judged yet"
 
 
 def test_the_time_left_of_launches_follows_from_the_width_and_is_at_most_the_budget() -> None:
     assert RULE.left(0, [], 0.0, 20.0) == (300.0, True)
-    assert RULE.left(2, [WIDE], 40.0, 20.0) == (260.0, True)
-    assert RULE.left(3, [WIDE], 60.0, 20.0) == (180.0, False), "half the width needs four times the launches"
+    assert RULE.left(4, [WIDE], 40.0, 20.0) == (260.0, True)
+    assert RULE.left(5, [WIDE], 60.0, 10.0) == (150.0, False), "half the width needs four times the launches"
     assert RULE.left(6, [WIDE], 200.0, 20.0) == (100.0, False)
     nearly = replace(WIDE, enough=0.05)
     assert RULE.left(6, [nearly], 60.0, 10.0).seconds < RULE.left(6, [WIDE], 60.0, 10.0).seconds, "less is enough"
-    assert Rule(3, 30.0).left(0, [], 0.0, 20.0) == (60.0, True), "three launches take longer than the budget"
+    assert Rule(5, 30.0).left(0, [], 0.0, 20.0) == (100.0, True), "five launches take longer than the budget"
 
 
 def test_a_small_budget_makes_launches_shorter() -> None:

@@ -99,8 +99,8 @@ def known_from(number: int) -> Callable[[int], Look]:
     return lambda count: Look([pair(is_known=count >= number)], None)
 
 
-@pytest.mark.parametrize(("known", "launches"), [(1, 3), (3, 3), (5, 5)])
-def test_launches_go_on_until_the_answer_is_known_and_there_are_at_least_three(
+@pytest.mark.parametrize(("known", "launches"), [(1, 5), (5, 5), (7, 7)])
+def test_launches_go_on_until_the_answer_is_known_and_there_are_at_least_five(
     known: int, launches: int, tmp_path: Path
 ) -> None:
     bench = Bench(tmp_path, known_from(known))
@@ -118,7 +118,7 @@ def test_launches_go_on_until_the_answer_is_known_and_there_are_at_least_three(
     assert lines[0].split("launch 1")[1].strip().startswith("ddp 2 x 1, shm  1.00x (0.90 - 1.10)")
 
 
-@pytest.mark.parametrize(("minutes", "launches"), [("2", 6), ("0.3", 3)])
+@pytest.mark.parametrize(("minutes", "launches"), [("2", 6), ("0.3", 5)])
 def test_launches_end_where_another_would_exceed_the_minutes(minutes: str, launches: int, tmp_path: Path) -> None:
     bench = Bench(tmp_path, known_from(99))
 
@@ -128,31 +128,31 @@ def test_launches_end_where_another_would_exceed_the_minutes(minutes: str, launc
 
 
 def test_launches_that_are_there_count_and_are_never_written_again(tmp_path: Path) -> None:
-    some, enough = Bench(tmp_path, known_from(3)), Bench(tmp_path, known_from(3))
+    some, enough = Bench(tmp_path, known_from(5)), Bench(tmp_path, known_from(5))
 
-    assert (some.carry_out(draft(launches=2))[0], some.numbers) == (0, [2])
-    assert (enough.carry_out(draft(launches=3))[0], enough.numbers) == (0, [])
+    assert (some.carry_out(draft(launches=4))[0], some.numbers) == (0, [4])
+    assert (enough.carry_out(draft(launches=5))[0], enough.numbers) == (0, [])
 
 
-def test_more_adds_three_launches_and_then_goes_on_by_the_same_rule(tmp_path: Path) -> None:
+def test_more_adds_five_launches_and_then_goes_on_by_the_same_rule(tmp_path: Path) -> None:
     known, unknown = Bench(tmp_path, known_from(3)), Bench(tmp_path, known_from(99))
 
-    known.carry_out(draft("--more", launches=4))
-    unknown.carry_out(draft("--more", "--minutes", "1.4", launches=4))
-    assert known.numbers == [4, 5, 6]
-    assert unknown.numbers == [4, 5, 6, 7], "the minutes begin anew"
+    known.carry_out(draft("--more", launches=6))
+    unknown.carry_out(draft("--more", "--minutes", "2", launches=6))
+    assert known.numbers == [6, 7, 8, 9, 10]
+    assert unknown.numbers == [6, 7, 8, 9, 10, 11], "the minutes begin anew"
 
 
 def test_a_sweep_checks_its_prediction_in_three_short_launches_at_that_batch_alone(tmp_path: Path) -> None:
     def answer(count: int) -> Look:
         pairs = [pair(batch, is_known=True) for batch in (64, 256)]
-        return Look(pairs, 192 if count == 3 else None)
+        return Look(pairs, 192 if count == 5 else None)
 
     bench = Bench(tmp_path, answer)
     assert bench.carry_out(draft(design="sweep", batches=[64, 256]))[0] == 0
 
-    assert [{turn.global_batch for turn in question.arms} for question in bench.asked] == [{64, 256}] * 3 + [{192}] * 3
-    assert [question.seconds for question in bench.asked] == [forecast.ROUNDS_S] * 3 + [
+    assert [{turn.global_batch for turn in question.arms} for question in bench.asked] == [{64, 256}] * 5 + [{192}] * 3
+    assert [question.seconds for question in bench.asked] == [forecast.ROUNDS_S] * 5 + [
         pytest.approx(forecast.ROUNDS_S / 3)
     ] * 3
     assert [turn.arm for turn in bench.asked[-1].arms] == [turn.arm for turn in bench.asked[0].arms[:3]]
@@ -178,13 +178,13 @@ def test_the_batch_of_a_check_is_not_one_that_the_study_asks_about(tmp_path: Pat
     bench = Bench(tmp_path, lambda _: Look(pairs, None))
 
     assert bench.carry_out(drafted)[0] == 0
-    assert bench.numbers == [6, 7, 8]
+    assert bench.numbers == [6, 7, 8, 9, 10]
 
 
 def test_a_launch_that_fails_begins_again_and_then_ends_the_study_with_its_cause(tmp_path: Path) -> None:
     once = Bench(tmp_path, known_from(1), [([[]], -signal.SIGKILL)])
     code, _ = once.carry_out(draft())
-    assert (code, once.numbers) == (0, [0, 1, 2])
+    assert (code, once.numbers) == (0, [0, 1, 2, 3, 4])
     assert "start 2 of 4 begins again" in " ".join(once.screen.getvalue().split())
 
     final = Bench(tmp_path, known_from(1), [([[Failed(why="no such file", code=2, is_final=True)]], 1)])
