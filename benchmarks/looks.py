@@ -14,7 +14,7 @@ import random
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from statistics import fmean, stdev
+from statistics import fmean, quantiles, stdev
 
 from benchmarks.rounds import Report
 from ddpbench.judge import stats, timing
@@ -84,8 +84,14 @@ def simulate(report: Report, draw: Draw, truth: float) -> None:
     called = [100.0 * (outcome_of(end, MARGIN) in ("faster", "slower")) for end in ends]
     report.figure("the interval holds the truth", [sum(held) / len(held)], f"% of {STUDIES:,} studies")
     report.figure("called faster or slower", [sum(called) / len(called)], f"% of {STUDIES:,} studies")
-    report.figure("launches", [float(end.n) for end in ends], "launches")
-    report.figure("half width", [100.0 * (end.half_width or 0) for end in ends], "%")
+    report.figure("launches, percentiles 5, 50 and 95", percentiles([float(end.n) for end in ends]), "launches")
+    report.figure("half width, the same", percentiles([100.0 * (end.half_width or 0) for end in ends]), "%")
+
+
+def percentiles(values: Sequence[float]) -> list[float]:
+    """Return the values below which 5, 50 and 95 of 100 lie."""
+    cuts = quantiles(values, n=20, method="inclusive")
+    return [cuts[0], cuts[9], cuts[18]]
 
 
 def study(noise: random.Random, draw: Draw) -> Estimate:
