@@ -8,7 +8,6 @@ from ddpbench.train import life
 process = life.begin()  # first of all: before the imports below, which take a second
 
 from ddpbench import config, files
-from ddpbench.tasks import mnist
 from ddpbench.train import engine, world
 from ddpbench.train.batches import Batches
 
@@ -18,11 +17,10 @@ def main() -> None:
     cfg = config.parse(doc=__doc__, refuse={"comm": "is for ddp_train.py"})
     here = world.solo(cfg, process)
     files.claim(cfg.results, writer=here.is_main)
-    batches = Batches(mnist.load(cfg), cfg, here)
+    batches = Batches.load(cfg, here)
     with here:
-        net = mnist.build(cfg).to(here.device)
-        if cfg.data_parallel:
-            net = world.data_parallel(net, here.device)
+        step = batches.task.step(cfg).to(here.device)  # the network and its loss
+        net = world.data_parallel(step, here.device) if cfg.data_parallel else step
         engine.fit(net, batches, cfg, here, kind="data_parallel" if cfg.data_parallel else "baseline")
 
 

@@ -9,7 +9,6 @@ process = life.begin()  # first of all: before the imports below, which take a s
 
 from ddpbench import config, files
 from ddpbench.comm import ddp
-from ddpbench.tasks import mnist
 from ddpbench.train import engine, world
 from ddpbench.train.batches import Batches
 
@@ -19,10 +18,10 @@ def main() -> None:
     cfg = config.parse(doc=__doc__, refuse={"data_parallel": "is for baseline_train.py"})
     here = world.join(cfg, process)
     files.claim(cfg.results, writer=here.is_main)
-    batches = Batches(mnist.load(cfg), cfg, here)  # this rank's; loaded before ranks can wait for each other
+    batches = Batches.load(cfg, here)  # this rank's; loaded before ranks can wait for each other
     with here:
-        net = mnist.build(cfg).to(here.device)
-        net = ddp.wrap(net, here, here.comm)  # in DistributedDataParallel; the control stays as it is
+        step = batches.task.step(cfg).to(here.device)  # the network and its loss
+        net = ddp.wrap(step, here, here.comm)  # in DistributedDataParallel; the control stays as it is
         engine.fit(net, batches, cfg, here, kind="ddp")
 
 

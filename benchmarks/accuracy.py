@@ -15,7 +15,7 @@ def main() -> None:
     records = [train("baseline_train.py", "--seed", str(seed), *flags)[0] for seed in range(count)]
     report = Report("accuracy")
     report.section(" ".join(flags) or "default recipe, one process")
-    report.figure("test accuracy", [100 * record.epochs[-1].test_accuracy for record in records], "%")
+    report.figure("test accuracy", [100 * record.epochs[-1].metric for record in records], "%")
     if not flags:
         report.write()
 

@@ -10,7 +10,7 @@ from statistics import median
 from benchmarks.rounds import Report, interleaved, ratios
 from ddpbench.comm import ddp
 from ddpbench.config import TrainConfig
-from ddpbench.tasks import mnist
+from ddpbench.tasks import task
 from ddpbench.train import engine, world
 from ddpbench.train.batches import Batches
 from ddpbench.train.contenders import Stream
@@ -25,9 +25,9 @@ ROUNDS, STEPS = 21, 50
 def main() -> None:
     """Measure both on every rank, round by round; the first rank prints."""
     model, batch = (*sys.argv[1:], *("cnn", "256")[len(sys.argv) - 1 :])[:2]
-    cfg = TrainConfig(model=model, global_batch=int(batch), schedule="constant", device="cpu")  # type: ignore[arg-type]
+    cfg = TrainConfig(model=model, global_batch=int(batch), schedule="constant", device="cpu")
     here = world.join(cfg)
-    batches = Batches(mnist.load(cfg), cfg, here)
+    batches = Batches.load(cfg, here)
     with here:
         arms = {name: Arm(cfg, batches, here, timed=name == "timed") for name in ("bare", "timed")}
         figures = interleaved({name: arm.round for name, arm in arms.items()}, ROUNDS)
@@ -49,7 +49,7 @@ class Arm:
     def __init__(self, cfg: TrainConfig, batches: Batches, here: world.World, *, timed: bool) -> None:
         self._cfg, self._stream, self._here = cfg, Stream(batches), here
         self._stream.size = STEPS
-        net = ddp.wrap(mnist.build(cfg), here, "shm")
+        net = ddp.wrap(task.of(cfg).step(cfg), here, "shm")
         self._state = TrainState.of(net, cfg, STEPS)
         self._timer = ReductionTimer(net, self._state.optimizer, here.device) if timed else None
 

@@ -13,7 +13,7 @@ from torch.nn import functional as F  # noqa: N812 - the field's name for it
 
 from benchmarks.rounds import Report, interleaved, ratios
 from ddpbench.config import TrainConfig
-from ddpbench.tasks import mnist
+from ddpbench.tasks import task
 from ddpbench.train import engine, optim, world
 from ddpbench.train.batches import Batches
 from ddpbench.train.clock import Stopwatch
@@ -26,7 +26,7 @@ ROUNDS = 15
 def main() -> None:
     """Measure in one process on one thread, where noise is least."""
     cfg = TrainConfig(model="mlp", optimizer="sgd", schedule="constant", global_batch=16, device="cpu", threads=1)
-    batches = Batches(mnist.load(cfg), cfg, world.solo(cfg))
+    batches = Batches.load(cfg, world.solo(cfg))
     master, terminal = os.openpty()
     log, sys.stderr = sys.stderr, os.fdopen(terminal, "w")
     figures = interleaved({"bare": lambda: bare(cfg, batches), "ours": lambda: ours(cfg, batches, master)}, ROUNDS)
@@ -42,7 +42,7 @@ def main() -> None:
 
 def bare(cfg: TrainConfig, batches: Batches) -> float:
     """Train an epoch with the same arithmetic and note nothing. Returns seconds."""
-    net = mnist.build(cfg)
+    net = task.of(cfg).step(cfg).net
     optimizer = optim.build_optimizer(net, cfg)
     parameters = list(net.parameters())
     begin = time.perf_counter()
@@ -58,7 +58,7 @@ def bare(cfg: TrainConfig, batches: Batches) -> float:
 
 def ours(cfg: TrainConfig, batches: Batches, master: int) -> float:
     """Train an epoch as the scripts do, the bar on a terminal. Returns seconds."""
-    state, watch = TrainState.of(mnist.build(cfg), cfg, batches.steps), Stopwatch()
+    state, watch = TrainState.of(task.of(cfg).step(cfg), cfg, batches.steps), Stopwatch()
     with Bar(1, shown=True) as bar, watch:
         engine.train_epoch(state, batches, cfg, bar)
     drawn = os.read(master, 65_536)

@@ -20,7 +20,7 @@ from typing import Any
 from benchmarks.rounds import Report, ratios
 from ddpbench import config
 from ddpbench.record import read_record
-from ddpbench.tasks import mnist
+from ddpbench.tasks import task
 from ddpbench.train import engine, world
 from ddpbench.train.batches import Batches
 from ddpbench.train.saver import Saver
@@ -65,7 +65,7 @@ def train_and_save() -> tuple[list[float], list[float], float]:
         Saver.step_taken = timed(before["step_taken"], stepped_s)  # type: ignore[method-assign]
         Saver.loss_computed = timed(before["loss_computed"], stepped_s)  # type: ignore[method-assign]
         with here:
-            engine.fit(mnist.build(cfg), Batches(mnist.load(cfg), cfg, here), cfg, here, kind="baseline")
+            engine.fit(task.of(cfg).step(cfg), Batches.load(cfg, here), cfg, here, kind="baseline")
         for name, method in before.items():
             setattr(Saver, name, method)
         (path,) = Path(folder).glob("*.json")

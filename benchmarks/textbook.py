@@ -21,8 +21,9 @@ from benchmarks.rounds import Report, interleaved, ratios
 from ddpbench import environment
 from ddpbench.arm import plural
 from ddpbench.config import TrainConfig
-from ddpbench.tasks import mnist, networks
-from ddpbench.tasks.mnist import DataSet, Split
+from ddpbench.tasks import networks, task
+from ddpbench.tasks.samples import Samples
+from ddpbench.tasks.task import Data
 from ddpbench.train import engine, world
 from ddpbench.train.batches import Batches
 from ddpbench.train.clock import Stopwatch
@@ -37,10 +38,9 @@ def main() -> None:
     """Measure on one thread and on every core, all in the same rounds, and compare the best with the best."""
     threads = sorted({1, environment.usable_cores()})
     cfg = TrainConfig(model="mlp", optimizer="sgd", schedule="constant", global_batch=16, device="cpu")
-    found = mnist.load(cfg)
-    some = slice(0, OUR_STEPS * cfg.global_batch)
-    part = DataSet(Split(found.train.images[some], found.train.labels[some]), found.test, found.classes)
-    batches = Batches(part, cfg, world.solo(cfg))
+    whole = task.of(cfg).data(cfg)
+    part = Data(Samples(whole.train.take(torch.arange(OUR_STEPS * cfg.global_batch))), whole.test)
+    batches = Batches(task.of(cfg), part, cfg, world.solo(cfg))
     loader = textbook_loader(cfg.data_dir, cfg.global_batch)
     alternatives = {("textbook", count): partial(textbook, cfg, loader, count) for count in threads}
     alternatives |= {("ours", count): partial(ours, cfg, batches, count) for count in threads}
@@ -68,7 +68,7 @@ def textbook(cfg: TrainConfig, loader: DataLoader[tuple[torch.Tensor, torch.Tens
     """Train as the tutorials do. Returns batches per second."""
     torch.set_num_threads(threads)
     net = networks.mlp(10)
-    optimizer = torch.optim.SGD(net.parameters(), lr=mnist.peak_lr(cfg))
+    optimizer = torch.optim.SGD(net.parameters(), lr=task.of(cfg).lr(cfg, net))
     begin = time.perf_counter()
     for images, labels in islice(loader, TEXTBOOK_STEPS):
         optimizer.zero_grad()
@@ -81,7 +81,7 @@ def textbook(cfg: TrainConfig, loader: DataLoader[tuple[torch.Tensor, torch.Tens
 def ours(cfg: TrainConfig, batches: Batches, threads: int) -> float:
     """Train as our scripts do. Returns batches per second."""
     torch.set_num_threads(threads)
-    state, watch = TrainState.of(mnist.build(cfg), cfg, batches.steps), Stopwatch()
+    state, watch = TrainState.of(task.of(cfg).step(cfg), cfg, batches.steps), Stopwatch()
     with Bar(1, shown=True) as bar, watch:
         engine.train_epoch(state, batches, cfg, bar)
     return batches.steps / watch.last_s

@@ -23,7 +23,7 @@ from benchmarks.textbook import textbook_loader
 from ddpbench import environment
 from ddpbench.config import TrainConfig
 from ddpbench.record import Record
-from ddpbench.tasks import mnist
+from ddpbench.tasks import task
 
 TARGET = 0.99
 RECIPE = ("--model", "cnn-small", "--epochs", "2", "--label-smoothing", "0.2", "--device", "cpu")
@@ -59,7 +59,7 @@ def main() -> None:
 
 def tell(report: Report, name: str, done: list[tuple[Record, float]]) -> list[float]:
     """Add an arm's figures to the report. Returns its seconds of training alone."""
-    accuracy = [100 * record.epochs[-1].test_accuracy for record, _ in done]
+    accuracy = [100 * record.epochs[-1].metric for record, _ in done]
     training_s = [sum(epoch.train_s for epoch in record.epochs) for record, _ in done]
     evaluation_s = [sum(epoch.eval_s for epoch in record.epochs) for record, _ in done]
     report.section(name)
@@ -75,7 +75,7 @@ def textbook_s(seed: int) -> tuple[int, float]:
     """Train the textbook until an epoch ends with the target. Returns epochs and the seconds of training alone."""
     torch.manual_seed(seed)
     cfg = TrainConfig(device="cpu")
-    loader, test = textbook_loader(cfg.data_dir, 64), mnist.load(cfg).test
+    loader, test = textbook_loader(cfg.data_dir, 64), task.of(cfg).data(cfg).test
     net = nn.Sequential(
         nn.Conv2d(1, 32, 3),
         nn.ReLU(),
@@ -104,9 +104,9 @@ def textbook_s(seed: int) -> tuple[int, float]:
         schedule.step()
         net.eval()
         with torch.no_grad():
-            parts = zip(test.images.split(1_000), test.labels.split(1_000), strict=True)
+            parts = zip(*(tensor.split(1_000) for tensor in test.tensors), strict=True)
             right = sum(int((net(images).argmax(1) == labels).sum()) for images, labels in parts)
-        if right / len(test.labels) >= TARGET:
+        if right / len(test) >= TARGET:
             return epoch, training_s
     raise SystemExit(f"the textbook did not reach {TARGET:.0%} in {MOST_EPOCHS} epochs")
 

@@ -11,7 +11,7 @@ python -m ddpbench    study/    the orchestrator: plans a study, starts its laun
   baseline_train.py   train/    one process that trains
   ddp_train.py        train/    one rank that trains
     uses              comm/     how gradients of ranks are combined
-                      tasks/    what is trained: networks, data sets
+                      tasks/    what is trained: network, data and loss of a task
   compare.py          judge/    from records to numbers
                       show/     from numbers to words, pictures and files
 
@@ -21,6 +21,7 @@ words         text for terminals of any encoding
 fields        types of the values that a record may hold
 settings      what a run computes; config: how it is carried out, and the command line
 record        the JSON record of a run: what training and judging share; turns: that of a launch
+taskfile      the file of a task, read without running it; findings: what the check of a task says
 arm           a way of training: what runs have in common but for their seed
 notes         what a run tells its supervisor, and what it is handed; questions: what the orchestrator asks the probe
 environment   cores, memory and CPU time of this process; variables: which of the user's change a study

@@ -11,8 +11,10 @@ from typing import Annotated, Any, Literal, NamedTuple, NoReturn, get_args, get_
 import msgspec
 from msgspec import Meta
 
+from ddpbench import taskfile
 from ddpbench.errors import UserError
 from ddpbench.settings import Help, Settings
+from ddpbench.taskfile import TaskFile
 
 
 class TrainConfig(Settings, frozen=True):
@@ -50,11 +52,6 @@ class TrainConfig(Settings, frozen=True):
         if self.data_parallel and self.precision == "bf16":
             raise UserError("--data-parallel forgets bf16 in its threads and would train in fp16; use --precision fp32")
 
-    def settings(self, *, device: Literal["cpu", "cuda"], lr: float) -> Settings:
-        """Return the settings for the record, with the device and the peak learning rate that were resolved."""
-        values = {name: getattr(self, name) for name in Settings.__struct_fields__}
-        return Settings(**values | {"lr": lr, "device": device})
-
     @property
     def injected(self) -> str | None:
         """The hook as the record names it: its file without folders, and its words. None without a hook."""
@@ -88,7 +85,9 @@ def _flags() -> Iterator[Flag]:
     for field in msgspec.structs.fields(TrainConfig):
         kind, *metas = _parts(hints[field.name])
         bounds = next((meta for meta in metas if meta.description is None), None)
-        text = next(meta.description for meta in metas if meta.description is not None)
+        text = next((meta.description for meta in metas if meta.description is not None), None)
+        if text is None:  # it is resolved, and no flag
+            continue
         choices = get_args(kind) if get_origin(kind) is Literal else ()
         yield Flag(field.name, str if choices else kind, choices, bounds, text, field.default)
 
@@ -103,6 +102,7 @@ def _parts(hint: Any) -> list[Any]:
 
 
 FLAGS = tuple(_flags())
+DEFAULTS = {flag.name: flag.default for flag in FLAGS}
 
 
 def saving_interval(text: str) -> tuple[int, float]:
@@ -149,7 +149,37 @@ def parse(
     `doc` is the text of --help. `refuse` names fields that this program does not offer, with the reason to print.
     Raises UserError for anything that is not a known flag with a legal value.
     """
-    return TrainConfig(**read(parser(doc, refuse), argv, refuse))
+    return make(read(parser(doc, refuse), argv, refuse))
+
+
+def make(values: Mapping[str, Any]) -> TrainConfig:
+    """Return a configuration from the values of flags. The task that they name says what its own defaults are.
+
+    Raises UserError where there is no such task, and for an argument of --set that it does not take.
+    """
+    given = {**values, "set": tuple(values.get("set", ()))}
+    file = taskfile.read(given.get("task", DEFAULTS["task"]))
+    named = {name: given[name] for name in ("model", "dataset") if given.get(name) is not None}
+    for name in named:
+        if name in taskfile.arguments(given["set"]):
+            raise UserError(f"{flag_name(name)} and --set {name} say the same thing twice; give one of them")
+    file.require({**named, **taskfile.arguments(given["set"])})
+    cfg = TrainConfig(**{**defaults_of(file), **given})
+    if cfg.optimizer == "task":
+        if "optimizer" not in file.functions:
+            raise UserError(f"--optimizer task: the task {file.name} has no function optimizer(net); use adamw or sgd")
+        if cfg.lr is not None:
+            raise UserError(
+                f"--lr: the task {file.name} makes its own optimizer; set its rate there, or add --optimizer"
+            )
+    return cfg
+
+
+def defaults_of(file: TaskFile) -> dict[str, Any]:
+    """Return the defaults of flags that a task sets by its constants."""
+    names = {"batch": "global_batch", "epochs": "epochs"}
+    own = {names[name]: value for name, value in file.constants.items() if name in names}
+    return own | ({"optimizer": "task"} if "optimizer" in file.functions else {})
 
 
 def parser(doc: str | None, refuse: Mapping[str, str] | None = None) -> Parser:
@@ -174,9 +204,13 @@ def read(made: Parser, argv: Sequence[str] | None = None, refuse: Mapping[str, s
 def to_flags(cfg: TrainConfig) -> list[str]:
     """Return the flags that make this configuration: those whose values differ from their defaults."""
     words: list[str] = []
+    defaults = {**DEFAULTS, **defaults_of(taskfile.read(cfg.task))}
     for flag in FLAGS:
         value = getattr(cfg, flag.name)
-        if value == flag.default:
+        if value == defaults[flag.name]:
+            continue
+        if flag.name == "set":
+            words += [word for each in value for word in ("--set", each)]
             continue
         if isinstance(value, bool):
             words.append(flag_name(flag.name) if value else flag_name(f"no_{flag.name}"))
@@ -194,6 +228,8 @@ def _reading(flag: Flag) -> dict[str, Any]:
     """Return what argparse needs to read a value of this flag."""
     if flag.kind is bool:
         return {"action": BooleanOptionalAction}
+    if flag.name == "set":
+        return {"action": "append", "metavar": "NAME=VALUE"}
     if flag.choices:
         return {"choices": flag.choices}
     as_type = _folder if flag.kind is Path else flag.kind
@@ -208,7 +244,7 @@ def _folder(text: str) -> Path:
 
 
 def _help(flag: Flag) -> str:
-    if flag.default is None or isinstance(flag.default, bool):
+    if flag.default in (None, ()) or isinstance(flag.default, bool):
         return flag.help
     return f"{flag.help} (default: {flag.default})"
 

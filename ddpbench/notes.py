@@ -55,7 +55,7 @@ class EpochDone(Note, frozen=True, tag="epoch"):
     epoch: int
     epochs: int
     train_s: float
-    accuracy: float  # of the whole test set, 0 to 1
+    figure: str  # the metric of the whole test set, as it is shown
 
 
 class Failed(Note, frozen=True, tag="failed"):

@@ -13,12 +13,12 @@ from typing import Literal
 import msgspec
 
 from ddpbench.errors import UserError, one_line
-from ddpbench.fields import Count, Duration, Fraction, Number, Part, Seconds, Text
+from ddpbench.fields import Count, Duration, Number, Part, Seconds, Text
 from ddpbench.files import write_whole
 from ddpbench.settings import Settings
 
-SCHEMA = 4
-VERSIONS = {1: "0.1.0", 2: "0.1.0", 3: "0.1.0"}  # the version of this program that reads an older schema
+SCHEMA = 5
+VERSIONS = {1: "0.1.0", 2: "0.1.0", 3: "0.1.0", 4: "0.1.0"}  # the version of this program that reads an older schema
 MAX_BYTES = 16 * 2**20
 
 Kind = Literal["baseline", "data_parallel", "ddp"]
@@ -54,8 +54,8 @@ class Epoch(Part, frozen=True):
     samples: Count  # trained on, all ranks
     train_loss: Number  # mean over `samples`
     loss_curve: list[Number]  # means of consecutive parts of the epoch, equally long
-    test_accuracy: Fraction  # whole test set
-    correct_per_class: list[Count]
+    metric: Number  # of the whole test set, as the task's `score` makes it of the mean; see Metric
+    metric_sums: list[Number]  # of each part of the test set
     resumed: bool = False  # a restart fell into it: its time is of two attempts, or of a cold start, and is not counted
     suspended: bool = False  # stopped for a while by a signal or a freezer in it: its time is not counted
 
@@ -97,11 +97,23 @@ class Rank(Part, frozen=True):
     peak_device_bytes: Count | None  # None on CPU
 
 
-class TestSet(Part, frozen=True):
-    """What accuracy is counted over."""
+class Metric(Part, frozen=True):
+    """What is counted over the test set, and how it is judged. The mean of a part is its sum / its count."""
 
-    classes: list[Text]
-    samples_per_class: list[Count]
+    name: Text  # accuracy, perplexity, test loss, ...
+    unit: Text  # "%": a share from 0 to 1 that is shown in percent; "": a number without a unit
+    lower_is_better: bool
+    margin: Number | None  # the smallest difference that matters, in the unit that is shown; None: it is not judged
+    parts: list[Text]  # what the parts of the test set are called, such as its classes; empty where it has none
+    counts: list[Number]  # of each part: samples, tokens, or whatever the mean is over
+
+    def shown(self, value: float) -> float:
+        """Return a value in the unit in which it is shown: a share in percent."""
+        return 100 * value if self.unit == "%" else value
+
+    def text(self, value: float) -> str:
+        """Return a value as it is shown: `99.03 %`, `12.34 mg/dl`, `12.34`."""
+        return f"{100 * value:.2f} %" if self.unit == "%" else f"{value:.4g} {self.unit}".rstrip()
 
 
 class Record(Part, frozen=True):
@@ -118,7 +130,7 @@ class Record(Part, frozen=True):
     environment: Environment
     started_at: Text  # wall clock, UTC: a label, never used for an interval
     parameters: Count
-    test_set: TestSet
+    metric: Metric
     startup_s: Seconds  # slowest rank: from the start of torchrun or python to the first training step
     startup: Startup  # the same by part
     epochs: list[Epoch]
@@ -191,14 +203,15 @@ def _advice(version: int) -> str:
 
 def _require_consistent(path: Path, record: Record) -> None:
     """Raise UserError for values of the right type that no run could have produced."""
-    counts = record.test_set.samples_per_class
+    counts, settings = record.metric.counts, record.settings
     right = {
         "world_size": record.world_size > 0,
         "threads_per_rank": record.threads_per_rank > 0,
         "ranks": record.status != "complete" or len(record.ranks) == record.world_size,
         "ranks.rank_batch": all(rank.rank_batch > 0 for rank in record.ranks),
-        "settings": record.settings.device != "auto" and record.settings.lr is not None,
-        "test_set.samples_per_class": len(counts) == len(record.test_set.classes) and min(counts, default=0) > 0,
+        "settings": settings.device != "auto" and None not in (settings.lr, settings.model, settings.dataset),
+        "metric.counts": not record.epochs or (len(counts) == max(1, len(record.metric.parts)) and min(counts) > 0),
+        "metric.margin": record.metric.margin is None or record.metric.margin > 0,
         "epochs": record.status != "complete" or record.target or len(record.epochs) == record.settings.epochs,
         "target": record.target is None or record.target.epoch == len(record.epochs) <= record.settings.epochs,
     }
@@ -206,12 +219,14 @@ def _require_consistent(path: Path, record: Record) -> None:
         of_ranks = [getattr(rank, name) for rank in record.ranks]
         right[f"ranks.{name}"] = all(values is None or len(values) == len(record.epochs) for values in of_ranks)
     for index, epoch in enumerate(record.epochs):
-        correct = zip(epoch.correct_per_class, counts, strict=False)
+        is_share = record.metric.unit == "%"
+        shares = [total / count for total, count in zip(epoch.metric_sums, counts, strict=False) if count > 0]
         right |= {
             f"epochs[{index}].samples": epoch.samples > 0,
             f"epochs[{index}].loss_curve": len(epoch.loss_curve) == len(record.epochs[0].loss_curve) > 0,
-            f"epochs[{index}].correct_per_class": len(epoch.correct_per_class) == len(counts)
-            and all(0 <= hits <= count for hits, count in correct),
+            f"epochs[{index}].metric_sums": len(epoch.metric_sums) == len(counts)
+            and (not is_share or all(0 <= share <= 1 for share in shares)),
+            f"epochs[{index}].metric": not is_share or 0 <= epoch.metric <= 1,
         }
     wrong = next((name for name, is_right in right.items() if not is_right), None)
     if wrong:

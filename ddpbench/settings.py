@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 
 from msgspec import Meta
 
-from ddpbench.fields import Part
+from ddpbench.fields import Part, Text
 
 Many = Annotated[int, Meta(ge=1, le=2**31)]
 Rate = Annotated[float, Meta(gt=0, le=1e30)]
@@ -22,13 +22,20 @@ def Help(text: str) -> Meta:  # noqa: N802 - it stands where a type stands
 class Settings(Part, frozen=True):
     """Runs with equal settings are comparable: their times and accuracies may be set against each other.
 
-    In a record, `device` is never "auto" and `lr` is never None: both are resolved when a run begins.
+    In a record all is resolved: `device` is never "auto", `lr`, `model` and `dataset` are never None, `task` is a name
+    without folders, and `optimizer` is "task" where the task makes its own.
     """
 
-    model: Annotated[Literal["cnn", "cnn-small", "mlp"], Help("network")] = "cnn"
+    task: Annotated[Text, Help("what is trained: mnist, or a file of yours, FILE.py or FILE.py:CLASS")] = "mnist"
+    set: Annotated[
+        tuple[Text, ...], Help("NAME=VALUE: an argument for the functions of the task; may be repeated")
+    ] = ()
+    task_sha256: Text | None = None  # of a user's file and of the files beside it that it imports
+    model: Annotated[Text | None, Help("network of the task; mnist: cnn, cnn-small or mlp (default: cnn)")] = None
     dataset: Annotated[
-        Literal["mnist", "fashion-mnist", "synthetic"], Help("data set; synthetic needs no download")
-    ] = "mnist"
+        Text | None,
+        Help("data of the task; mnist: mnist, fashion-mnist, or synthetic, which needs no download (default: mnist)"),
+    ] = None
     # The orders of samples of two seeds stay apart for so many epochs: see batches.EPOCHS_APART.
     epochs: Annotated[int, Meta(ge=1, le=999_999), Help("passes over the training set")] = 3
     global_batch: Annotated[Many, Help("samples per optimizer step, summed over ranks")] = 256
@@ -39,7 +46,7 @@ class Settings(Part, frozen=True):
     target_accuracy: Annotated[
         Share | None, Help("stop after the first epoch whose test accuracy, 0 to 1, reaches it")
     ] = None
-    optimizer: Annotated[Literal["adamw", "sgd"], Help("optimizer")] = "adamw"
+    optimizer: Annotated[Literal["adamw", "sgd", "task"], Help("optimizer; task: the task's own")] = "adamw"
     schedule: Annotated[
         Literal["one-cycle", "constant"],
         Help("learning rate over the run; one-cycle also cycles momentum, as torch's OneCycleLR does"),

@@ -11,10 +11,11 @@ import msgspec
 from ddpbench.arm import Arm
 from ddpbench.errors import UserError, one_line
 from ddpbench.fields import Count, Duration, Part, Seconds, Text
+from ddpbench.findings import Check
 from ddpbench.record import Environment
 from ddpbench.settings import Settings
 
-SCHEMA = 2
+SCHEMA = 3
 
 
 class TurnArm(Part, frozen=True):
@@ -50,6 +51,7 @@ class Launch(Part, frozen=True):
     round_s: list[Duration]  # of each round, with the steps that do not count
     stolen_s: list[Seconds]  # of each round: CPU time that the host took from this machine, over all its cores
     visits: list[Visits]
+    check: Check | None  # of the task, by the first launch of a study; None in the others
     injected: Text | None
     peak_rss_bytes: list[Count]  # by rank
 
@@ -85,6 +87,7 @@ class Look(msgspec.Struct, frozen=True):
 
     pairs: list[Pair]  # by global batch, ascending
     next_batch: int | None  # of a sweep: where its prediction is to be checked; None where there is nothing to check
+    findings: list[str] = []  # about the task, by the check of the first launch
 
 
 FIRST_LOOK = 5  # launches before the first look at the interval: fewer may agree by chance

@@ -8,7 +8,8 @@ import msgspec
 
 from ddpbench import turns
 from ddpbench.arm import Arm
-from ddpbench.record import SCHEMA, Environment, Epoch, Kind, Rank, Record, Settings, Startup, TestSet, write_record
+from ddpbench.record import SCHEMA, Environment, Epoch, Kind, Metric, Rank, Record, Startup, write_record
+from ddpbench.settings import Settings
 
 MACHINE = Environment(
     cpu_model="Test CPU",
@@ -24,6 +25,9 @@ MACHINE = Environment(
     commit="0123456789ab",
 )
 SETTINGS = Settings(
+    task="mnist",
+    set=(),
+    task_sha256=None,
     model="cnn",
     dataset="mnist",
     epochs=3,
@@ -37,6 +41,17 @@ SETTINGS = Settings(
     channels_last=True,
     device="cpu",
 )
+DIGITS = list("0123456789")
+ACCURACY = Metric(name="accuracy", unit="%", lower_is_better=False, margin=0.3, parts=DIGITS, counts=[100.0] * 10)
+PERPLEXITY = Metric(name="perplexity", unit="", lower_is_better=True, margin=None, parts=[], counts=[20_000.0])
+GLUCOSE = Metric(
+    name="mean absolute error",
+    unit="mg/dl",
+    lower_is_better=True,
+    margin=0.5,
+    parts=["fasting", "after a meal"],
+    counts=[600.0, 400.0],
+)
 
 
 def make_record(
@@ -44,6 +59,7 @@ def make_record(
     *,
     train_s: Sequence[float] = (9.0, 4.0, 4.0),
     accuracy: float = 0.99,
+    metric: Metric = ACCURACY,
     world_size: int = 1,
     threads: int = 2,
     seed: int = 0,
@@ -52,11 +68,11 @@ def make_record(
     late_s: Sequence[float] | None = None,
     **changes: Any,
 ) -> Record:
-    """Make the record of a run over two classes of 500 test samples each.
+    """Make the record of a run over ten classes of 100 test samples each, or over what `metric` counts.
 
-    `train_s` holds the seconds of each epoch. `late_s` holds, for each rank, the seconds that it waits in every epoch.
+    `accuracy` is the value of the metric, in every part of the test set. `train_s` holds the seconds of each epoch.
+    `late_s` holds, for each rank, the seconds that it waits in every epoch.
     """
-    right = round(500 * accuracy)
     epochs = [
         Epoch(
             epoch=number + 1,
@@ -65,8 +81,8 @@ def make_record(
             samples=59_904,
             train_loss=0.5 / (number + 1),
             loss_curve=[0.6 / (number + 1), 0.4 / (number + 1)],
-            test_accuracy=accuracy,
-            correct_per_class=[right, 2 * right - right],
+            metric=accuracy,
+            metric_sums=[accuracy * count for count in metric.counts],
         )
         for number, seconds in enumerate(train_s)
     ]
@@ -82,7 +98,7 @@ def make_record(
         "environment": MACHINE,
         "started_at": f"2026-11-24T00:{minute:02d}:00.000+00:00",
         "parameters": 56_826,
-        "test_set": TestSet(classes=["cat", "dog"], samples_per_class=[500, 500]),
+        "metric": metric,
         "startup_s": 3.0,
         "startup": Startup(0.5, 0.1, 1.4, 0.5, 0.3, 0.2, 0.1),
         "epochs": epochs,
@@ -179,6 +195,7 @@ def make_launch(
         "round_s": [1.0] * rounds,
         "stolen_s": [0.01] * rounds,
         "visits": [visits(turn) for turn in truth],
+        "check": None,
         "injected": None,
         "peak_rss_bytes": [10**9, 10**9],
     }

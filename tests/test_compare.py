@@ -248,7 +248,7 @@ def test_nothing_is_wider_than_the_terminal_and_nothing_is_cut(width: int, many:
     assert [line for text in shown for line in text.split("\n") if len(line) > width] == []
     assert [line for text in shown for line in text.split("\n") if line != line.rstrip()] == []
     for judged, written in zip(many, reached, strict=True):
-        grid = tables.arms_table(judged.results) if judged.results else []
+        grid = tables.arms_table(judged) if judged.results else []
         words_shown = " ".join([written.title, written.subject, *(text for _, text in written.rows)])
         cells = {part for row in grid for cell in row for part in cell.split()} | {*words_shown.split()}
         assert [cell for cell in cells if words.showable(cell, page.encoding) not in said] == []

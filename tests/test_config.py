@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 
+from ddpbench import config
 from ddpbench.config import TrainConfig, flag_name, parse, rank_batch
 from ddpbench.errors import UserError
 from ddpbench.settings import Settings
@@ -22,8 +23,13 @@ def test_flags_reach_their_fields() -> None:
 @pytest.mark.parametrize(
     ("argv", "said"),
     [
-        (["--model", "resnet"], "--model: invalid choice: 'resnet'"),
-        (["--dataset", "cifar"], "--dataset: invalid choice: 'cifar'"),
+        (["--optimizer", "adam"], "--optimizer: invalid choice: 'adam'"),
+        (["--task", "minst"], "--task 'minst' is no file that ends in .py and no task of ours; did you mean mnist?"),
+        (["--task", "none.py"], "--task none.py: there is no file none.py"),
+        (["--set", "width"], "--set must be NAME=VALUE, as in --set width=128; got 'width'"),
+        (["--set", "modle=mlp"], "--set modle: no function of the task mnist takes it; did you mean model?"),
+        (["--set", "model=mlp", "--set", "model=cnn"], "--set model is given twice"),
+        (["--optimizer", "task"], "--optimizer task: the task mnist has no function optimizer(net); use adamw or sgd"),
         (["--epoch", "3"], "unknown flag --epoch; did you mean --epochs?"),
         (["--wibble"], "unknown flag --wibble; see --help"),
         (["--results", ""], "--results: '' is no name for a folder"),
@@ -89,10 +95,34 @@ def test_settings_hold_what_is_computed_and_not_where_or_on_how_many_threads() -
     }
 
 
-def test_settings_hold_what_was_resolved() -> None:
-    settings = TrainConfig(dataset="synthetic").settings(device="cpu", lr=0.3)
+TASK = """
+batch, epochs = 32, 7
+def model(width=8, depth=2): ...
+def data(): ...
+def loss(net, batch, weight=1.0): ...
+"""
 
-    assert (settings.dataset, settings.device, settings.lr) == ("synthetic", "cpu", 0.3)
+
+def test_a_task_sets_the_defaults_of_flags_and_flags_win(tmp_path: Path) -> None:
+    path = tmp_path / "my_task.py"
+    path.write_text(TASK)
+    own = config.parse(["--task", str(path), "--set", "width=16", "--set", "weight=0.5"])
+    given = config.parse(["--task", str(path), "--global-batch", "256", "--epochs", "3"])
+
+    assert (own.global_batch, own.epochs, own.set) == (32, 7, ("width=16", "weight=0.5"))
+    assert (given.global_batch, given.epochs) == (256, 3)
+    for cfg in (own, given):
+        assert config.parse(config.to_flags(cfg)) == cfg, "also where a flag gives the usual default"
+
+
+def test_a_task_may_make_its_own_optimizer(tmp_path: Path) -> None:
+    path = tmp_path / "my_task.py"
+    path.write_text(TASK + "def optimizer(net): ...\n")
+
+    assert config.parse(["--task", str(path)]).optimizer == "task"
+    assert config.parse(["--task", str(path), "--optimizer", "sgd"]).optimizer == "sgd"
+    with pytest.raises(UserError, match=r"--lr: the task my_task\.py makes its own optimizer"):
+        config.parse(["--task", str(path), "--lr", "0.1"])
 
 
 def test_a_hook_is_recorded_by_its_name_and_words(tmp_path: Path) -> None:

@@ -7,7 +7,7 @@ epochs       figures of one run: which epochs count, seconds per epoch and step
 stats        estimates and their intervals
 timing       the times of all arms in one shape, from launches of turns or from runs
 outcome      what matters to the user, what an interval says, and whether it is enough
-arms         speed, efficiency and accuracy of every arm
+arms         speed, efficiency and metric of every arm
 comparison   the parallel arm against the reference, with these:
   agreement    turns against whole runs
   cost         money for an epoch
@@ -15,7 +15,7 @@ comparison   the parallel arm against the reference, with these:
 breakdown    where the time of a parallel arm goes
 scaling      strong and weak scaling
 sweep        from which batch size on parallel training is faster
-learning     loss curves, and accuracy by class
+learning     loss curves, and the metric by part of the test set
 judgement    all of it in one value, from which `show` makes every output
 cautions     what a reader must know before believing a study
 change       a study against a stored one

@@ -1,10 +1,10 @@
-"""The arms of a study at its batch: speed from the timing, accuracy from whole runs."""
+"""The arms of a study at its batch: speed from the timing, and what was learnt from whole runs."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 from ddpbench.arm import Arm, arm_of
-from ddpbench.judge.epochs import final_accuracy
+from ddpbench.judge.epochs import final_metric
 from ddpbench.judge.stats import Estimate, deviation, mean
 from ddpbench.judge.timing import Timing
 from ddpbench.record import Record
@@ -21,8 +21,8 @@ class ArmResult:
     step_s: Estimate
     speed: Estimate | None  # how many times as fast as the reference; None for the reference itself
     efficiency: Estimate | None  # of a ddp arm: speed against one worker alone / number of workers
-    accuracy: Estimate | None  # 0 to 1; None for controls and without whole runs
-    accuracy_sd: float | None
+    metric: Estimate | None  # in the unit that is shown; None for controls and without whole runs
+    metric_sd: float | None
 
     @property
     def arm(self) -> Arm:
@@ -38,7 +38,7 @@ def compare_arms(
     results: dict[TurnArm, ArmResult] = {}
     for turn in timing.at(global_batch):
         mine = [run for run in runs if arm_of(run) == turn.arm]
-        accuracies = [] if turn.arm.is_control else [final_accuracy(run) for run in mine]
+        learnt = [] if turn.arm.is_control else [final_metric(run) for run in mine]
         results[turn] = ArmResult(
             turn=turn,
             runs=mine,
@@ -46,8 +46,8 @@ def compare_arms(
             step_s=timing.step_s(turn),
             speed=timing.speed(turn, reference) if reference is not None and turn != reference else None,
             efficiency=efficiency(timing, turn, on_gpu=on_gpu),
-            accuracy=mean(accuracies) if accuracies else None,
-            accuracy_sd=deviation(accuracies) if accuracies else None,
+            metric=mean(learnt) if learnt else None,
+            metric_sd=deviation(learnt) if learnt else None,
         )
     return results
 
@@ -65,7 +65,7 @@ def efficiency(timing: Timing, turn: TurnArm, *, on_gpu: bool, worker_batch: int
 def equal_to_the_bit(first: ArmResult, second: ArmResult) -> bool:
     """Return whether two arms learnt the same in every run: equal losses and equal answers, seed by seed."""
     one, other = (
-        {run.seed: [(each.loss_curve, each.correct_per_class) for each in run.epochs] for run in result.runs}
+        {run.seed: [(each.loss_curve, each.metric_sums) for each in run.epochs] for run in result.runs}
         for result in (first, second)
     )
     return bool(one) and one == other

@@ -7,7 +7,7 @@ from ddpbench.arm import arm_of, plural
 from ddpbench.judge.arms import ArmResult
 from ddpbench.judge.epochs import counts_warm_up, run_epoch_s
 from ddpbench.judge.judgement import Judgement
-from ddpbench.judge.study import Study, run_label
+from ddpbench.judge.study import Study, findings, run_label
 from ddpbench.record import Record
 from ddpbench.turns import FIRST_LOOK, Launch
 
@@ -21,6 +21,7 @@ def find(judgement: Judgement) -> list[str]:
     """Return every caution that a study deserves, each in one line."""
     study, in_turns = judgement.study, bool(judgement.study.launches)
     return [
+        *findings(study.launches),
         *_few_units(judgement),
         *([] if in_turns else (caution for result in judgement.results for caution in _unsteady(result))),
         *_stolen(judgement),

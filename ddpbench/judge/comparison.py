@@ -1,4 +1,4 @@
-"""The parallel arm against the reference: speed, accuracy, how long a whole run takes, and what it costs."""
+"""The parallel arm against the reference: speed, what is learnt, how long a whole run takes, and what it costs."""
 
 import math
 from collections.abc import Callable, Sequence
@@ -10,7 +10,7 @@ from ddpbench.judge.agreement import Agreement, agreement
 from ddpbench.judge.arms import ArmResult
 from ddpbench.judge.cost import Cost, cost
 from ddpbench.judge.disturbance import Disturbance, disturbance
-from ddpbench.judge.epochs import final_accuracy, run_epoch_s
+from ddpbench.judge.epochs import final_metric, run_epoch_s
 from ddpbench.judge.outcome import Criteria, Outcome, outcome_of
 from ddpbench.judge.stats import Equivalence, Estimate, equivalence, mean
 from ddpbench.judge.timing import Timing
@@ -51,7 +51,7 @@ class Comparison:
     reference: ArmResult
     parallel: ArmResult
     outcome: Outcome  # of the speed
-    accuracy: Equivalence | None  # parallel less reference; None without a common seed
+    learnt: Equivalence | None  # the metric, parallel less reference; None without a common seed
     whole_run: WholeRun | None  # None without a common seed
     agreement: Agreement | None  # of turns with whole runs; None where either is missing
     disturbance: Disturbance | None  # None without launches
@@ -67,19 +67,28 @@ def compare(
     timed: Timing, launches: Sequence[Launch], reference: ArmResult, parallel: ArmResult, criteria: Criteria
 ) -> Comparison:
     """Compare the two arms that matter. `launches` are those of `timed`; there may be none."""
-    gains = [new - old for old, new in pairs(reference.runs, parallel.runs, final_accuracy)]
+    learnt = learnt_by(reference.runs, parallel.runs, criteria)
     pair, runs = (parallel.turn, reference.turn), [*reference.runs, *parallel.runs]
     price = criteria.price_per_hour
     return Comparison(
         reference=reference,
         parallel=parallel,
         outcome=outcome_of(parallel.speed, criteria.speed),
-        accuracy=equivalence(gains, criteria.accuracy) if gains else None,
-        whole_run=_whole_run(reference, parallel) if gains else None,
+        learnt=learnt,
+        whole_run=_whole_run(reference, parallel) if learnt else None,
         agreement=agreement(timed, timing.of_runs(runs), *pair) if launches else None,
         disturbance=disturbance(launches, timed, pair, criteria.speed) if launches else None,
         cost=cost(timed, pair, price, runs[0]) if price is not None and runs else None,
     )
+
+
+def learnt_by(before: Sequence[Record], after: Sequence[Record], criteria: Criteria) -> Equivalence | None:
+    """Compare the metric of two arms, paired by seed: `after` less `before`. None without a common seed."""
+    differences = [new - old for old, new in pairs(before, after, final_metric)]
+    if not differences:
+        return None
+    metric = before[0].metric
+    return equivalence(differences, criteria.margin_of(metric), lower_is_better=metric.lower_is_better)
 
 
 def pairs(

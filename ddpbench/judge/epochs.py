@@ -44,6 +44,6 @@ def num_steps(record: Record) -> int:
     return max(1, record.epochs[0].samples // record.settings.global_batch)
 
 
-def final_accuracy(record: Record) -> float:
-    """Return the test accuracy after the last epoch, 0 to 1."""
-    return record.epochs[-1].test_accuracy
+def final_metric(record: Record) -> float:
+    """Return the task's metric after the last epoch, in the unit in which it is shown."""
+    return record.metric.shown(record.epochs[-1].metric)

@@ -13,10 +13,11 @@ SAME_ENVIRONMENT = ("cpu_model", "cpu_capability", "cores", "gpu_models", "torch
 
 
 def conditions(measured: Record | Launch) -> dict[str, str]:
-    """Return everything that must be equal, as text by name. A launch of turns has no test set."""
+    """Return everything that must be equal, as text by name. A launch of turns has no metric."""
     machine = {f"environment.{name}": _text(getattr(measured.environment, name)) for name in SAME_ENVIRONMENT}
     settings = {name: _text(value) for name, value in msgspec.to_builtins(measured.settings).items()}
-    tested = {"test_set": str(measured.test_set)} if isinstance(measured, Record) else {}
+    metric = msgspec.to_builtins(measured.metric) if isinstance(measured, Record) else {}
+    tested = {f"metric.{name}": _text(value) for name, value in metric.items()}
     return settings | machine | {"parameters": str(measured.parameters)} | tested
 
 
@@ -34,6 +35,6 @@ def describe(different: dict[str, list[str]]) -> str:
 
 
 def _text(value: object) -> str:
-    if isinstance(value, list):
-        return f"[{', '.join(value)}]" if value else "none"
+    if isinstance(value, list | tuple):
+        return f"[{', '.join(map(str, value))}]" if value else "none"
     return "none" if value is None else str(value)

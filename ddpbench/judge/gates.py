@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from typing import Protocol
 
 from ddpbench.errors import DdpbenchError, GateFailedError, UserError
+from ddpbench.judge import learning
 from ddpbench.judge.change import Change
 from ddpbench.judge.judgement import Judgement
 from ddpbench.judge.outcome import Criteria
@@ -16,19 +17,19 @@ from ddpbench.judge.stats import Estimate
 class Gates(Protocol):
     """The values of the flags. A gate of None requires nothing."""
 
-    margin: float  # points of accuracy
+    margin: float | None  # of the metric, in its unit; None: the task's own
     margin_speed: str  # percent
     price_per_hour: float | None
     fail_below_speedup: float | None
     fail_below_efficiency: float | None  # 0 to 1
-    fail_if_accuracy_lost: float | None  # points
+    fail_if_accuracy_lost: float | None  # in the unit of the metric: points of accuracy
     fail_if_slower: bool
 
 
 def add_flags(parser: ArgumentParser) -> None:
     """Add the flags that `Gates` holds."""
     add = parser.add_argument
-    add("--margin", type=float, default=0.3, metavar="POINTS", help="accuracy loss that matters (default: 0.3)")
+    add("--margin", type=float, metavar="POINTS", help="accuracy loss that matters (default: the task's; mnist: 0.3)")
     add("--margin-speed", default="3%", metavar="P%", help="difference in speed that matters (default: 3%%)")
     add("--price-per-hour", type=float, metavar="X", help="of one worker: say what an epoch costs, and whether it pays")
     add("--fail-below-speedup", type=float, metavar="X", help="exit with 1 if the speed is below X times the reference")
@@ -46,13 +47,13 @@ def criteria(flags: Gates) -> Criteria:
         percent = float(flags.margin_speed.strip().removesuffix("%"))
     except ValueError:
         percent = 0.0
-    for flag, value, shown in (
-        ("--margin", flags.margin, f"{flags.margin:g}"),
-        ("--margin-speed", percent, flags.margin_speed),
-    ):
+    percentages = [("--margin-speed", percent, flags.margin_speed)]
+    if flags.margin is not None:
+        percentages.insert(0, ("--margin", flags.margin, f"{flags.margin:g}"))
+    for flag, value, shown in percentages:
         if not 0 < value < 100:
             raise UserError(f"{flag} must be between 0 and 100, got {shown}")
-    return Criteria(accuracy=flags.margin / 100, speed=percent / 100, price_per_hour=price)
+    return Criteria(margin=flags.margin, speed=percent / 100, price_per_hour=price)
 
 
 @contextmanager
@@ -87,16 +88,31 @@ def find_failure(judgement: Judgement, gates: Gates) -> str | None:
 
     A gate compares the value and not the interval, so that a study of one seed can pass. What was not measured fails.
     """
-    parallel, comparison = judgement.parallel, judgement.comparison
-    gain = comparison.accuracy.difference.scaled(100) if comparison and comparison.accuracy else None
-    lost = gates.fail_if_accuracy_lost
+    parallel = judgement.parallel
     table: Sequence[tuple[str, Estimate | None, float | None]] = (
         ("speedup", parallel.speed if parallel else None, gates.fail_below_speedup),
         ("efficiency", parallel.efficiency if parallel else None, gates.fail_below_efficiency),
-        ("accuracy difference in points", gain, None if lost is None else -lost),
     )
     for name, estimate, limit in table:
         if limit is not None and (estimate is None or estimate.value < limit):
-            value = "not measured" if estimate is None else f"{estimate.value:.4g}"
-            return f"gate failed: {name} is {value}, required at least {limit:g}"
+            return f"gate failed: {name} is {_value(estimate)}, required at least {limit:g}"
+    return None if gates.fail_if_accuracy_lost is None else _lost(judgement, gates.fail_if_accuracy_lost)
+
+
+def _lost(judgement: Judgement, limit: float) -> str | None:
+    """Return a line if more of the metric was lost than `limit`, in its unit; None if not."""
+    metric, comparison = judgement.study.metric, judgement.comparison
+    difference = comparison.learnt.difference if comparison and comparison.learnt else None
+    name = metric.name if metric else "accuracy"
+    unit = learning.difference_unit(metric) if metric else "points"
+    where = f"{name} difference{f' in {unit}' if unit else ''} is {_value(difference)}"
+    if metric is not None and metric.lower_is_better:
+        if difference is None or difference.value > limit:
+            return f"gate failed: {where}, required at most {limit:g}"
+    elif difference is None or difference.value < -limit:
+        return f"gate failed: {where}, required at least {-limit:g}"
     return None
+
+
+def _value(estimate: Estimate | None) -> str:
+    return "not measured" if estimate is None else f"{estimate.value:.4g}"

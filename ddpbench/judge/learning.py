@@ -1,12 +1,13 @@
-"""What was learnt: where the points of a loss curve lie, and accuracy by class."""
+"""What was learnt: where the points of a loss curve lie, and the metric by part of the test set."""
 
+import math
 from itertools import accumulate
 from statistics import fmean
 
 from ddpbench.judge.arms import ArmResult
 from ddpbench.judge.epochs import is_undisturbed, num_steps, run_epoch_s
 from ddpbench.judge.stats import Estimate, mean
-from ddpbench.record import Record
+from ddpbench.record import Metric, Record
 
 
 def final_loss(result: ArmResult) -> float:
@@ -47,10 +48,26 @@ def epochs_s(run: Record) -> list[float]:
     return [epoch.train_s if is_undisturbed(epoch) else run_epoch_s(run) for epoch in run.epochs]
 
 
-def accuracy_by_class(result: ArmResult) -> dict[str, Estimate]:
-    """Estimate the test accuracy of each class over runs, 0 to 1."""
-    tests = result.runs[0].test_set
+def by_part(result: ArmResult) -> dict[str, Estimate]:
+    """Estimate the mean of each part of the test set over runs, in the unit that is shown. Empty without parts.
+
+    A task whose `score` makes another figure of the mean has no figure for a part: its parts are in another unit.
+    """
+    metric = result.runs[0].metric
+    if not metric.parts or not all(_is_mean(run) for run in result.runs):
+        return {}
     return {
-        name: mean([run.epochs[-1].correct_per_class[index] / count for run in result.runs])
-        for index, (name, count) in enumerate(zip(tests.classes, tests.samples_per_class, strict=True))
+        name: mean([metric.shown(run.epochs[-1].metric_sums[index] / count) for run in result.runs])
+        for index, (name, count) in enumerate(zip(metric.parts, metric.counts, strict=True))
     }
+
+
+def difference_unit(metric: Metric) -> str:
+    """Return the unit of a difference: shares in percent differ by points."""
+    return "points" if metric.unit == "%" else metric.unit
+
+
+def _is_mean(run: Record) -> bool:
+    """Return whether a run's metric is the mean over the test set, as every share is."""
+    found = sum(run.epochs[-1].metric_sums) / sum(run.metric.counts)
+    return run.metric.unit == "%" or math.isclose(found, run.epochs[-1].metric, rel_tol=1e-4, abs_tol=1e-9)

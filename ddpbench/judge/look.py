@@ -11,7 +11,7 @@ from ddpbench import errors, notes
 from ddpbench.judge import timing
 from ddpbench.judge.judgement import is_sweep
 from ddpbench.judge.outcome import enough, is_known, is_settled, outcome_of
-from ddpbench.judge.study import Study
+from ddpbench.judge.study import Study, findings
 from ddpbench.judge.sweep import analyse
 from ddpbench.judge.timing import Timing
 from ddpbench.turns import Look, Pair, read_launches
@@ -22,12 +22,13 @@ def look(folder: Path, within: float, margin: float) -> Look:
     launches = read_launches(folder)
     timed = timing.of_launches(launches)
     study = Study(folder.name, folder, [], launches, [])
+    said = findings(launches)
     if not is_sweep(study):
-        return Look([_pair(timed, launches[0].settings.global_batch, within, margin, is_swept=False)], None)
+        return Look([_pair(timed, launches[0].settings.global_batch, within, margin, is_swept=False)], None, said)
     swept = analyse(timed, margin)
     batches = sorted({turn.global_batch for turn in timed.turns})
     pairs = [_pair(timed, batch, within, margin, is_swept=True) for batch in batches]
-    return Look(pairs, swept.next_batch if swept and all(pair.low is not None for pair in pairs) else None)
+    return Look(pairs, swept.next_batch if swept and all(pair.low is not None for pair in pairs) else None, said)
 
 
 def _pair(timed: Timing, global_batch: int, within: float, margin: float, *, is_swept: bool) -> Pair:

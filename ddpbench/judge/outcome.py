@@ -6,6 +6,7 @@ from typing import Literal
 
 from ddpbench.judge import stats
 from ddpbench.judge.stats import Estimate
+from ddpbench.record import Metric
 from ddpbench.turns import FIRST_LOOK
 
 # A study looks after every launch from the fifth on and may stop, which makes intervals too narrow. With this error at
@@ -23,9 +24,13 @@ Outcome = Literal["faster", "slower", "no_difference", "cannot_tell"]
 class Criteria:
     """What matters to the user."""
 
-    accuracy: float = 0.003  # the smallest difference in accuracy that matters, 0 to 1
+    margin: float | None = None  # the smallest difference in the metric that matters, in its unit; None: the task's
     speed: float = 0.03  # the smallest difference in speed that matters: 3 %
     price_per_hour: float | None = None  # of one worker; None: not given
+
+    def margin_of(self, metric: Metric) -> float | None:
+        """Return the smallest difference in a metric that matters: the user's, else the task's; None without both."""
+        return metric.margin if self.margin is None else self.margin
 
 
 def outcome_of(speed: Estimate | None, margin: float) -> Outcome:

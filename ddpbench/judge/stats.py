@@ -46,11 +46,11 @@ class Estimate:
 class Equivalence:
     """The result of a test for equivalence: whether a difference is smaller than the margin that matters."""
 
-    difference: Estimate
-    tested: Estimate  # the same difference with its 90 % interval: the one that decides whether accuracy is kept
-    margin: float
-    outcome: Literal["kept", "lost", "cannot_tell"]
-    p: float | None  # p-value of the test; None for a single pair
+    difference: Estimate  # new less old, in the unit that is shown
+    tested: Estimate  # the same difference with its 90 % interval: the one that decides whether as much is learnt
+    margin: float | None
+    outcome: Literal["kept", "lost", "cannot_tell", "not_judged"]  # not_judged: there is no margin
+    p: float | None  # p-value of the test; None for a single pair and without a margin
 
 
 def centre(values: Sequence[float]) -> float:
@@ -100,22 +100,27 @@ def apart(before: Sequence[float], after: Sequence[float], error: float = SIGNIF
     return Estimate(difference, difference - half, difference + half, n)
 
 
-def equivalence(differences: Sequence[float], margin: float) -> Equivalence:
+def equivalence(differences: Sequence[float], margin: float | None, *, lower_is_better: bool = False) -> Equivalence:
     """Test whether paired differences (new less old) are equivalent to 0: two one-sided t tests at 5 % each.
 
-    "kept": the difference is shown to be above minus the margin. "lost": the whole 95 % interval lies below minus the
-    margin. Method: D. Schuirmann, J. Pharmacokinetics and Biopharmaceutics 15 (1987) 657.
+    "kept": the difference is shown to be no worse than the margin. "lost": the whole 95 % interval is worse than it.
+    "not_judged": there is no margin. Method: D. Schuirmann, J. Pharmacokinetics and Biopharmaceutics 15 (1987) 657.
     """
     estimate = mean(differences)
     tested = mean(differences, 2 * SIGNIFICANCE)
+    if margin is None:
+        return Equivalence(estimate, tested, None, "not_judged", None)
     if estimate.low is None or estimate.high is None:
         return Equivalence(estimate, tested, margin, "cannot_tell", None)
-    error = stdev(differences) / math.sqrt(estimate.n)
-    not_worse, not_better = (_upper_tail((margin + sign * estimate.value), error, estimate.n) for sign in (1, -1))
+    error, better = stdev(differences) / math.sqrt(estimate.n), -1 if lower_is_better else 1
+    not_worse, not_better = (
+        _upper_tail((margin + sign * better * estimate.value), error, estimate.n) for sign in (1, -1)
+    )
     if not_worse < SIGNIFICANCE:
         outcome: Literal["kept", "lost", "cannot_tell"] = "kept"
     else:
-        outcome = "lost" if estimate.high < -margin else "cannot_tell"
+        at_best = -estimate.low if lower_is_better else estimate.high
+        outcome = "lost" if at_best < -margin else "cannot_tell"
     return Equivalence(estimate, tested, margin, outcome, max(not_worse, not_better))
 
 

@@ -12,7 +12,7 @@ from ddpbench.arm import arm_of, plural
 from ddpbench.errors import UserError, one_line
 from ddpbench.judge import fairness, files
 from ddpbench.judge.epochs import is_undisturbed
-from ddpbench.record import Record, read_record
+from ddpbench.record import Metric, Record, read_record
 from ddpbench.turns import Launch, read_launch
 
 Measured = TypeVar("Measured", Record, Launch)
@@ -32,6 +32,11 @@ class Study:
     def newest(self) -> Record | Launch:
         """The newest whole run, without one the newest launch. It stands for the conditions of the study."""
         return (self.records or self.launches)[-1]
+
+    @property
+    def metric(self) -> Metric | None:
+        """What its whole runs count over the test set; None without them."""
+        return self.records[-1].metric if self.records else None
 
 
 def load(paths: Sequence[Path], *, allow_injected: bool = False) -> Study:
@@ -69,6 +74,11 @@ def load_each(paths: Sequence[Path], *, allow_injected: bool = False) -> list[St
     if len(paths) > 1 and all(isdir(path) for path in paths):  # noqa: PTH112
         return [load([path], allow_injected=allow_injected) for path in paths]
     return [load(paths, allow_injected=allow_injected)]
+
+
+def findings(launches: Sequence[Launch]) -> list[str]:
+    """Return what the check of the task has found, which the first launch of a study has made."""
+    return [finding for launch in launches if launch.check is not None for finding in launch.check.findings]
 
 
 def run_label(record: Record) -> str:

@@ -2,7 +2,8 @@
 
 layout       paragraphs and tables within the width of a terminal
 phrases      words and formats that several outputs share
-findings     rows of the answer: speed, accuracy, a whole run, cost
+figures      the metric of a task in words and in figures
+findings     rows of the answer: speed, what is learnt, a whole run, cost
 reasons      rows of the answer: why, why the outcome is open, and what to do
 crossover    the answer of a sweep
 answer       the answer of a study: title, subject and rows
@@ -16,6 +17,7 @@ sections     the sections of the page
 html         the page, report.html
 markdown     summary.md
 summary      summary.json
+schema       the names in it
 outputs      all files of a study, written beside its records
 
 It may import the ground (the files in ddpbench/ itself) and `judge`, and never torch.

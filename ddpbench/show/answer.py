@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from ddpbench.judge.comparison import Comparison
 from ddpbench.judge.judgement import Judgement
 from ddpbench.judge.outcome import Outcome
-from ddpbench.show import crossover, findings, reasons
+from ddpbench.show import crossover, figures, findings, reasons
 from ddpbench.show.phrases import arm_in_words
 
 TITLES: dict[Outcome, str] = {
@@ -15,10 +15,10 @@ TITLES: dict[Outcome, str] = {
     "cannot_tell": "CANNOT TELL",
 }
 LOST_TITLES: dict[Outcome, str] = {
-    "faster": "FASTER, BUT LESS ACCURATE",
-    "slower": "SLOWER, AND LESS ACCURATE",
-    "no_difference": "EQUALLY FAST, BUT LESS ACCURATE",
-    "cannot_tell": "LESS ACCURATE; CANNOT TELL HOW FAST",
+    "faster": "FASTER, BUT {lost}",
+    "slower": "SLOWER, AND {lost}",
+    "no_difference": "EQUALLY FAST, BUT {lost}",
+    "cannot_tell": "{lost}; CANNOT TELL HOW FAST",
 }
 
 
@@ -37,7 +37,8 @@ def write(judgement: Judgement) -> Answer:
     noun = judgement.timing.noun
     if judgement.sweep is not None:
         title, subject = crossover.sweep_title(judgement.sweep), crossover.sweep_subject(judgement.sweep, on_gpu=on_gpu)
-        return Answer(title, subject, crossover.sweep_rows(judgement.sweep, noun))
+        name = figures.name_of(judgement.study.newest)
+        return Answer(title, subject, crossover.sweep_rows(judgement.sweep, noun, name))
     comparison = judgement.comparison
     if comparison is None:
         return _half(judgement, on_gpu=on_gpu)
@@ -46,19 +47,20 @@ def write(judgement: Judgement) -> Answer:
 
 
 def title_of(comparison: Comparison) -> str:
-    """Return the outcome in capital letters, with accuracy where it is lost."""
-    accuracy = comparison.accuracy
-    titles = LOST_TITLES if accuracy is not None and accuracy.outcome == "lost" else TITLES
-    return titles[comparison.outcome]
+    """Return the outcome in capital letters, with what is learnt where less is."""
+    if comparison.learnt is None or comparison.learnt.outcome != "lost":
+        return TITLES[comparison.outcome]
+    words = figures.words_of(comparison.reference.runs[0].metric)
+    return LOST_TITLES[comparison.outcome].format(lost=words.lost)
 
 
 def _rows(judgement: Judgement, comparison: Comparison, noun: str, *, on_gpu: bool) -> list[tuple[str, str]]:
-    breakdown, accuracy = judgement.breakdown, comparison.accuracy
-    rows = [("speed", findings.speed_text(comparison.speed, noun))]
-    if accuracy is not None:
-        rows.append(("accuracy", findings.accuracy_text(comparison, accuracy)))
+    breakdown, learnt = judgement.breakdown, comparison.learnt
+    rows, name = [("speed", findings.speed_text(comparison.speed, noun))], figures.name_of(judgement.study.newest)
+    if learnt is not None:
+        rows.append((name, findings.learnt_text(comparison, learnt)))
     elif not judgement.study.records:
-        rows.append(("accuracy", "not measured: bash launch.sh"))
+        rows.append((name, "not measured: bash launch.sh"))
     if comparison.whole_run is not None:
         rows.append(("whole run", findings.whole_run_text(comparison, comparison.whole_run)))
     if comparison.cost is not None:

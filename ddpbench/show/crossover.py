@@ -40,15 +40,15 @@ def sweep_subject(sweep: Sweep, *, on_gpu: bool) -> str:
     return f"{arm_in_words(sweep.arm, on_gpu=on_gpu)} against one process, batches {least} to {most}"
 
 
-def sweep_rows(sweep: Sweep, noun: str) -> list[Row]:
-    """Return the rows of the answer."""
+def sweep_rows(sweep: Sweep, noun: str, metric: str) -> list[Row]:
+    """Return the rows of the answer. `metric` is what a sweep does not measure: accuracy."""
     best = max(sweep.points, key=lambda point: point.speed.value)
     rows = [("range", _range(sweep.points)), ("fit", _prediction(sweep))]
     if sweep.checked is not None:
         rows.append(("check", _check(sweep.checked, sweep, noun)))
     if best.outcome == "faster":
         figures = f"{change_with_interval(best.speed)} ({count_text(best.speed, noun)})"
-        advice = f"accuracy was not measured: bash launch.sh --global-batch {best.global_batch}"
+        advice = f"{metric} was not measured: bash launch.sh --global-batch {best.global_batch}"
         rows.append(("so", f"the best batch is {best.global_batch}, {figures}; {advice}"))
     else:
         rows.append(("so", "stay with one process; larger batches: bash launch.sh sweep --batches"))

@@ -7,7 +7,17 @@ from ddpbench.judge.comparison import Comparison, WholeRun
 from ddpbench.judge.judgement import Judgement
 from ddpbench.show.findings import ahead_text
 from ddpbench.show.layout import Page
-from ddpbench.show.phrases import TERMS, are, capitalized, causes_text, count_text, share_text, with_interval, workers
+from ddpbench.show.phrases import (
+    TERMS,
+    are,
+    capitalized,
+    causes_text,
+    count_text,
+    doubt,
+    share_text,
+    with_interval,
+    workers,
+)
 
 # What a term is, how it is measured, and what to do about it.
 PARAGRAPHS: dict[Cause, str] = {
@@ -102,7 +112,7 @@ def _of_term(breakdown: Breakdown, term: Term) -> Paragraph:
         text = " ".join(f"{capitalized(TERMS[cause])}: {PARAGRAPHS[cause]}" for cause in term.causes)
     form = ".2f" if term.causes == ("ideal",) else "+.2f"
     heading = f"{capitalized(name)}, {with_interval(term.seconds.scaled(1e3), form, ' ms')}"
-    heading += f", {share_text(term.share)}" + ("" if term.is_certain else ", may be nothing")
+    heading += f", {share_text(term.share)}" + ("" if term.is_certain else f", {doubt(term)}")
     return Paragraph(heading, text, term.part_of is not None)
 
 

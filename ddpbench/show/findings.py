@@ -1,4 +1,4 @@
-"""The rows of the answer that hold figures: speed, accuracy, a whole run, and cost."""
+"""The rows of the answer that hold figures: speed, what is learnt, a whole run, and cost."""
 
 import math
 
@@ -6,6 +6,8 @@ from ddpbench.arm import plural
 from ddpbench.judge.comparison import Comparison, WholeRun
 from ddpbench.judge.cost import Cost
 from ddpbench.judge.stats import Equivalence, Estimate
+from ddpbench.record import Metric
+from ddpbench.show import figures
 from ddpbench.show.phrases import LENGTH, PRICE, Scale, change_with_interval, count_text, workers
 
 
@@ -16,20 +18,15 @@ def speed_text(speed: Estimate | None, noun: str) -> str:
     return f"{change_with_interval(speed)} ({count_text(speed, noun)})"
 
 
-def accuracy_text(comparison: Comparison, accuracy: Equivalence) -> str:
+def learnt_text(comparison: Comparison, learnt: Equivalence) -> str:
     """Return whether the parallel arm learns as much, with the interval that was tested."""
-    parallel, reference = comparison.parallel.accuracy, comparison.reference.accuracy
+    parallel, reference = comparison.parallel.metric, comparison.reference.metric
     assert parallel is not None, "a difference comes from runs of both arms"
     assert reference is not None, "a difference comes from runs of both arms"
-    interval = accuracy.difference if accuracy.outcome == "lost" else accuracy.tested
-    level = 95 if accuracy.outcome == "lost" else 90
-    if interval.low is None or interval.high is None:
-        bounds = "one seed: no interval"
-    else:
-        bounds = f"{level} % interval {100 * interval.low:+.2f} to {100 * interval.high:+.2f}, n = {interval.n} seeds"
-    difference = f"difference {100 * interval.value:+.2f} points, {bounds}, margin {100 * accuracy.margin:g}"
-    figures = f"{100 * parallel.value:.2f} % and {100 * reference.value:.2f} %"
-    return f"{_accuracy_word(accuracy)}: {figures} ({difference})"
+    metric = comparison.reference.runs[0].metric
+    both = " and ".join(figures.value(metric, each.value) for each in (parallel, reference))
+    gap = ";" if learnt.outcome == "not_judged" else ":"
+    return f"{_learnt_word(learnt, metric)}{gap} {both} ({figures.difference(metric, learnt)})"
 
 
 def whole_run_text(comparison: Comparison, run: WholeRun) -> str:
@@ -66,14 +63,20 @@ def cost_text(cost: Cost) -> str:
     return f"{figures}: {_bracketed(cost.times_as_dear, PRICE)}; {pays[cost.verdict]}"
 
 
-def _accuracy_word(accuracy: Equivalence) -> str:
-    if accuracy.outcome != "kept":
-        return "lower" if accuracy.outcome == "lost" else "cannot tell"
-    assert accuracy.tested.low is not None, "kept needs an interval"
-    assert accuracy.tested.high is not None, "kept needs an interval"
-    if accuracy.tested.high < accuracy.margin:
+def _learnt_word(learnt: Equivalence, metric: Metric) -> str:
+    words = figures.words_of(metric)
+    if learnt.outcome == "not_judged":
+        return "not judged: the task gives no margin"
+    if learnt.outcome != "kept":
+        return words.worse if learnt.outcome == "lost" else "cannot tell"
+    assert learnt.margin is not None, "kept needs a margin"
+    assert learnt.tested.low is not None, "kept needs an interval"
+    assert learnt.tested.high is not None, "kept needs an interval"
+    sign = -1 if metric.lower_is_better else 1
+    least, most = sorted(sign * bound for bound in (learnt.tested.low, learnt.tested.high))
+    if most < learnt.margin:
         return "the same"
-    return "higher" if accuracy.tested.low > 0 else "at least the same"
+    return words.better if least > 0 else words.at_least
 
 
 def _bracketed(estimate: Estimate, scale: Scale = LENGTH) -> str:

@@ -20,7 +20,7 @@ MAX_ROW_HEIGHT = 3  # lines of a row with wrapped cells
 GAP = 2  # columns between wrapped cells
 Table = list[tuple[str, ...]]  # the first row names the columns
 NO_VALUE = "-"  # in a cell that cannot have a value
-VALUE = re.compile(r"[-+]?\d[\d.,]*(%|x?\s|x?$)|-$|not measured$")
+VALUE = re.compile(r"[-+]?\d[\d.,]*(e[-+]\d+)?(%|x?\s|x?$)|-$|not measured$")
 # Where text may be broken into lines. A value may be broken before its interval or deviation only.
 BEFORE_SPREAD = re.compile(r"( )(?=\(|±|\+-)")
 BETWEEN_WORDS = re.compile(r"( )")

@@ -5,7 +5,7 @@ from typing import NamedTuple
 
 from ddpbench.arm import Arm, plural
 from ddpbench.errors import one_line
-from ddpbench.judge.breakdown import Cause
+from ddpbench.judge.breakdown import Cause, Term
 from ddpbench.judge.outcome import Outcome
 from ddpbench.judge.stats import Estimate
 from ddpbench.record import Record
@@ -124,6 +124,14 @@ def causes_text(causes: Sequence[Cause]) -> str:
     return names[0] if len(names) == 1 else f"{', '.join(names[:-1])} and {names[-1]}"
 
 
+def doubt(term: Term) -> str:
+    """Return what is not certain about a term of a breakdown: "" where all is."""
+    if term.is_certain:
+        return ""
+    is_something = term.seconds.excludes_zero and len(term.causes) > 1
+    return "which of them is not known" if is_something else "may be nothing"
+
+
 def capitalized(text: str) -> str:
     """Return a text that begins with a capital letter; str.capitalize() would make DDP small."""
     return text[:1].upper() + text[1:]
@@ -145,11 +153,15 @@ def conditions(measured: Record | Launch, *, swept: bool = False) -> list[str]:
     machine, settings = measured.environment, measured.settings
     gpus = f"{len(machine.gpu_models)} x {machine.gpu_models[0]}" if machine.gpu_models else "no GPU"
     hardware = f"{machine.cpu_model}, {machine.cores} cores, {machine.memory_bytes / 2**30:.0f} GiB, {gpus}"
+    optimizer = f"{settings.optimizer} {settings.schedule}"
+    if settings.optimizer == "task":
+        optimizer = "the task's optimizer"
     training = [
         f"{settings.dataset}, {settings.model} ({measured.parameters:,} parameters)",
         *([] if swept else [f"global batch {settings.global_batch}"]),
         *([length(measured)] if isinstance(measured, Record) else []),
-        f"{settings.optimizer} {settings.schedule} lr {settings.lr}",
+        *settings.set,
+        f"{optimizer} lr {settings.lr}",
         f"{settings.precision}{', channels last' if settings.channels_last else ''}",
     ]
     return [one_line(f"{hardware}, torch {machine.torch}, {settings.device}"), one_line(", ".join(training))]

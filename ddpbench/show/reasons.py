@@ -10,7 +10,17 @@ from ddpbench.judge.judgement import Judgement
 from ddpbench.judge.outcome import outcome_of
 from ddpbench.judge.scaling import LargerBatch
 from ddpbench.judge.stats import Estimate
-from ddpbench.show.phrases import are, arm_in_words, causes_text, change, change_with_interval, share_text, workers
+from ddpbench.show.figures import name_of
+from ddpbench.show.phrases import (
+    are,
+    arm_in_words,
+    causes_text,
+    change,
+    change_with_interval,
+    doubt,
+    share_text,
+    workers,
+)
 
 MORE = "bash launch.sh --more"
 MIN_SHARE = 0.02  # of a step: the advice names no smaller loss
@@ -32,7 +42,7 @@ def why_text(judgement: Judgement, breakdown: Breakdown) -> str:
         f"{_cost(term.seconds)}: {causes_text(term.causes)}{_parts(breakdown, term)}" for term in breakdown.losses
     ]
     lines += [
-        f"{_cost(term.seconds)}, may be nothing: {causes_text(term.causes)}"
+        f"{_cost(term.seconds)}, {doubt(term)}: {causes_text(term.causes)}"
         for term in breakdown.terms
         if not term.is_certain and not term.part_of
     ]
@@ -54,9 +64,10 @@ def unsure_text(comparison: Comparison, *, on_gpu: bool) -> str:
 
 def so_text(judgement: Judgement, comparison: Comparison, *, on_gpu: bool) -> str:
     """Return what to do. A cause is named only where its interval excludes zero."""
-    if comparison.accuracy is not None and comparison.accuracy.outcome == "lost":
+    if comparison.learnt is not None and comparison.learnt.outcome == "lost":
+        name = name_of(judgement.study.newest)
         return (
-            "accuracy first: at an equal batch and learning rate parallel training should learn the same; "
+            f"{name} first: at an equal batch and learning rate parallel training should learn the same; "
             "look for what differs"
         )
     parts = [

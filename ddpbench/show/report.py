@@ -41,7 +41,7 @@ def format_report(judgement: Judgement, answer: Answer, page: Page = PAGE) -> st
         parts.append(page.table(tables.sweep_table(judgement.sweep)))
     elif any(not result.arm.is_control for result in judgement.results):
         below = _lines(tables.arms_notes(judgement), page)
-        parts.append(f"{page.table(tables.arms_table(judgement.results))}\n{below}")
+        parts.append(f"{page.table(tables.arms_table(judgement))}\n{below}")
     parts.append(_lines(conditions(judgement.study.newest, swept=judgement.sweep is not None), page))
     notes = [page.paragraph(one_line(caution), "caution: ", hang=2) for caution in cautions.find(judgement)]
     notes += [page.paragraph(one_line(reason), "left out: ", hang=2) for reason in judgement.study.left_out]
@@ -52,7 +52,7 @@ def format_answer(answer: Answer, page: Page = PAGE, drawn: str | None = None) -
     """Return the title, what is compared, and the rows, each behind its word. `drawn` stands below the speed."""
     lines = _headline(answer.title, answer.subject, page)
     for word, text in answer.rows:
-        first = f"  {word}".ljust(WORD_WIDTH)
+        first = f"  {word} ".ljust(WORD_WIDTH)
         for line in text.split("\n"):
             lines.append(page.paragraph(one_line(line), first, hang=WORD_WIDTH))
             first = " " * WORD_WIDTH

@@ -8,12 +8,15 @@ from markupsafe import Markup
 
 from ddpbench.arm import arm_of
 from ddpbench.errors import one_line
+from ddpbench.judge.epochs import final_metric
 from ddpbench.judge.judgement import Judgement
+from ddpbench.judge.outcome import Criteria
 from ddpbench.record import Record
-from ddpbench.show import explain, tables
+from ddpbench.show import explain, figures, tables
 from ddpbench.show.drawing import embed
 from ddpbench.show.explain import Paragraph
 from ddpbench.show.layout import NO_VALUE, Table
+from ddpbench.show.phrases import capitalized
 from ddpbench.turns import Launch
 
 if TYPE_CHECKING:  # the module imports matplotlib
@@ -27,7 +30,7 @@ NAMES = {  # of charts and tables in the list of contents, by slug
     "launches": "Launches",
     "speedup": "Scaling",
     "learning": "Learning",
-    "classes": "Accuracy by class",
+    "classes": "{Metric} by {part}",
     "ranks": "Ranks",
     "sweep": "Batch sizes",
 }
@@ -39,7 +42,7 @@ WORDS: Table = [
     ("reference", "the fastest single process: what parallel training is compared with"),
     ("turn", "a short block of steps of one arm; in every round each arm has its turn, in a random order"),
     ("launch", "one start of all workers, with many rounds; intervals count launches, not rounds"),
-    ("whole run", "training from start to end, with start-up and evaluation; accuracy comes from whole runs"),
+    ("whole run", "training from start to end, with start-up and evaluation; {metric} comes from whole runs"),
     ("95 %", "such intervals hold the true value in 95 of 100 studies"),
     ("control", "an arm that exchanges no gradients: it shows what something costs, and is no result"),
 ]
@@ -71,23 +74,40 @@ class Section:
 
 def sections_of(judgement: Judgement, charts: "Sequence[Chart]") -> list[Section]:
     """Return the sections of the page, from findings to raw runs."""
-    records = judgement.study.records
+    records, newest = judgement.study.records, judgement.study.newest
+    words = [tuple(_about(cell, newest) for cell in row) for row in WORDS]
     return [
         *_findings(judgement, charts),
-        Section("words", "Words", "What the words mean", sheets=[_sheet("Words of this page", WORDS, wraps=True)]),
-        *_facts(judgement.study.newest),
+        Section("words", "Words", "What the words mean", sheets=[_sheet("Words of this page", words, wraps=True)]),
+        *_facts(newest, judgement.criteria),
         *([_raw_runs(records)] if records else []),
     ]
 
 
+def _name(slug: str, newest: Record | Launch) -> str:
+    """Return the name of a chart or table in the list of contents."""
+    text = NAMES.get(slug, slug.replace("-", " ").capitalize())
+    return _about(text, newest)
+
+
+def _about(text: str, newest: Record | Launch) -> str:
+    """Return a text with the name of the metric in it."""
+    name = figures.name_of(newest)
+    part = figures.words_of(newest.metric).part if isinstance(newest, Record) else "part"
+    for field, word in (("{metric}", name), ("{Metric}", capitalized(name)), ("{part}", part)):
+        text = text.replace(field, word)
+    return text
+
+
 def _findings(judgement: Judgement, charts: "Sequence[Chart]") -> list[Section]:
     """Return a section for each chart with the tables that belong to it, then the tables without a chart."""
+    newest = judgement.study.newest
     sheets = {slug: sheets for slug, sheets in _sheets(judgement).items() if sheets}
     paragraphs = {"breakdown": explain.paragraphs(judgement)}
     with_charts = [
         Section(
             slug=chart.slug,
-            name=NAMES.get(chart.slug, chart.slug.replace("-", " ").capitalize()),
+            name=_name(chart.slug, newest),
             heading=one_line(chart.finding),
             conditions=[one_line(line) for line in chart.conditions.split("\n") if line],
             drawing=embed(chart),
@@ -97,7 +117,7 @@ def _findings(judgement: Judgement, charts: "Sequence[Chart]") -> list[Section]:
         for chart in charts
     ]
     return with_charts + [
-        Section(slug, NAMES[slug], NAMES[slug], paragraphs=paragraphs.get(slug, ()), sheets=alone)
+        Section(slug, _name(slug, newest), _name(slug, newest), paragraphs=paragraphs.get(slug, ()), sheets=alone)
         for slug, alone in sheets.items()
     ]
 
@@ -127,14 +147,17 @@ def _sheet(title: str, table: Table, notes: Iterable[str] = (), *, wraps: bool =
     return Sheet(one_line(title), columns, rows, list(map(one_line, notes)), wraps)
 
 
-def _facts(newest: Record | Launch) -> list[Section]:
+def _facts(newest: Record | Launch, criteria: Criteria) -> list[Section]:
     """Return all settings and the environment of a run, or of a launch where there is no run."""
     settings, machine = newest.settings, newest.environment
     computed = [(name, getattr(settings, name)) for name in settings.__struct_fields__]
     computed += [("parameters", f"{newest.parameters:,}")]
     if isinstance(newest, Record):
-        computed += [("classes", ", ".join(newest.test_set.classes))]
-        computed += [("test_samples", f"{sum(newest.test_set.samples_per_class):,}")]
+        metric = newest.metric
+        words = figures.words_of(metric)
+        computed += [("metric", figures.described(metric, criteria.margin_of(metric)))]
+        computed += [(words.parts, ", ".join(metric.parts) or None)]
+        computed += [(words.counted, f"{sum(metric.counts):,.10g}")]
     around = [(name, getattr(machine, name)) for name in machine.__struct_fields__]
     of = f"of the newest {'run' if isinstance(newest, Record) else 'launch'}, started {newest.started_at}"
     return [
@@ -149,11 +172,11 @@ def _pairs(title: str, column: str, pairs: Iterable[tuple[str, object]]) -> Shee
 
 
 def _value_text(name: str, value: object) -> str:
-    if value is None or value == []:
+    if value is None or value in ([], ()):
         return "none"
     if isinstance(value, bool):
         return "yes" if value else "no"
-    if isinstance(value, list):
+    if isinstance(value, list | tuple):
         return ", ".join(map(str, value))
     if name == "memory_bytes" and isinstance(value, int):
         return f"{value:,} ({value / 2**30:.1f} GiB)"
@@ -162,7 +185,8 @@ def _value_text(name: str, value: object) -> str:
 
 def _raw_runs(runs: Sequence[Record]) -> Section:
     """Return every run that was judged, one in each row."""
-    names = ("arm", "seed", "global batch", "train s of each epoch", "test accuracy", "start-up s")
+    metric = figures.tested(figures.name_of(runs[-1]))
+    names = ("arm", "seed", "global batch", "train s of each epoch", metric, "start-up s")
     table: Table = [(*names, "status", "load before", "commit", "started at", "injected")]
     table += map(_run_cells, runs)
     note = f"{NO_VALUE}: none, or no result."
@@ -173,13 +197,13 @@ def _raw_runs(runs: Sequence[Record]) -> Section:
 
 def _run_cells(run: Record) -> tuple[str, ...]:
     arm = arm_of(run)
-    has_accuracy = bool(run.epochs) and not arm.is_control
+    is_result = bool(run.epochs) and not arm.is_control
     return (
         arm.label,
         str(run.seed),
         str(run.settings.global_batch),
         ", ".join(f"{epoch.train_s:.3f}" for epoch in run.epochs),
-        f"{100 * run.epochs[-1].test_accuracy:.2f} %" if has_accuracy else NO_VALUE,
+        figures.value(run.metric, final_metric(run)) if is_result else NO_VALUE,
         f"{run.startup_s:.2f}",
         run.status,
         f"{run.environment.load_1m:.2f}",

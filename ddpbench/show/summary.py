@@ -1,7 +1,4 @@
-"""The answer for other programs: summary.json.
-
-No name in it changes its meaning within a SCHEMA; results/README.md documents them. null: not measured.
-"""
+"""The answer for other programs: summary.json, in the names of `schema`."""
 
 from typing import Literal
 
@@ -9,148 +6,27 @@ import msgspec
 
 from ddpbench import __version__
 from ddpbench.judge import cautions
-from ddpbench.judge.breakdown import Breakdown, Term
-from ddpbench.judge.comparison import Comparison, Turning
+from ddpbench.judge.breakdown import Breakdown
+from ddpbench.judge.comparison import Comparison
 from ddpbench.judge.judgement import Judgement
-from ddpbench.judge.outcome import Criteria, Outcome
-from ddpbench.judge.scaling import LargerBatch
-from ddpbench.judge.stats import Equivalence, Estimate
 from ddpbench.judge.sweep import Sweep
-from ddpbench.record import Environment
-from ddpbench.settings import Settings
 from ddpbench.show.answer import Answer
+from ddpbench.show.schema import (
+    SCHEMA,
+    AgreementSummary,
+    ArmSummary,
+    BreakdownSummary,
+    CostSummary,
+    DisturbanceSummary,
+    MetricSummary,
+    Speed,
+    Stalled,
+    Summary,
+    SweepPoint,
+    SweepSummary,
+    WholeRunSummary,
+)
 from ddpbench.turns import TurnArm
-
-SCHEMA = 2
-
-
-class ArmSummary(msgspec.Struct, frozen=True, kw_only=True):
-    """A way of training, and what was measured of it."""
-
-    label: str
-    kind: str
-    ranks: int
-    threads: int
-    comm: str | None
-    batch: int
-    role: Literal["reference", "parallel", "control", "other"]
-    step_s: Estimate
-    speed: Estimate | None
-    efficiency: Estimate | None
-    accuracy: Estimate | None
-
-
-class Speed(msgspec.Struct, frozen=True):
-    """How many times as fast the parallel arm is."""
-
-    value: float
-    low: float | None
-    high: float | None
-    n: int
-    unit: str
-
-
-class WholeRunSummary(msgspec.Struct, frozen=True):
-    """A run with start-up and evaluation."""
-
-    epochs: int
-    reference_s: Estimate
-    parallel_s: Estimate
-    times_as_long: Estimate
-    later_start_s: float
-    ahead_from_epochs: Turning
-
-
-class BreakdownSummary(msgspec.Struct, frozen=True):
-    """Where a step of an arm goes."""
-
-    arm: str
-    batch: int
-    observed_s: Estimate
-    slowest_rank: int | None
-    terms: list[Term]
-
-
-class CostSummary(msgspec.Struct, frozen=True):
-    """What an epoch costs, in the unit of the price."""
-
-    price_per_hour: float
-    reference: float
-    parallel: float
-    times_as_dear: Estimate
-    outcome: Literal["pays", "does_not_pay", "cannot_tell"]
-
-
-class AgreementSummary(msgspec.Struct, frozen=True):
-    """The speed in turns against that of whole runs."""
-
-    in_turns: Estimate
-    in_runs: Estimate
-    apart: Estimate | None
-    agrees: bool
-
-
-class SweepPoint(msgspec.Struct, frozen=True):
-    """The swept arm at one batch."""
-
-    batch: int
-    speed: Estimate
-    outcome: Outcome
-    is_check: bool
-
-
-class SweepSummary(msgspec.Struct, frozen=True):
-    """A sweep over batches."""
-
-    arm: str
-    crossover_batch: float | None
-    crossover_batch_predicted: float | None
-    points: list[SweepPoint]
-
-
-class Stalled(msgspec.Struct, frozen=True):
-    """How much of an arm's rounds was disturbed."""
-
-    arm: str
-    share: float
-
-
-class DisturbanceSummary(msgspec.Struct, frozen=True):
-    """What disturbed the two arms."""
-
-    stolen_share: float
-    stalled: list[Stalled]
-    minutes_needed: float | None
-
-
-class Summary(msgspec.Struct, frozen=True, kw_only=True):
-    """What summary.json holds."""
-
-    schema: int
-    ddpbench: str
-    study: str
-    outcome: Outcome | None
-    title: str
-    subject: str
-    rows: dict[str, str]
-    speed: Speed | None
-    accuracy: Equivalence | None
-    whole_run: WholeRunSummary | None
-    cost: CostSummary | None
-    arms: list[ArmSummary]
-    breakdowns: list[BreakdownSummary]
-    larger_batch: LargerBatch | None
-    sweep: SweepSummary | None
-    disturbance: DisturbanceSummary | None
-    agreement: AgreementSummary | None
-    criteria: Criteria
-    settings: Settings
-    parameters: int
-    machine: Environment
-    launches: int
-    runs: int
-    cautions: list[str]
-    left_out: list[str]
 
 
 def summarize(judgement: Judgement, answer: Answer) -> Summary:
@@ -165,7 +41,7 @@ def summarize(judgement: Judgement, answer: Answer) -> Summary:
         subject=answer.subject,
         rows=dict(answer.rows),
         speed=_speed(judgement),
-        accuracy=comparison.accuracy if comparison else None,
+        metric=_metric(judgement),
         whole_run=_whole_run(comparison) if comparison else None,
         cost=_cost(comparison) if comparison else None,
         arms=_arms(judgement),
@@ -195,6 +71,23 @@ def _speed(judgement: Judgement) -> Speed | None:
     return None if found is None else Speed(found.value, found.low, found.high, found.n, judgement.timing.noun)
 
 
+def _metric(judgement: Judgement) -> MetricSummary | None:
+    metric, comparison = judgement.study.metric, judgement.comparison
+    if metric is None:
+        return None
+    learnt = comparison.learnt if comparison else None
+    return MetricSummary(
+        name=metric.name,
+        unit=metric.unit,
+        lower_is_better=metric.lower_is_better,
+        margin=judgement.criteria.margin_of(metric),
+        difference=learnt.difference if learnt else None,
+        tested=learnt.tested if learnt else None,
+        outcome=learnt.outcome if learnt else None,
+        p=learnt.p if learnt else None,
+    )
+
+
 def _arms(judgement: Judgement) -> list[ArmSummary]:
     """Return every arm at every batch, controls last."""
     timing = judgement.timing
@@ -214,7 +107,7 @@ def _arms(judgement: Judgement) -> list[ArmSummary]:
                 step_s=timing.step_s(turn),
                 speed=result.speed if result else None,
                 efficiency=result.efficiency if result else None,
-                accuracy=result.accuracy if result else None,
+                metric=result.metric if result else None,
             )
         )
     return arms

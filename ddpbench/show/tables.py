@@ -9,8 +9,9 @@ from ddpbench.judge.breakdown import Breakdown, Cause
 from ddpbench.judge.judgement import Judgement
 from ddpbench.judge.scaling import Row
 from ddpbench.judge.sweep import Sweep
+from ddpbench.show.figures import name_of, tested, value
 from ddpbench.show.layout import NO_VALUE, Table
-from ddpbench.show.phrases import NOT_MEASURED, OUTCOMES, arm_in_words, causes_text, share_text, with_interval
+from ddpbench.show.phrases import NOT_MEASURED, OUTCOMES, arm_in_words, causes_text, doubt, share_text, with_interval
 
 SAME_BITS = "equal to the bit"
 REFERENCE = "1 (reference)"
@@ -27,15 +28,15 @@ MEASURED_BY: dict[Cause, str] = {
 }
 
 
-def arms_table(results: Sequence[ArmResult]) -> Table:
+def arms_table(judgement: Judgement) -> Table:
     """Return a row for each arm that a user could choose: for the terminal."""
-    shown = [result for result in results if not result.arm.is_control]
-    table: Table = [("arm", "ms a step", "speed (95 %)", "test accuracy", "n")]
+    shown = [result for result in judgement.results if not result.arm.is_control]
+    table: Table = [("arm", "ms a step", "speed (95 %)", tested(name_of(judgement.study.newest)), "n")]
     for result in shown:
         runs = len(result.runs)
         units = str(result.step_s.n) if result.step_s.n == runs or not runs else f"{result.step_s.n}, {runs}"
-        accuracy = SAME_BITS if _twin(result, shown) else _accuracy_text(result)
-        table.append((result.arm.label, _ms(result.step_s.value), _speed_text(result), accuracy, units))
+        learnt = SAME_BITS if _twin(result, shown) else _learnt_text(result)
+        table.append((result.arm.label, _ms(result.step_s.value), _speed_text(result), learnt, units))
     return table
 
 
@@ -57,7 +58,8 @@ def arms_notes(judgement: Judgement) -> list[str]:
 
 def all_arms_table(judgement: Judgement) -> Table:
     """Return a row for each arm, controls last, with every figure: for the page."""
-    table: Table = [("arm", "ms a step (95 %)", "speed (95 %)", "efficiency (95 %)", "test accuracy", "n", "runs")]
+    learnt = tested(name_of(judgement.study.newest))
+    table: Table = [("arm", "ms a step (95 %)", "speed (95 %)", "efficiency (95 %)", learnt, "n", "runs")]
     for result in judgement.results:
         table.append(
             (
@@ -65,7 +67,7 @@ def all_arms_table(judgement: Judgement) -> Table:
                 with_interval(result.step_s.scaled(1e3)),
                 _speed_text(result),
                 with_interval(result.efficiency) if result.arm.kind == "ddp" else NO_VALUE,
-                NO_VALUE if result.arm.is_control else _accuracy_text(result),
+                NO_VALUE if result.arm.is_control else _learnt_text(result),
                 str(result.step_s.n),
                 str(len(result.runs)) if result.runs else NO_VALUE,
             )
@@ -106,7 +108,7 @@ def breakdown_table(breakdown: Breakdown) -> Table:
             name = f"{breakdown.turn.arm.world_size} ideal workers"
         table.append(
             (
-                f"{'  of which ' if term.part_of else ''}{name}{'' if term.is_certain else ' (may be nothing)'}",
+                f"{'  of which ' if term.part_of else ''}{name}{'' if term.is_certain else f' ({doubt(term)})'}",
                 with_interval(term.seconds.scaled(1e3), ".2f" if term.causes == ("ideal",) else "+.2f"),
                 share_text(term.share),
                 MEASURED_BY[term.causes[-1]],
@@ -192,11 +194,10 @@ def _speed_text(result: ArmResult) -> str:
     return REFERENCE if result.is_reference else with_interval(result.speed, unit="x")
 
 
-def _accuracy_text(result: ArmResult) -> str:
-    if result.accuracy is None:
+def _learnt_text(result: ArmResult) -> str:
+    if result.metric is None:
         return NOT_MEASURED
-    deviation = "" if result.accuracy_sd is None else f" ± {100 * result.accuracy_sd:.2f}"
-    return f"{100 * result.accuracy.value:.2f}{deviation} %"
+    return value(result.runs[0].metric, result.metric.value, result.metric_sd)
 
 
 def _ms(seconds: float) -> str:

@@ -74,6 +74,8 @@ class Launches:
                 return code
             self._count += 1
             self.latest = self.look()
+            if self._next_number == 1:
+                self.reporter.checked(self.latest.findings)
             left = self._left(rule, self.clock() - begin_s) or self._with_runs(Left(0.0, is_most=False))
             self.reporter.launch_judged(self._next_number, result(self.pairs()), left)
         return 0

@@ -99,7 +99,7 @@ def read(design: Design, argv: Sequence[str], environment: Mapping[str, str]) ->
         minutes=_minutes(values["minutes"]),
         margin=_percentage("--margin-speed", values["margin_speed"]),
         price_per_hour=None if price is None else _price(price),
-        train=TrainConfig(**train),
+        train=config.make(train),
         has_batch="global_batch" in values,
         is_plan=values["plan"],
         is_more=values["more"],
@@ -123,7 +123,7 @@ def read_run(argv: Sequence[str]) -> RunOptions:
     return RunOptions(
         ranks=None if ranks is None else _one_number("--ranks", numbers("--ranks", ranks, 1, "--ranks 2"), 1),
         restarts=_one_number("--restarts", numbers("--restarts", restarts, 0, "--restarts 3"), 0),
-        train=TrainConfig(**values),
+        train=config.make(values),
     )
 
 

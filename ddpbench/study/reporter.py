@@ -45,6 +45,11 @@ class Reporter:
         head = head_of("speed", f"launch {count}")
         self._screen.say_parts([head, padded(known, self._screen), left.words()])
 
+    def checked(self, findings: Sequence[str]) -> None:
+        """Print what the check of the task has found."""
+        for finding in findings:
+            self._screen.say(f"{head_of('check', '').rstrip()}     {finding}", indent="          ")
+
     def run_began(self, todo: Sequence[Job], plan: Plan, command: Sequence[str]) -> RunLine:
         """Report that the first job of `todo` begins. Returns the observer of its run."""
         job = todo[0]

@@ -76,7 +76,7 @@ class RunLine(Observer):
             rest = self.todo[1:]
             left = Left(self.forecast.left_s(rest), is_most=False).words() if rest else ""
             label = self.job.label.ljust(self.label_width)
-            results = f"{label}  {speed(self.epochs):>15}  {accuracy(self.epochs):>7}"
+            results = f"{label}  {speed(self.epochs):>15}  {figure(self.epochs):>7}"
             self.screen.say_parts([self.head, padded(results, self.screen), left])
 
 
@@ -95,9 +95,9 @@ def speed(epochs: Sequence[EpochDone]) -> str:
     return f"{fmean(epoch.train_s for epoch in (epochs[1:] or epochs)):.2f} s an epoch" if epochs else ""
 
 
-def accuracy(epochs: Sequence[EpochDone]) -> str:
-    """Return the newest accuracy; "" where there is none."""
-    return f"{100 * epochs[-1].accuracy:.2f} %" if epochs else ""
+def figure(epochs: Sequence[EpochDone]) -> str:
+    """Return the newest figure of the test set; "" where there is none."""
+    return epochs[-1].figure if epochs else ""
 
 
 def at_epoch(epochs: Sequence[EpochDone], count: int) -> str:

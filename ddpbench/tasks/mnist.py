@@ -1,18 +1,18 @@
-"""MNIST and data sets of its shape: what is trained, on what, and how fast it may learn.
+"""MNIST, and data sets of its shape. A task of your own has the same functions: see docs/own-task.md."""
 
-A task answers `build` (the network), `load` (the data) and `peak_lr` (the learning rate).
-"""
-
-from dataclasses import dataclass
+from pathlib import Path
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import interpolate
+from torch.nn import functional as F  # noqa: N812 - the field's name for it
 
-from ddpbench.config import TrainConfig
 from ddpbench.errors import UserError
 from ddpbench.tasks import fetch
 from ddpbench.tasks.networks import NETWORKS
+
+batch, epochs = 256, 3  # samples of a step over all workers; passes over the training set
+margin = 0.3  # the smallest difference in accuracy that matters, in points of percent
+test_batch = 1_000
 
 DIGITS = tuple("0123456789")
 CLOTHES = ("T-shirt", "trouser", "pullover", "dress", "coat", "sandal", "shirt", "sneaker", "bag", "ankle boot")
@@ -28,75 +28,58 @@ RATES = {
     ("mlp", "sgd"): 0.1,
 }
 SYNTHETIC_TRAIN, SYNTHETIC_TEST = 6_000, 1_000
+Images = tuple[Tensor, Tensor]  # [N, 28, 28] of bytes, or [N, 1, 28, 28] normalised; and labels [N]
 
 
-@dataclass(frozen=True, slots=True)
-class Split:
-    """Images [N, 1, 28, 28], normalised, and labels [N]."""
-
-    images: Tensor
-    labels: Tensor
-
-    def to(self, device: torch.device) -> "Split":
-        """Return it in the memory of a device. Nothing is copied where it is there already."""
-        return Split(self.images.to(device), self.labels.to(device))
+def model(model: str = "cnn") -> nn.Module:
+    """Return the network. It is called after seeding, so every worker starts with equal weights."""
+    return NETWORKS[_known("model", model, list(NETWORKS))](10)
 
 
-@dataclass(frozen=True, slots=True)
-class DataSet:
-    """A training and a test split, and what its labels mean."""
-
-    train: Split
-    test: Split
-    classes: tuple[str, ...]
-
-    def to(self, device: torch.device) -> "DataSet":
-        """Return both splits in the memory of a device. Nothing is copied where they are there already."""
-        return DataSet(self.train.to(device), self.test.to(device), self.classes)
-
-
-def peak_lr(cfg: TrainConfig) -> float:
-    """Return the learning rate that was asked for, or the one known to train well."""
-    return RATES[cfg.model, cfg.optimizer] if cfg.lr is None else cfg.lr
-
-
-def dtype(cfg: TrainConfig) -> torch.dtype:
-    """Return the type of weights and images. bf16 keeps both in fp32 and rounds inside autocast."""
-    return torch.float64 if cfg.precision == "fp64" else torch.float32
-
-
-def build(cfg: TrainConfig, classes: int = 10) -> nn.Module:
-    """Build the network on the CPU. The seed alone decides its weights, so every rank starts with equal ones."""
-    torch.manual_seed(cfg.seed)
-    # An image of one channel has the same bytes in either layout, so only the weights need one.
-    layout = torch.channels_last if cfg.channels_last else torch.contiguous_format
-    return NETWORKS[cfg.model](classes).to(dtype(cfg)).to(memory_format=layout)
-
-
-def load(cfg: TrainConfig) -> DataSet:
-    """Load a data set into CPU memory, fetching it first where it is missing.
-
-    Call it before any process group exists: fetching may take longer than a collective waits.
-    Raises UserError when the files are not the ones expected, or when there is less data than one step needs.
-    """
-    if cfg.dataset == "synthetic":
-        raw, classes = _synthetic(), DIGITS
+def data(dataset: str = "mnist", data_dir: str = "data") -> tuple[Images, Images]:
+    """Return images and labels to train on, and those to test with."""
+    if _known("dataset", dataset, list(PIXELS)) == "synthetic":
+        raw = _synthetic()
     else:
-        raw = _read(fetch.ensure(cfg.dataset, cfg.data_dir))
-        classes = CLOTHES if cfg.dataset == "fashion-mnist" else DIGITS
-    mean, deviation = PIXELS[cfg.dataset]
+        raw = _read(fetch.ensure(dataset, Path(data_dir)))
+    mean, deviation = PIXELS[dataset]
     # Once, here, and not per batch: a batch is then a single gather (measured 5 % faster at batch 16).
     train, test = (
-        Split(images.to(dtype(cfg)).div_(255).sub_(mean).div_(deviation).unsqueeze(1), labels.long())
-        for images, labels in raw
+        (images.float().div_(255).sub_(mean).div_(deviation).unsqueeze(1), labels.long()) for images, labels in raw
     )
-    if len(train.labels) < cfg.global_batch:
-        found = f"{cfg.dataset} has {len(train.labels):,} training samples"
-        raise UserError(f"--global-batch {cfg.global_batch} is more than one epoch: {found}; use a smaller one")
-    return DataSet(train, test, classes)
+    return train, test
 
 
-def _read(files: dict[str, bytes]) -> tuple[tuple[Tensor, Tensor], tuple[Tensor, Tensor]]:
+def loss(net: nn.Module, batch: Images, label_smoothing: float = 0.0) -> tuple[Tensor, int]:
+    """Return the sum of the losses of a batch, and how many were summed."""
+    images, labels = batch
+    return F.cross_entropy(net(images), labels, reduction="sum", label_smoothing=label_smoothing), len(labels)
+
+
+def metric(net: nn.Module, batch: Images) -> dict[str, tuple[Tensor, Tensor]]:
+    """Return the right answers and the samples of a batch, class by class."""
+    images, labels = batch
+    hits = net(images).argmax(1) == labels
+    return {"accuracy": (labels[hits].bincount(minlength=10), labels.bincount(minlength=10))}
+
+
+def parts(dataset: str = "mnist") -> tuple[str, ...]:
+    """Return what the classes are called."""
+    return CLOTHES if dataset == "fashion-mnist" else DIGITS
+
+
+def lr(model: str = "cnn", optimizer: str = "adamw") -> float:
+    """Return the peak learning rate that is known to train well."""
+    return RATES[model, optimizer]
+
+
+def _known(flag: str, name: str, known: list[str]) -> str:
+    if name not in known:
+        raise UserError(f"--{flag} must be one of {', '.join(known)}; got {name!r}")
+    return name
+
+
+def _read(files: dict[str, bytes]) -> tuple[Images, Images]:
     """Read IDX files that `fetch` has verified: a header of 4 bytes a dimension and 4 more, then raw bytes."""
 
     def idx(name: str, *shape: int) -> Tensor:
@@ -108,12 +91,12 @@ def _read(files: dict[str, bytes]) -> tuple[tuple[Tensor, Tensor], tuple[Tensor,
     )
 
 
-def _synthetic() -> tuple[tuple[Tensor, Tensor], tuple[Tensor, Tensor]]:
+def _synthetic() -> tuple[Images, Images]:
     """Make ten smooth patterns in heavy noise: the same bytes everywhere, learnable, but not at once."""
     random = torch.Generator().manual_seed(0)
-    patterns = interpolate(torch.rand(10, 1, 7, 7, generator=random), size=28, mode="nearest").squeeze(1)
+    patterns = F.interpolate(torch.rand(10, 1, 7, 7, generator=random), size=28, mode="nearest").squeeze(1)
 
-    def split(size: int) -> tuple[Tensor, Tensor]:
+    def split(size: int) -> Images:
         labels = torch.randint(10, (size,), generator=random)
         noise = torch.rand(size, 28, 28, generator=random)
         return ((0.12 * patterns[labels] + 0.88 * noise) * 255).to(torch.uint8), labels

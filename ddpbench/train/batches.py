@@ -3,11 +3,12 @@
 from collections.abc import Iterator
 
 import torch
-from torch import Tensor
 from torch.utils.data import DistributedSampler
 
 from ddpbench.config import TrainConfig, rank_batch
-from ddpbench.tasks.mnist import DataSet
+from ddpbench.tasks import task
+from ddpbench.tasks.samples import Batch
+from ddpbench.tasks.task import Data, Task
 from ddpbench.train.world import World
 
 # DistributedSampler orders by seed + epoch: with neighbouring seeds, epoch 2 of seed 0 would be epoch 1 of seed 1.
@@ -21,17 +22,17 @@ class Batches:
     a single process. The last, partial global batch of an epoch is dropped at every world size.
     """
 
-    def __init__(self, data: DataSet, cfg: TrainConfig, here: World) -> None:
-        self.classes = data.classes
+    def __init__(self, found: Task, data: Data, cfg: TrainConfig, here: World) -> None:
         data = data.to(here.device)
-        self.train_images, self.train_labels = data.train.images, data.train.labels
-        self.test_images, self.test_labels = data.test.images, data.test.labels
-        self.steps = len(data.train.labels) // cfg.global_batch
+        self.task, self.device = found, here.device
+        self.train, self._test = data.train, data.test
+        self.steps = len(data.train) // cfg.global_batch
         self.samples = self.steps * cfg.global_batch
         self.rank_batch = rank_batch(cfg.global_batch, here.size)
+        self._test_batch = found.test_batch or cfg.global_batch
         self._here = here
         self._sampler: DistributedSampler[int] = DistributedSampler(
-            range(len(data.train.labels)),  # type: ignore[arg-type]  # it only asks for the length
+            range(len(data.train)),  # type: ignore[arg-type]  # it only asks for the length
             num_replicas=here.size,
             rank=here.rank,
             seed=cfg.seed * EPOCHS_APART,
@@ -39,15 +40,22 @@ class Batches:
         )
         here.process.startup.reached("data")
 
-    def epoch(self, epoch: int, done: int = 0) -> Iterator[tuple[Tensor, Tensor]]:
-        """Yield images [rank batch, 1, 28, 28] and labels [rank batch] of each step after `done`."""
+    @classmethod
+    def load(cls, cfg: TrainConfig, here: World) -> "Batches":
+        """Load the data of the task and return the batches of this rank. Raises what `Task.data` raises."""
+        found = task.of(cfg)
+        return cls(found, found.data(cfg), cfg, here)
+
+    def epoch(self, epoch: int, done: int = 0) -> Iterator[Batch]:
+        """Yield the batch of each step after `done`: the first dimension of its tensors is this rank's batch."""
         self._sampler.set_epoch(epoch)
-        order = torch.tensor(list(self._sampler), device=self._here.device)
+        order = torch.tensor(list(self._sampler), device=self.device)
         share = self.samples // (self.steps * self._here.size)
         for mine in order[: self.steps * share].split(share)[done:]:
-            yield self.train_images.index_select(0, mine), self.train_labels.index_select(0, mine)
+            yield self.train.take(mine)
 
-    def test(self, batch: int = 1_000) -> Iterator[tuple[Tensor, Tensor]]:
-        """Yield images and labels of this rank's share of the test set. Every sample belongs to one rank."""
-        mine = slice(self._here.rank, None, self._here.size)
-        yield from zip(self.test_images[mine].split(batch), self.test_labels[mine].split(batch), strict=True)
+    def test(self) -> Iterator[Batch]:
+        """Yield this rank's share of the test set in batches. Every sample belongs to one rank."""
+        mine = torch.arange(len(self._test), device=self.device)[self._here.rank :: self._here.size]
+        for some in mine.split(self._test_batch):
+            yield self._test.take(some)

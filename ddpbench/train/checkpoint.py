@@ -23,11 +23,12 @@ from ddpbench import files, notes
 from ddpbench.errors import DataError, DiskError, one_line
 from ddpbench.fields import Count, Part, Seconds, Text
 from ddpbench.record import Record
+from ddpbench.train.state import own_state
 
 FORMAT = b"ddpbench checkpoint 1"
 GENERATIONS = 2
 MAX_BYTES = 2**34
-DTYPES = (torch.float32, torch.float64)
+SCALARS = (torch.float32, torch.float64)  # the types in which an optimizer counts its steps
 SUFFIX = files.CHECKPOINTS
 
 
@@ -57,7 +58,7 @@ class Checkpoint:
 
 def state_of(net: nn.Module, optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
     """Return every tensor that a step changes, by name."""
-    tensors = {f"model.{name}": value for name, value in net.state_dict().items()}
+    tensors = {f"model.{name}": value for name, value in own_state(net).items()}
     names = {id(parameter): name for name, parameter in net.named_parameters()}
     for parameter, state in optimizer.state.items():
         for key, value in state.items():
@@ -80,7 +81,7 @@ def restore(
             states.setdefault(owner, {})[key] = value
     if not _fits(weights, states, net):
         raise DataError("the checkpoint's tensors are not those of this network; start anew, without --resume")
-    net.load_state_dict(weights)
+    net.load_state_dict(weights, strict=False)  # tied weights are there once; `_fits` has compared the rest
     for name, parameter in net.named_parameters():
         state = optimizer.state[parameter]
         state.clear()
@@ -95,14 +96,15 @@ def restore(
 
 def _fits(weights: dict[str, Tensor], states: dict[str, dict[str, Tensor]], net: nn.Module) -> bool:
     """Whether tensors are those of `net` and of an optimizer, which keeps equal things of every parameter."""
-    wanted = {name: (value.shape, value.dtype) for name, value in net.state_dict().items()}
-    parameters = dict(net.named_parameters())
+    wanted = {name: (value.shape, value.dtype) for name, value in own_state(net).items()}
+    parameters = {name: each for name, each in net.named_parameters() if each.requires_grad}
     return (
         wanted == {name: (value.shape, value.dtype) for name, value in weights.items()}
         and states.keys() in (set(), parameters.keys())
         and len({frozenset(state) for state in states.values()}) <= 1
         and all(
-            value.dim() == 0 or (value.shape, value.dtype) == (parameters[name].shape, parameters[name].dtype)
+            (value.dim() == 0 and value.dtype in SCALARS)
+            or (value.shape, value.dtype) == (parameters[name].shape, parameters[name].dtype)
             for name, state in states.items()
             for value in state.values()
         )
@@ -171,8 +173,8 @@ def load(path: Path) -> Checkpoint:
         tensors = safetensors.torch.load(packed)
     except (msgspec.DecodeError, RecursionError, SafetensorError, KeyError, ValueError) as problem:
         raise DataError(f"{path} is not a whole checkpoint: {one_line(str(problem)[:200])}") from problem
-    if any(value.dtype not in DTYPES or not torch.isfinite(value).all() for value in tensors.values()):
-        raise DataError(f"{path} holds numbers that are not finite, or that have a type in which no run trains")
+    if any(not torch.isfinite(value).all() for value in tensors.values()):
+        raise DataError(f"{path} holds numbers that are not finite")
     if "losses" not in tensors or tensors["losses"].shape != (manifest.record.world_size, manifest.step):
         raise DataError(f"{path} does not hold the losses of {manifest.record.world_size} x {manifest.step} steps")
     return Checkpoint(manifest, tensors)

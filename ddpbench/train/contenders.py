@@ -6,16 +6,18 @@ from itertools import count, islice
 
 import torch
 from msgspec.structs import replace
-from torch import Tensor
+from torch import nn
 
 from ddpbench.comm import ddp
 from ddpbench.config import TrainConfig
-from ddpbench.tasks import mnist
+from ddpbench.tasks import task
+from ddpbench.tasks.samples import Batch
+from ddpbench.tasks.task import Data
 from ddpbench.train import world
 from ddpbench.train.batches import Batches
 from ddpbench.train.clock import synchronize
 from ddpbench.train.engine import train_epoch
-from ddpbench.train.onlookers import Heartbeat, Onlookers, load_hook
+from ddpbench.train.onlookers import Dice, Heartbeat, Onlookers, load_hook
 from ddpbench.train.reductions import ReductionTimer
 from ddpbench.train.state import TrainState
 from ddpbench.train.world import World
@@ -30,17 +32,17 @@ class Stream:
 
     def __init__(self, batches: Batches) -> None:
         self._steps = (step for epoch in count(1) for step in batches.epoch(epoch))
-        self.train_labels, self.size = batches.train_labels, 0
+        self.device, self.size = batches.device, 0
 
-    def epoch(self, epoch: int, done: int = 0) -> Iterator[tuple[Tensor, Tensor]]:
-        """Yield images and labels of the next `size` steps."""
+    def epoch(self, epoch: int, done: int = 0) -> Iterator[Batch]:
+        """Yield the batches of the next `size` steps."""
         return islice(self._steps, self.size)
 
 
 class Contender:
     """One arm on this rank: its network, optimizer and data, ready to take a turn."""
 
-    def __init__(self, turn: TurnArm, data: mnist.DataSet, cfg: TrainConfig, here: World) -> None:
+    def __init__(self, turn: TurnArm, data: Data, cfg: TrainConfig, here: World) -> None:
         """Build the arm. A collective of all ranks, also of those that take no part in the arm."""
         self.turn = turn
         self.rank_batches: list[int] = []  # samples of a step, by rank of the arm; empty on a rank that takes no part
@@ -51,14 +53,14 @@ class Contender:
             return
         cfg = replace(cfg, global_batch=turn.global_batch, data_parallel=arm.kind == "data_parallel")
         torch.set_num_threads(arm.threads_per_rank)
-        net = mnist.build(cfg).to(mine.device)
+        net: nn.Module = task.of(cfg).step(cfg).to(mine.device)
         net = world.data_parallel(net, mine.device) if cfg.data_parallel else ddp.wrap(net, mine, arm.comm)
-        batches = Batches(data, cfg, mine)
+        batches = Batches(task.of(cfg), data, cfg, mine)
         self._cfg, self._stream = cfg, Stream(batches)
-        self._state = TrainState.of(net, cfg, ENDLESS)
+        self._state = TrainState.of(net, cfg, ENDLESS, mine)
         self._reductions = ReductionTimer(net, self._state.optimizer, mine.device)
         hooks = load_hook(cfg, self._state, batches, mine)
-        self._onlookers = Onlookers([Heartbeat(mine.process, cfg.timeout_s), *hooks])
+        self._onlookers = Onlookers([Heartbeat(mine.process, cfg.timeout_s), Dice(cfg.seed, mine), *hooks])
         self.rank_batches = mine.gather(batches.rank_batch)  # a hook may have changed it
 
     @property

@@ -4,12 +4,12 @@ from contextlib import AbstractContextManager, nullcontext
 
 import torch
 from torch import nn
-from torch.nn import functional as F  # noqa: N812 - the field's name for it
 
 from ddpbench.config import TrainConfig
 from ddpbench.record import Kind
+from ddpbench.tasks.task import Tested, add_up
 from ddpbench.train.batches import Batches
-from ddpbench.train.onlookers import Heartbeat, Onlooker, Onlookers, load_hook
+from ddpbench.train.onlookers import Dice, Heartbeat, Onlooker, Onlookers, load_hook
 from ddpbench.train.progress import Bar
 from ddpbench.train.recorder import Recorder
 from ddpbench.train.saver import Saver
@@ -23,21 +23,22 @@ def fit(net: nn.Module, batches: Batches, cfg: TrainConfig, here: World, *, kind
 
     The record in cfg.results is current after every epoch; the weights follow at the end.
     """
-    state = TrainState.of(net, cfg, batches.steps)
+    state = TrainState.of(net, cfg, batches.steps, here)
     recorder = Recorder(state, batches, cfg, here, kind)
     timers = Timers(state, batches, here)
     heartbeat = Heartbeat(here.process, cfg.timeout_s)
     saver = Saver(state, recorder, cfg, here)  # puts the state back to where an earlier attempt has come to
     bar = Bar(cfg.epochs, shown=here.is_main)
-    onlookers = Onlookers([heartbeat, *load_hook(cfg, state, batches, here), saver, timers, bar])
+    onlookers = Onlookers([heartbeat, Dice(cfg.seed, here), *load_hook(cfg, state, batches, here), saver, timers, bar])
     with recorder, heartbeat, saver, bar:
         while state.epoch <= cfg.epochs and not recorder.target_is_reached:
             here.barrier()  # all clocks start together
             with timers.training():
                 train_epoch(state, batches, cfg, onlookers)
             with timers.evaluation():
-                correct = evaluate(state.bare_net, batches, cfg)
-            measured = here.gather(timers.measurements(state, correct))  # by all ranks
+                here.send_buffers(state.bare_net)
+                tested = evaluate(state.bare_net, batches, cfg)
+            measured = here.gather(timers.measurements(state, tested))  # by all ranks
             saver.require_equal_weights(f"after epoch {state.epoch}", [each.weights_sha256 for each in measured])
             recorder.add_epoch(state, measured)
             onlookers.epoch_recorded(state)
@@ -49,18 +50,19 @@ def fit(net: nn.Module, batches: Batches, cfg: TrainConfig, here: World, *, kind
 def train_epoch(state: TrainState, batches: Batches, cfg: TrainConfig, onlookers: Onlooker) -> None:
     """Take the steps of one epoch that are left. The loss of each step is added to `state.losses`."""
     net, optimizer, schedule = state.net, state.optimizer, state.schedule
-    precision = autocast(cfg, batches.train_labels.device)
+    precision, counts = autocast(cfg, batches.device), state.counts
     parameters = list(net.parameters())
     net.train()
     onlookers.epoch_begins(state)
-    for images, labels in batches.epoch(state.epoch, done=len(state.losses)):
+    for batch in batches.epoch(state.epoch, done=len(state.losses)):
         with precision:
-            loss = F.cross_entropy(net(images), labels, label_smoothing=cfg.label_smoothing)
-        state.losses.append(loss.detach())  # stays on the device: to read it here would wait for the step
+            total, count = net(batch)  # of the losses of this batch
+        share = counts.share(total, count)  # of one loss in the mean that is trained on
+        state.losses.append(total.detach() * share)  # on the device: to read it here would wait for the step
         onlookers.loss_computed(state)
         for parameter in parameters:  # optimizer.zero_grad() does the same and takes 5 % of a step at batch 16
             parameter.grad = None
-        loss.backward()
+        total.backward(share)
         optimizer.step()
         if schedule is not None:
             schedule.step()
@@ -69,16 +71,14 @@ def train_epoch(state: TrainState, batches: Batches, cfg: TrainConfig, onlookers
 
 
 @torch.no_grad()
-def evaluate(net: nn.Module, batches: Batches, cfg: TrainConfig) -> list[int]:
-    """Count this rank's correct answers [classes] on its share of the test set. Sums of ranks divide once, later."""
+def evaluate(net: nn.Module, batches: Batches, cfg: TrainConfig) -> Tested:
+    """Return what the task counts over this rank's share of the test set. Shares are added up, and divided later."""
     net.eval()
-    correct = torch.zeros(len(batches.classes), dtype=torch.long, device=batches.test_labels.device)
-    precision = autocast(cfg, batches.test_labels.device)
-    for images, labels in batches.test():
+    precision, found = autocast(cfg, batches.device), list[Tested]()
+    for batch in batches.test():
         with precision:
-            hits = net(images).argmax(1) == labels
-        correct += labels[hits].bincount(minlength=len(correct))
-    return [int(count) for count in correct.tolist()]
+            found.append(batches.task.measure(net, batch, cfg))
+    return add_up(found)
 
 
 def autocast(cfg: TrainConfig, device: torch.device) -> AbstractContextManager[object]:

@@ -1,25 +1,40 @@
 """The entries of a record: the first one, before training, and one for each epoch, from what all ranks measured."""
 
+import math
 from collections.abc import Sequence
+from dataclasses import dataclass
 from datetime import datetime, timezone
 from statistics import fmean
 
 import torch
 from msgspec.structs import replace
+from torch import nn
 
 from ddpbench.config import TrainConfig
 from ddpbench.errors import NumericalError
-from ddpbench.record import SCHEMA, Epoch, Kind, Rank, Record, Startup, TestSet
-from ddpbench.tasks import mnist
+from ddpbench.record import SCHEMA, Epoch, Kind, Metric, Rank, Record, Startup
+from ddpbench.tasks.task import Task, Tested, add_up
 from ddpbench.train import machine
 from ddpbench.train.batches import Batches
 from ddpbench.train.reductions import late_s
+from ddpbench.train.state import num_parameters
 from ddpbench.train.timers import RankEpoch
 from ddpbench.train.world import World
 
+NOT_TESTED = Metric(name="", unit="", lower_is_better=False, margin=None, parts=[], counts=[])
 
-def first(parameters: int, batches: Batches, cfg: TrainConfig, here: World, kind: Kind) -> Record:
-    """Return the record of a run that has not trained yet. `parameters` counts the trained numbers of its network."""
+
+@dataclass(frozen=True, slots=True)
+class Figures:
+    """What an epoch has come to on the whole test set."""
+
+    metric: Metric
+    value: float
+    sums: list[float]  # of each part
+
+
+def first(net: nn.Module, batches: Batches, cfg: TrainConfig, here: World, kind: Kind) -> Record:
+    """Return the record of a run that has not trained yet. What is counted over the test set is known later."""
     return Record(
         schema=SCHEMA,
         study=cfg.results.resolve().name,
@@ -28,14 +43,11 @@ def first(parameters: int, batches: Batches, cfg: TrainConfig, here: World, kind
         world_size=here.size,
         threads_per_rank=torch.get_num_threads(),
         seed=cfg.seed,
-        settings=cfg.settings(device="cuda" if here.device.type == "cuda" else "cpu", lr=mnist.peak_lr(cfg)),
+        settings=batches.task.settings(cfg, here.device, net),
         environment=machine.describe(),
         started_at=datetime.now(timezone.utc).isoformat(timespec="milliseconds"),
-        parameters=parameters,
-        test_set=TestSet(
-            classes=list(batches.classes),
-            samples_per_class=batches.test_labels.bincount(minlength=len(batches.classes)).tolist(),
-        ),
+        parameters=num_parameters(net),
+        metric=NOT_TESTED,
         startup_s=0.0,
         startup=startup([0.0] * 6),
         epochs=[],
@@ -54,7 +66,22 @@ def startup(parts_s: Sequence[float]) -> Startup:
     return Startup(launcher_s, interpreter_s, imports_s, data_s, rendezvous_s, build_s, first_step_s=None)
 
 
-def with_epoch(record: Record, number: int, samples: int, ranks: Sequence[RankEpoch], *, resumed: bool) -> Record:
+def figures_of(task: Task, cfg: TrainConfig, ranks: Sequence[RankEpoch]) -> Figures:
+    """Return the task's metric over the whole test set. Raises NumericalError where it is not finite."""
+    shares = [
+        Tested(rank.tested_name, [math.nan if each is None else each for each in rank.tested_sums], rank.tested_counts)
+        for rank in ranks
+    ]
+    whole = add_up(shares)
+    value = task.score(whole.sums, whole.counts)
+    if not all(map(math.isfinite, [value, *whole.sums])):
+        raise NumericalError(f"the {whole.name} of the test set is not a finite number; use a lower --lr")
+    return Figures(task.metric(whole, cfg), value, whole.sums)
+
+
+def with_epoch(
+    record: Record, number: int, samples: int, ranks: Sequence[RankEpoch], figures: Figures, *, resumed: bool
+) -> Record:
     """Return the record with one more epoch: `samples` trained on over all ranks, and one measurement by each rank.
 
     Raises NumericalError where the loss is not finite.
@@ -63,7 +90,6 @@ def with_epoch(record: Record, number: int, samples: int, ranks: Sequence[RankEp
     curves = [[point for point in rank.loss_curve if point is not None] for rank in ranks]
     if len(losses) < len(ranks):
         raise NumericalError(f"the loss of epoch {number} is not a finite number; use a lower --lr")
-    correct = [sum(counts) for counts in zip(*(rank.correct for rank in ranks), strict=True)]
     epoch = Epoch(
         epoch=number,
         train_s=max(rank.train_s for rank in ranks),
@@ -71,14 +97,15 @@ def with_epoch(record: Record, number: int, samples: int, ranks: Sequence[RankEp
         samples=samples,
         train_loss=fmean(losses),
         loss_curve=[fmean(points) for points in zip(*curves, strict=True)],
-        test_accuracy=sum(correct) / sum(record.test_set.samples_per_class),
-        correct_per_class=correct,
+        metric=figures.value,
+        metric_sums=figures.sums,
         resumed=resumed,
         suspended=any(rank.suspended for rank in ranks),
     )
     first_steps_s = [rank.first_step_s for rank in ranks if rank.first_step_s is not None]
     return replace(
         record,
+        metric=figures.metric,
         epochs=[*record.epochs, epoch],
         ranks=_with_epoch(record.ranks, epoch, ranks),
         startup=replace(record.startup, first_step_s=max(first_steps_s)),

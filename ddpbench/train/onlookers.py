@@ -1,4 +1,4 @@
-"""The shape of what watches training, the simplest onlooker, and a user's own (--hook).
+"""The shape of what watches training, the two simplest onlookers, and a user's own (--hook).
 
 Others are the bar (`progress`), the clocks (`timers`) and the saver (`saver`).
 """
@@ -10,6 +10,8 @@ from functools import cache
 from pathlib import Path
 from types import ModuleType, TracebackType
 
+import torch
+from torch import Tensor
 from typing_extensions import Self
 
 from ddpbench.config import TrainConfig, hook_file
@@ -101,6 +103,40 @@ class Heartbeat(Onlooker):
     def _beat(self, state: TrainState) -> None:
         self._process.position = state.epoch, len(state.losses)
         self._process.watchdog.alive(self._limit_s)
+
+
+class Dice(Onlooker):
+    """Seeds torch's generators by (seed, rank, epoch, step): before every step if a step draws, else once an epoch.
+
+    So each rank draws its own dropout masks, and a restart draws them again: no state has to be saved.
+    """
+
+    def __init__(self, seed: int, here: World) -> None:
+        self._seed, self._rank = seed, here.rank
+        self._draws: bool | None = None  # None: the next step finds out
+        self._before = list[Tensor]()
+
+    def epoch_begins(self, state: TrainState) -> None:
+        """Seed the step that is next."""
+        self._draws = None
+        self._throw(state)
+        self._before = _generators()
+
+    def step_taken(self, state: TrainState) -> None:
+        """Seed the next step where the last one has drawn."""
+        if self._draws is None:
+            self._draws = not all(map(torch.equal, self._before, _generators()))
+        if self._draws:
+            self._throw(state)
+
+    def _throw(self, state: TrainState) -> None:
+        # The hash of a tuple of ints is the same in every process, and torch mixes all of its bits.
+        torch.manual_seed(hash((self._seed, self._rank, state.epoch, len(state.losses))) % 2**63)
+
+
+def _generators() -> list[Tensor]:
+    """Return the states of torch's generators."""
+    return [torch.get_rng_state(), *([torch.cuda.get_rng_state()] if torch.cuda.is_initialized() else [])]
 
 
 def load_hook(cfg: TrainConfig, state: TrainState, batches: Batches, here: World) -> list[Onlooker]:

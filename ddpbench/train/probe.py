@@ -22,7 +22,7 @@ from ddpbench import config, questions
 from ddpbench.comm import ddp
 from ddpbench.config import TrainConfig
 from ddpbench.errors import DdpbenchError
-from ddpbench.tasks import mnist
+from ddpbench.tasks import task
 from ddpbench.train import machine, world
 from ddpbench.train.state import num_parameters
 
@@ -52,16 +52,17 @@ def _describe(cfg: TrainConfig, start_s: float) -> questions.Machine:
     comm = ddp.resolve(cfg.comm, device, one_machine=True)
     world.check(cfg, 1, 1)
     begin = time.perf_counter()
-    images = mnist.load(cfg)
+    found = task.of(cfg)
+    net, data = found.step(cfg).net, found.data(cfg, lambda line: print(line, file=sys.stderr, flush=True))
     return questions.Machine(
         environment=machine.describe(),
-        settings=cfg.settings(device=device, lr=mnist.peak_lr(cfg)),
+        settings=found.settings(cfg, device, net),
         device=device,
         comm=comm,
         gpus=torch.cuda.device_count() if device == "cuda" else 0,
-        parameters=num_parameters(mnist.build(cfg)),
-        num_train=len(images.train.labels),
-        num_test=len(images.test.labels),
+        parameters=num_parameters(net),
+        num_train=len(data.train),
+        num_test=len(data.test),
         start_s=start_s + time.perf_counter() - begin,
     )
 

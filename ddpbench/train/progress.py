@@ -120,7 +120,8 @@ def say_epoch(record: Record) -> None:
     steps = epoch.samples // record.settings.global_batch
     say(
         f"Epoch: {epoch.epoch}/{record.settings.epochs}: 100% {steps}/{steps} [{epoch.train_s:.2f} s, "
-        f"{steps / epoch.train_s:.2f}batch/s, loss={epoch.train_loss:.3f}] test accuracy {epoch.test_accuracy:.2%}",
+        f"{steps / epoch.train_s:.2f}batch/s, loss={epoch.train_loss:.3f}] "
+        f"{tested(record)} {shown(record, epoch.metric)}",
         sys.stderr,
     )
 
@@ -138,11 +139,22 @@ def say_finish(record: Record, path: Path) -> None:
     if arm_of(record).is_control:
         _say("A control: replicas that never communicate. Its speed is the ceiling; its accuracy is no result.")
     else:
-        _say(f"Accuracy of the total: {last.test_accuracy:.2%}")
-        classes = zip(record.test_set.classes, last.correct_per_class, record.test_set.samples_per_class, strict=True)
-        for name, right, count in classes:
-            _say(f"Accuracy of {name}: {right / count:.2%} ({right}/{count})")
+        metric, subject = record.metric, record.metric.name[:1].upper() + record.metric.name[1:]
+        _say(f"{subject} of the total: {shown(record, last.metric)}")
+        for name, total, count in zip(metric.parts, last.metric_sums, metric.counts, strict=False):
+            _say(f"{subject} of {name}: {shown(record, total / count)} ({total:g}/{count:g})")
     _say(f"record {path}, weights {record.weights}")
+
+
+def tested(record: Record) -> str:
+    """Return what is measured on the test set: `test accuracy`, `test loss`."""
+    name = record.metric.name
+    return name if name.startswith("test ") else f"test {name}"
+
+
+def shown(record: Record, value: float) -> str:
+    """Return a figure of the test set as a run prints it: `97.80%`, as in the original experiment, or `12.34`."""
+    return record.metric.text(value).replace(" %", "%")
 
 
 def _say_target(record: Record) -> None:

@@ -13,12 +13,12 @@ from typing_extensions import Self
 from ddpbench import notes
 from ddpbench.arm import arm_of
 from ddpbench.config import TrainConfig
-from ddpbench.errors import DiskError, Preempted, TrainingError
+from ddpbench.errors import DiskError, Preempted, TrainingError, UserError
 from ddpbench.files import write_whole
 from ddpbench.record import Kind, Record, Target, write_record
 from ddpbench.train import entries, progress
 from ddpbench.train.batches import Batches
-from ddpbench.train.state import TrainState, num_parameters
+from ddpbench.train.state import TrainState, own_state
 from ddpbench.train.timers import RankEpoch
 from ddpbench.train.world import World
 
@@ -27,8 +27,8 @@ class Recorder:
     """Every rank makes one and gives it the same values; only the main rank's writes and prints."""
 
     def __init__(self, state: TrainState, batches: Batches, cfg: TrainConfig, here: World, kind: Kind) -> None:
-        self.record = record = entries.first(num_parameters(state.net), batches, cfg, here, kind)
-        self._here, self._samples, folder = here, batches.samples, cfg.results
+        self.record = record = entries.first(state.bare_net, batches, cfg, here, kind)
+        self._here, self._batches, self._cfg, folder = here, batches, cfg, cfg.results
         started = datetime.fromisoformat(record.started_at)
         name = f"{started:%Y%m%d-%H%M%S}-{arm_of(record).slug}-seed{record.seed}"
         self.path = _unused(folder, name) if here.is_main else folder / f"{name}.json"
@@ -39,7 +39,7 @@ class Recorder:
         self.path = path
         self.record = replace(self.record, attempts=attempts)
         if earlier is not None:
-            kept = {name: getattr(earlier, name) for name in ("started_at", "epochs", "target", "ranks")}
+            kept = {name: getattr(earlier, name) for name in ("started_at", "epochs", "target", "ranks", "metric")}
             self.record, self._is_resumed = replace(self.record, **kept), True
 
     @property
@@ -67,10 +67,15 @@ class Recorder:
 
     def add_epoch(self, state: TrainState, ranks: Sequence[RankEpoch]) -> None:
         """Add the epoch that all ranks trained and evaluated. Raises NumericalError for a loss that is not finite."""
-        record = entries.with_epoch(self.record, state.epoch, self._samples, ranks, resumed=self._is_resumed)
+        figures = entries.figures_of(self._batches.task, self._cfg, ranks)
+        record = entries.with_epoch(
+            self.record, state.epoch, self._batches.samples, ranks, figures, resumed=self._is_resumed
+        )
         self._is_resumed = False
         goal, epoch = record.settings.target_accuracy, record.epochs[-1]
-        if goal is not None and epoch.test_accuracy >= goal:
+        if goal is not None and record.metric.unit != "%":
+            raise UserError(f"--target-accuracy is a share, and the task measures {record.metric.name}; leave it out")
+        if goal is not None and epoch.metric >= goal:
             train_s, eval_s = (sum(getattr(each, name) for each in record.epochs) for name in ("train_s", "eval_s"))
             alive_s = state.earlier_alive_s + self._here.process.alive_s(with_torchrun=self._here.comm is not None)
             target = Target(epoch=len(record.epochs), train_s=train_s, train_eval_s=train_s + eval_s, process_s=alive_s)
@@ -78,7 +83,9 @@ class Recorder:
         self._try_to_write(record)
         if self._here.is_main:
             epochs = record.settings.epochs
-            self._here.process.tell(notes.EpochDone(epoch.epoch, epochs, epoch.train_s, epoch.test_accuracy))
+            self._here.process.tell(
+                notes.EpochDone(epoch.epoch, epochs, epoch.train_s, record.metric.text(epoch.metric))
+            )
             progress.say_epoch(record)
 
     def complete(self, state: TrainState) -> None:
@@ -86,7 +93,7 @@ class Recorder:
         weights = self.path.with_suffix(".safetensors")
         try:
             if self._here.is_main:
-                tensors = {name: value.contiguous() for name, value in state.bare_net.state_dict().items()}
+                tensors = {name: value.contiguous() for name, value in own_state(state.bare_net).items()}
                 write_whole(weights, to_safetensors(tensors))
             self._write(replace(self.record, status="complete", weights=weights.name))
         except DiskError as problem:

@@ -10,7 +10,7 @@ from ddpbench.arm import arm_of
 from ddpbench.config import TrainConfig
 from ddpbench.errors import DataError, UserError
 from ddpbench.record import Record, read_record
-from ddpbench.tasks import mnist
+from ddpbench.tasks.task import floating
 from ddpbench.train import checkpoint, progress
 from ddpbench.train.checkpoint import SUFFIX, Checkpoint
 from ddpbench.train.recorder import Recorder
@@ -115,7 +115,7 @@ def _restore(state: TrainState, saved: Checkpoint, cfg: TrainConfig, here: World
     manifest = saved.manifest
     state.epoch = manifest.epoch
     losses = saved.tensors["losses"][here.rank]
-    state.losses = [loss.to(here.device, mnist.dtype(cfg)) for loss in losses]
+    state.losses = [loss.to(here.device, floating(cfg)) for loss in losses]
     state.earlier_train_s, state.earlier_alive_s = manifest.train_s, manifest.alive_s
     checkpoint.restore(saved, state.bare_net, state.optimizer, state.schedule, state.step)
 

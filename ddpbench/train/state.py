@@ -5,20 +5,25 @@ from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor, nn
+from torch.nn.parallel import DataParallel, DistributedDataParallel
 from torch.optim.lr_scheduler import LRScheduler
 
 from ddpbench.config import TrainConfig
+from ddpbench.tasks.step import Step
 from ddpbench.train import optim
+from ddpbench.train.counts import Counts
+from ddpbench.train.world import World
 
 
 @dataclass(slots=True)
 class TrainState:
     """Training at one moment. Steps and onlookers change it; nothing else keeps a copy."""
 
-    net: nn.Module  # as it is trained: bare, or inside DistributedDataParallel or DataParallel
+    net: nn.Module  # as it is trained: a Step, or one inside DistributedDataParallel or DataParallel
     optimizer: torch.optim.Optimizer
     schedule: LRScheduler | None
     epoch_steps: int  # steps of one epoch
+    counts: Counts
     epoch: int = 1  # the epoch that is trained
     losses: list[Tensor] = field(default_factory=list)  # one of each step of this epoch on this rank, on the device
     paused_s: float = 0.0  # spent in this epoch on saving: no part of its training time
@@ -26,10 +31,11 @@ class TrainState:
     earlier_alive_s: float = 0.0  # that processes of earlier attempts lived
 
     @classmethod
-    def of(cls, net: nn.Module, cfg: TrainConfig, epoch_steps: int) -> "TrainState":
-        """Return the state before the first step."""
-        optimizer = optim.build_optimizer(net, cfg)
-        return cls(net, optimizer, optim.build_schedule(optimizer, cfg, cfg.epochs * epoch_steps), epoch_steps)
+    def of(cls, net: nn.Module, cfg: TrainConfig, epoch_steps: int, here: World | None = None) -> "TrainState":
+        """Return the state before the first step. `here` are the ranks that train together; None: it trains alone."""
+        optimizer = optim.build_optimizer(bare(net), cfg)
+        schedule = optim.build_schedule(optimizer, cfg, cfg.epochs * epoch_steps)
+        return cls(net, optimizer, schedule, epoch_steps, Counts(here))
 
     @property
     def step(self) -> int:
@@ -38,10 +44,8 @@ class TrainState:
 
     @property
     def bare_net(self) -> nn.Module:
-        """The network itself, outside DistributedDataParallel and DataParallel."""
-        inner = getattr(self.net, "module", self.net)
-        assert isinstance(inner, nn.Module)
-        return inner
+        """The network itself, without its loss, outside DistributedDataParallel and DataParallel."""
+        return bare(self.net)
 
     def begin_next_epoch(self) -> None:
         """Leave the epoch that is trained."""
@@ -50,13 +54,34 @@ class TrainState:
         self.paused_s = self.earlier_train_s = 0.0
 
     def weights_sha256(self) -> bytes:
-        """Return the SHA-256 of all weights: 32 bytes, equal on ranks whose weights are equal to the bit."""
+        """Return the SHA-256 of all parameters: 32 bytes, equal on ranks whose parameters are equal to the bit.
+
+        Buffers are left out: the running statistics of batch norm differ from rank to rank in a correct run.
+        """
         digest = hashlib.sha256()
-        for value in self.bare_net.state_dict().values():
-            digest.update(value.detach().cpu().contiguous().numpy().tobytes())
+        for value in self.bare_net.parameters():
+            digest.update(value.detach().cpu().contiguous().view(-1).view(torch.uint8).numpy().tobytes())
         return digest.digest()
+
+
+def bare(net: nn.Module) -> nn.Module:
+    """Return the network of a Step, which may be inside DistributedDataParallel or DataParallel."""
+    step = net.module if isinstance(net, DistributedDataParallel | DataParallel) else net
+    assert isinstance(step, Step)
+    return step.net
+
+
+def own_state(net: nn.Module) -> dict[str, Tensor]:
+    """Return the parameters and buffers of a network, each tensor once: tied weights under their first name."""
+    seen: dict[tuple[int, torch.Size, tuple[int, ...]], str] = {}
+    kept: dict[str, Tensor] = {}
+    for name, value in net.state_dict().items():
+        place = (value.data_ptr(), value.shape, value.stride())
+        if value.numel() == 0 or seen.setdefault(place, name) == name:
+            kept[name] = value
+    return kept
 
 
 def num_parameters(net: nn.Module) -> int:
     """Count the trained numbers of a network."""
-    return sum(parameter.numel() for parameter in net.parameters())
+    return sum(parameter.numel() for parameter in net.parameters() if parameter.requires_grad)

@@ -12,6 +12,7 @@ import msgspec
 import torch
 
 from ddpbench import environment
+from ddpbench.tasks.task import Tested
 from ddpbench.train.batches import Batches
 from ddpbench.train.clock import Stopwatch, synchronize
 from ddpbench.train.onlookers import Onlooker
@@ -33,7 +34,9 @@ class RankEpoch(msgspec.Struct, frozen=True, kw_only=True):
     torch_reduce_s: float | None  # of one step, by DDP's own log
     loss: float | None  # mean over the epoch's steps; None where it is not finite
     loss_curve: list[float | None]  # means of consecutive parts of the epoch
-    correct: list[int]  # answers of the test set, per class
+    tested_name: str  # of the metric; empty where this rank's share of the test set is empty
+    tested_sums: list[float | None]  # over this rank's share of the test set, part by part; None: not finite
+    tested_counts: list[float]
     rank_batch: int
     peak_rss_bytes: int
     peak_device_bytes: int | None  # None on the CPU
@@ -71,7 +74,7 @@ class Timers(Onlooker):
             synchronize(self._here.device)
             self._first_step_s = time.perf_counter() - self._begin
 
-    def measurements(self, state: TrainState, correct: list[int]) -> RankEpoch:
+    def measurements(self, state: TrainState, tested: Tested) -> RankEpoch:
         """Return what this rank measured in the epoch that it has trained and evaluated."""
         losses = torch.stack(state.losses).double()
         parts = losses.tensor_split(min(CURVE_POINTS, len(losses)))
@@ -84,7 +87,9 @@ class Timers(Onlooker):
             torch_reduce_s=self._reductions.torch_reduce_s(),
             loss=losses.mean().item(),  # JSON has no NaN: msgspec writes null
             loss_curve=[part.mean().item() for part in parts],
-            correct=correct,
+            tested_name=tested.name,
+            tested_sums=tested.sums,  # type: ignore[arg-type]
+            tested_counts=tested.counts,
             rank_batch=self._batches.rank_batch,
             peak_rss_bytes=environment.peak_rss_bytes(),
             peak_device_bytes=peak_device_bytes(self._here.device),

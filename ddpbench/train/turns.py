@@ -26,8 +26,9 @@ import msgspec
 from msgspec.structs import replace
 
 from ddpbench import config, environment, files, notes
-from ddpbench.tasks import mnist
+from ddpbench.tasks import task
 from ddpbench.train import machine, reductions, world
+from ddpbench.train.check import examine
 from ddpbench.train.contenders import Contender
 from ddpbench.train.onlookers import Heartbeat
 from ddpbench.train.state import num_parameters
@@ -116,8 +117,11 @@ def main() -> None:
     here = world.join(cfg, process)
     started = datetime.now(timezone.utc).isoformat(timespec="milliseconds")
     largest = max(turn.global_batch for turn in question.arms)
-    data = mnist.load(replace(cfg, global_batch=largest)).to(here.device)  # once for all arms
+    found = task.of(cfg)
+    data = found.data(replace(cfg, global_batch=largest)).to(here.device)  # once for all arms
     with here, Heartbeat(here.process, cfg.timeout_s):
+        check = examine(found, data, cfg, here.size) if here.is_main and question.number == 0 else None
+        here.barrier()
         if here.is_main:
             process.tell(notes.Begun(Path(question.path).stem))
         rounds = Rounds([Contender(turn, data, cfg, here) for turn in question.arms], here, question.number)
@@ -126,12 +130,13 @@ def main() -> None:
         rounds.run(question.seconds, question.focus)
         peaks = here.gather(environment.peak_rss_bytes())
         if here.is_main:
+            net = found.step(cfg).net
             launch = Launch(
                 schema=SCHEMA,
                 study=Path(question.path).resolve().parent.name,
                 number=question.number,
-                settings=cfg.settings(device="cuda" if here.device.type == "cuda" else "cpu", lr=mnist.peak_lr(cfg)),
-                parameters=num_parameters(mnist.build(cfg)),
+                settings=found.settings(cfg, here.device, net),
+                parameters=num_parameters(net),
                 environment=machine.describe(),
                 started_at=started,
                 startup_s=startup_s,
@@ -139,6 +144,7 @@ def main() -> None:
                 round_s=rounds.round_s,
                 stolen_s=rounds.stolen_s,
                 visits=rounds.visits(),
+                check=check,
                 injected=cfg.injected,
                 peak_rss_bytes=peaks,
             )

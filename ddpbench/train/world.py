@@ -17,6 +17,7 @@ from ddpbench.comm import ddp, peers
 from ddpbench.config import TrainConfig, rank_batch
 from ddpbench.errors import TrainingError, UserError
 from ddpbench.record import Comm
+from ddpbench.tasks.step import OverGpus
 from ddpbench.train.life import WATCHDOG_GRACE_S, Life
 
 T = TypeVar("T")
@@ -106,6 +107,18 @@ class World:
         rows = zip(self._all_gather(padded), lengths, strict=True)
         return [msgspec.json.decode(row[:length].numpy().tobytes(), type=type(value)) for row, length in rows]
 
+    def add_up(self, number: torch.Tensor) -> torch.Tensor:
+        """Return the sum of a tensor over all ranks. A collective."""
+        whole = number.clone()
+        dist.all_reduce(whole, group=self.group)
+        return whole
+
+    def send_buffers(self, net: nn.Module) -> None:
+        """Give every rank the buffers of rank 0, such as the running statistics of batch norm. A collective."""
+        if self.size > 1:
+            for buffer in net.buffers():
+                dist.broadcast(buffer, 0, group=self.group)
+
     def barrier(self) -> None:
         """Wait until every rank is here."""
         if self.size > 1:
@@ -128,7 +141,7 @@ def data_parallel(net: nn.Module, device: torch.device) -> nn.Module:
     """Return `net` in nn.DataParallel, which takes every GPU. Raises UserError for the CPU beside GPUs."""
     if device.type == "cpu" and torch.cuda.is_available():
         raise UserError("--data-parallel takes every GPU and cannot train with --device cpu beside them; leave one out")
-    return nn.DataParallel(net)
+    return OverGpus(net)
 
 
 def join(cfg: TrainConfig, process: Life | None = None) -> World:

@@ -25,8 +25,9 @@ from ddpbench.config import TrainConfig
 from ddpbench.errors import DataError, TrainingError, UserError
 from ddpbench.record import Record, read_record, write_record
 from ddpbench.study import attempts
-from ddpbench.tasks import mnist
-from ddpbench.tasks.mnist import DataSet, Split
+from ddpbench.tasks import task
+from ddpbench.tasks.samples import Samples
+from ddpbench.tasks.task import Data
 from ddpbench.train import checkpoint, engine, optim, resume, world
 from ddpbench.train.batches import Batches
 from ddpbench.train.checkpoint import Manifest
@@ -68,16 +69,16 @@ class Learnt:
     """All that a run learnt: its weights and optimizer at the end, its losses and answers by epoch."""
 
     tensors: dict[str, bytes]
-    epochs: list[tuple[float, list[float], float, list[int]]]
+    epochs: list[tuple[float, list[float], float, list[float]]]
 
 
 @lru_cache
-def samples(precision: str) -> DataSet:
+def samples(precision: str) -> Data:
     """Few, so that a run takes a fraction of a second."""
-    whole = mnist.load(replace(SHORT, precision=precision))  # type: ignore[arg-type]
+    cfg = replace(SHORT, precision=precision)  # type: ignore[arg-type]
+    whole = task.of(cfg).data(cfg)
     num_train, num_test = STEPS * SHORT.global_batch, 640
-    train = Split(whole.train.images[:num_train], whole.train.labels[:num_train])
-    return DataSet(train, Split(whole.test.images[:num_test], whole.test.labels[:num_test]), whole.classes)
+    return Data(Samples(whole.train.take(torch.arange(num_train))), Samples(whole.test.take(torch.arange(num_test))))
 
 
 def fit(cfg: TrainConfig, *, kill_after: int | None = None, kill_within: int | None = None) -> Learnt:
@@ -102,7 +103,7 @@ def fit(cfg: TrainConfig, *, kill_after: int | None = None, kill_within: int | N
         complete(self, state)
         completed.append(self)
 
-    here, net = world.solo(cfg), mnist.build(cfg)
+    here, step_of_net = world.solo(cfg), task.of(cfg).step(cfg)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(checkpoint, "save", watched_save)
         patch.setattr(Recorder, "complete", watched_complete)
@@ -110,11 +111,12 @@ def fit(cfg: TrainConfig, *, kill_after: int | None = None, kill_within: int | N
             patch.setattr(Saver, "step_taken", deadly_step)
             patch.setattr(Recorder, "__exit__", lambda *_: None)
         with here:
-            engine.fit(net, Batches(samples(cfg.precision), cfg, here), cfg, here, kind="baseline")
+            batches = Batches(task.of(cfg), samples(cfg.precision), cfg, here)
+            engine.fit(step_of_net, batches, cfg, here, kind="baseline")
     path = completed[0].path
     weights = as_bytes(load_file(path.with_suffix(".safetensors")))
-    assert weights == as_bytes(net.state_dict())
-    epochs = [(e.train_loss, e.loss_curve, e.test_accuracy, e.correct_per_class) for e in read_record(path).epochs]
+    assert weights == as_bytes(step_of_net.net.state_dict())
+    epochs = [(e.train_loss, e.loss_curve, e.metric, e.metric_sums) for e in read_record(path).epochs]
     return Learnt((saved[-1] if saved else {}) | weights, epochs)
 
 
@@ -225,8 +227,8 @@ class Trained:
     """A network, its optimizer and its schedule, after some steps."""
 
     def __init__(self, cfg: TrainConfig, steps: int) -> None:
-        self._images, self._labels = samples(cfg.precision).train.images[:64], samples(cfg.precision).train.labels[:64]
-        self.net = mnist.build(cfg)
+        self._images, self._labels = samples(cfg.precision).train.take(torch.arange(64))
+        self.net = task.of(cfg).step(cfg).net
         self.optimizer = optim.build_optimizer(self.net, cfg)
         self.schedule = optim.build_schedule(self.optimizer, cfg, 10)
         for _ in range(steps):
@@ -606,8 +608,8 @@ def test_what_cannot_be_discarded_is_named_and_no_attempt_goes_on_from_it(
 
     cfg = replace(SHORT, results=tmp_path)
     here = world.solo(cfg)
-    state = TrainState.of(mnist.build(cfg), cfg, STEPS)
-    recorder = Recorder(state, Batches(samples("fp32"), cfg, here), cfg, here, "baseline")
+    state = TrainState.of(task.of(cfg).step(cfg), cfg, STEPS)
+    recorder = Recorder(state, Batches(task.of(cfg), samples("fp32"), cfg, here), cfg, here, "baseline")
     saver = Saver(state, recorder, cfg, here)
     path = save(saver.folder, 1, 3)
     monkeypatch.setattr(Path, "unlink", refuse)

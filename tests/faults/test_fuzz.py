@@ -25,7 +25,7 @@ from ddpbench.errors import DataError, DdpbenchError, NumericalError, UserError
 from ddpbench.judge import judgement, study
 from ddpbench.record import Record, read_record, write_record
 from ddpbench.show import answer, report
-from ddpbench.tasks import fetch, mnist
+from ddpbench.tasks import fetch, task
 from ddpbench.train import checkpoint, optim
 from ddpbench.train.checkpoint import Checkpoint, Manifest
 from tests import records
@@ -207,7 +207,7 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def built(cfg: TrainConfig) -> tuple[torch.nn.Module, torch.optim.Optimizer]:
-    net = mnist.build(cfg)
+    net = task.of(cfg).step(cfg).net
     optimizer = optim.build_optimizer(net, cfg)
     net(torch.ones(2, 1, 28, 28)).sum().backward()
     optimizer.step()

@@ -12,8 +12,9 @@ from msgspec.structs import replace
 
 from ddpbench.config import TrainConfig
 from ddpbench.record import read_record
-from ddpbench.tasks import mnist
-from ddpbench.tasks.mnist import DataSet, Split
+from ddpbench.tasks import task
+from ddpbench.tasks.samples import Samples
+from ddpbench.tasks.task import Data
 from ddpbench.train import checkpoint, engine, world
 from ddpbench.train.batches import Batches
 from ddpbench.train.world import World
@@ -24,10 +25,9 @@ SMALL = TrainConfig(
     dataset="synthetic", model="mlp", epochs=EPOCHS, global_batch=BATCH, device="cpu", threads=1, resume=True
 )
 # A sample is its own number, so that whoever trains on it can say which it was.
-IMAGES = DataSet(
-    Split(torch.arange(SAMPLES).view(-1, 1, 1, 1).expand(-1, 1, 28, 28) / SAMPLES, torch.arange(SAMPLES) % 10),
-    Split(torch.zeros(10, 1, 28, 28), torch.arange(10)),
-    mnist.DIGITS,
+IMAGES = Data(
+    Samples((torch.arange(SAMPLES).view(-1, 1, 1, 1).expand(-1, 1, 28, 28) / SAMPLES, torch.arange(SAMPLES) % 10)),
+    Samples((torch.zeros(10, 1, 28, 28), torch.arange(10))),
 )
 
 
@@ -59,11 +59,11 @@ def train(cfg: TrainConfig, history: list[list[int]], dies_after: int = 10**6) -
     for folder in cfg.results.glob("*.checkpoint"):
         found, _ = checkpoint.newest(folder)
         del history[(found.manifest.epoch - 1) * STEPS + found.manifest.step if found else 0 :]
-    batches = Ledger(IMAGES, cfg, here)
+    batches = Ledger(task.of(cfg), IMAGES, cfg, here)
     batches.history, batches.dies_after = history, dies_after
     with here:
         try:
-            engine.fit(mnist.build(cfg), batches, cfg, here, kind="baseline")
+            engine.fit(task.of(cfg).step(cfg), batches, cfg, here, kind="baseline")
         except KilledError:
             return False
     return True
@@ -117,7 +117,7 @@ def test_every_rank_goes_on_with_the_samples_that_it_had_not_had(size: int, epoc
     """The order is a function of seed and epoch alone, so a new process continues it at any step and world size."""
     cfg = TrainConfig(global_batch=BATCH, seed=3)
     place = World(rank=0, size=size, local_size=size, device=torch.device("cpu"), comm="gloo")
-    ranks = [Batches(IMAGES, cfg, dataclasses.replace(place, rank=rank)) for rank in range(size)]
+    ranks = [Batches(task.of(cfg), IMAGES, cfg, dataclasses.replace(place, rank=rank)) for rank in range(size)]
     whole = [[labels for _, labels in rank.epoch(epoch)] for rank in ranks]
     rest = [[labels for _, labels in copy.copy(rank).epoch(epoch, done)] for rank in ranks]
 

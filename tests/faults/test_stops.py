@@ -16,7 +16,7 @@ from ddpbench.arm import Arm
 from ddpbench.record import read_record
 from ddpbench.study import folders
 from ddpbench.study.plan import Job, Plan, Request
-from ddpbench.tasks import mnist
+from ddpbench.tasks import task
 from ddpbench.train import checkpoint
 from ddpbench.turns import TurnArm
 from tests import warm
@@ -330,7 +330,8 @@ def study(results: Path, *flags: str) -> list[str]:
 def put_measured_study(results: Path) -> Path:
     """Write what the study has left when its launches are over and its runs have not begun. Returns its folder."""
     cfg = config.parse([*STUDY, *SLOW])
-    settings = cfg.settings(device="cpu", lr=mnist.peak_lr(cfg))
+    found = task.of(cfg)
+    settings = found.settings(cfg, "cpu", found.step(cfg).net)
     arms = [Arm("baseline", 1, 1, None), Arm("ddp", 2, 1, "gloo")]
     turns = [TurnArm(arm=arm, global_batch=settings.global_batch) for arm in arms]
     request = Request(

@@ -32,6 +32,7 @@ from typing_extensions import override
 
 from ddpbench.config import TrainConfig
 from ddpbench.errors import UserError
+from ddpbench.tasks.samples import map_tensors
 from ddpbench.train.batches import Batches
 from ddpbench.train.onlookers import Onlooker
 from ddpbench.train.state import TrainState
@@ -157,9 +158,9 @@ def _resize(batches: Batches, size: int) -> None:
     """Let a rank draw `size` samples in every step, repeating its own where they do not suffice."""
     epoch, index = batches.epoch, torch.arange(size) % batches.rank_batch
 
-    def resized(number: int, done: int = 0) -> Iterator[tuple[Tensor, Tensor]]:
-        for images, labels in epoch(number, done):
-            yield images[index], labels[index]
+    def resized(number: int, done: int = 0) -> Iterator[Any]:
+        for batch in epoch(number, done):
+            yield map_tensors(batch, lambda tensor: tensor[index])
 
     batches.epoch = resized  # type: ignore[method-assign, assignment]
     batches.rank_batch = size

@@ -19,7 +19,7 @@ from ddpbench import config
 from ddpbench.arm import Arm
 from ddpbench.judge import timing
 from ddpbench.judge.breakdown import break_down, levels_of
-from ddpbench.tasks import mnist
+from ddpbench.tasks import task
 from ddpbench.train import machine, world
 from ddpbench.train.contenders import Contender
 from ddpbench.train.life import Life
@@ -46,7 +46,8 @@ def main() -> None:
     folder, number = Path(sys.argv[1]), int(sys.argv[2])
     cfg = config.parse(FLAGS)
     here = world.join(cfg)
-    data = mnist.load(cfg)
+    found = task.of(cfg)
+    data = found.data(cfg)
     with here:
         places = [(turn, WORK) for turn in (REFERENCE, WORKER)]
         places += [(turn, words) for words in (WORK, *(f"{WORK},{loss}" for loss in LOSSES)) for turn in RANKED]
@@ -64,7 +65,7 @@ def main() -> None:
                     schema=SCHEMA,
                     study=name,
                     number=number,
-                    settings=cfg.settings(device="cpu", lr=mnist.peak_lr(cfg)),
+                    settings=found.settings(cfg, "cpu", found.step(cfg).net),
                     parameters=1,
                     environment=machine.describe(),
                     started_at="",
@@ -73,6 +74,7 @@ def main() -> None:
                     round_s=rounds.round_s,
                     stolen_s=rounds.stolen_s,
                     visits=[visits[index] for index in mine],
+                    check=None,
                     injected=name,
                     peak_rss_bytes=[0] * RANKS,
                 )

@@ -1,7 +1,7 @@
 """Made-up studies with known answers, and a short way to judge them."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from msgspec.structs import replace
@@ -10,7 +10,7 @@ from ddpbench.judge import study
 from ddpbench.judge.judgement import Judgement
 from ddpbench.judge.judgement import judge as judge_study
 from ddpbench.judge.outcome import Criteria
-from ddpbench.record import Record, Target
+from ddpbench.record import Metric, Record, Target
 from ddpbench.turns import FIRST_LOOK, Launch, TurnArm
 from tests.records import BATCH, GLOO, SHM, TRUTH, TWO, at, ddp, make_launch, make_record, put
 
@@ -68,6 +68,19 @@ def whole_runs(
             ),
         ]
     return records
+
+
+def scored(metric: Metric, values: Sequence[tuple[float, float]], parallel_step_s: float = 0.0096) -> list[Record]:
+    """Return whole runs of two arms, a seed each, in which this metric had these values, of the reference first."""
+    one, two = (STEPS * step_s for step_s in (TRUTH[at(TWO)], parallel_step_s))
+    return [
+        each
+        for seed, (before, after) in enumerate(values)
+        for each in (
+            make_record(seed=seed, minute=2 * seed, train_s=(one,) * 3, metric=metric, accuracy=before),
+            ddp(seed=seed, minute=2 * seed + 1, comm="shm", train_s=(two,) * 3, metric=metric, accuracy=after),
+        )
+    ]
 
 
 def faster(times: float = 1.25) -> dict[TurnArm, float]:

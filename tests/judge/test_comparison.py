@@ -71,8 +71,8 @@ def test_runs_are_paired_by_seed_and_a_seed_of_one_arm_is_in_no_pair(tmp_path: P
 
     assert found.speed is not None
     assert (found.speed.value, found.speed.n) == (pytest.approx(2), 1)
-    assert found.accuracy is not None
-    assert found.accuracy.difference.n == 1
+    assert found.learnt is not None
+    assert found.learnt.difference.n == 1
 
 
 @pytest.mark.parametrize(

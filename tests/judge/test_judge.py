@@ -136,7 +136,7 @@ def test_a_control_is_never_the_result(tmp_path: Path) -> None:
     control = next(result for result in judgement.results if result.arm.is_control)
 
     assert control.step_s.value < parallel_of(judgement).step_s.value
-    assert control.accuracy is None
+    assert control.metric is None
     assert "90.00" not in report_of(judgement)
 
 
@@ -292,8 +292,8 @@ def test_what_is_no_record_is_passed_over_and_named_once(tmp_path: Path) -> None
 @pytest.mark.parametrize(
     ("name", "content"),
     [
-        ("a.json", b'{"schema": 4}'),
-        ("a.json", b'{"schema": 4, "study": "x"'),
+        ("a.json", b'{"schema": 5}'),
+        ("a.json", b'{"schema": 5, "study": "x"'),
         ("a.json", b'{"kind": "ddp", "comm": "shm", "world_size": 2, "threads_per_rank": 1, "seed": 0, "sett'),
         ("20261124-130249-baseline-1x1-seed0.json", b""),
         ("20261124-130249-baseline-1x1-seed0.json", bytes(500)),

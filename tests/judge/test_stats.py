@@ -118,6 +118,31 @@ def test_accuracy_is_kept_lost_or_open(differences: list[float], outcome: str) -
     assert equivalence(differences, 0.003).outcome == outcome
 
 
+@pytest.mark.parametrize(
+    ("differences", "outcome"),
+    [
+        ([0.0005, 0.0, -0.0005], "kept"),
+        ([-0.01, -0.011, -0.012], "kept"),
+        ([0.01, 0.0101, 0.0102], "lost"),
+        ([0.0035, 0.002, 0.003], "cannot_tell"),
+        ([0.0], "cannot_tell"),
+    ],
+)
+def test_of_a_loss_a_rise_is_what_matters(differences: list[float], outcome: str) -> None:
+    test = equivalence(differences, 0.003, lower_is_better=True)
+    turned = equivalence([-each for each in differences], 0.003)
+
+    assert (test.outcome, test.p) == (outcome, turned.p)
+    assert test.difference.value == -turned.difference.value
+
+
+def test_without_a_margin_a_difference_is_shown_and_not_judged() -> None:
+    test = equivalence([-0.01, -0.0101, -0.0102], None)
+
+    assert (test.outcome, test.margin, test.p) == ("not_judged", None, None)
+    assert test.difference.excludes_zero
+
+
 def test_accuracy_shows_the_interval_that_was_tested() -> None:
     """At 90 % it lies within the margin, and that is what "kept" means. At 95 % it does not."""
     test = equivalence([-0.0025, -0.0005, 0.0012, -0.001], 0.003)

@@ -131,7 +131,7 @@ def noisy_control() -> list[Launch]:
 def test_no_row_names_a_cause_that_may_be_nothing(tmp_path: Path) -> None:
     written = answer_to(tmp_path, *noisy_control())
 
-    assert ", may be nothing: DDP's bookkeeping and exchanging gradients" in row(written, "why")
+    assert ", which of them is not known: DDP's bookkeeping and exchanging gradients" in row(written, "why")
     assert "bookkeeping" not in row(written, "so") + written.title
     assert "gradients" not in row(written, "so") + written.title
     assert "the largest loss is sharing the machine" in row(written, "so")

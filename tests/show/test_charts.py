@@ -204,7 +204,7 @@ def test_pictures_state_the_machine_and_what_was_trained(tmp_path: Path) -> None
 
 def test_the_strip_shows_the_interval_of_accuracy_that_was_tested(tmp_path: Path) -> None:
     runs = [
-        replace(run, epochs=[replace(epoch, test_accuracy=0.99 + 0.001 * run.seed) for epoch in run.epochs])
+        replace(run, epochs=[replace(epoch, metric=0.99 + 0.001 * run.seed) for epoch in run.epochs])
         if run.kind == "ddp"
         else run
         for run in whole_runs()
@@ -212,11 +212,11 @@ def test_the_strip_shows_the_interval_of_accuracy_that_was_tested(tmp_path: Path
     judgement = judge(tmp_path, *launches(), *runs)
     axes = drawn(judgement)["strip"].figure.axes[1]
     assert judgement.comparison is not None
-    assert judgement.comparison.accuracy is not None
-    tested = judgement.comparison.accuracy.tested
+    assert judgement.comparison.learnt is not None
+    tested = judgement.comparison.learnt.tested
     ends = [xs(line) for line in axes.get_lines() if len(xs(line)) == 2]
 
-    assert [100 * (tested.low or 0), 100 * (tested.high or 0)] in [pytest.approx(pair) for pair in ends]
+    assert [tested.low, tested.high] in [pytest.approx(pair) for pair in ends]
     assert [label.get_text() for label in axes.get_yticklabels()] == ["seeds, n = 3", "90 % interval"]
 
 

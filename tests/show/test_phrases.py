@@ -1,9 +1,12 @@
 """Figures in words, and an interval as a line of characters."""
 
+from dataclasses import replace
+
 import pytest
 
+from ddpbench.judge.breakdown import Cause, Term
 from ddpbench.judge.stats import Estimate
-from ddpbench.show.phrases import LENGTH, change, change_with_interval, with_interval
+from ddpbench.show.phrases import LENGTH, change, change_with_interval, doubt, with_interval
 from ddpbench.show.strip import strip
 
 
@@ -70,3 +73,18 @@ def test_one_launch_has_no_strip() -> None:
 def test_a_bound_that_two_launches_give_is_said_to_be_more() -> None:
     assert change(1e300) == "more than 10 times as fast"
     assert change(1e-300) == "more than 90 % slower"
+
+
+@pytest.mark.parametrize(
+    ("low", "causes", "words"),
+    [
+        (-0.1, ("bookkeeping", "exchange"), "may be nothing"),
+        (0.1, ("bookkeeping", "exchange"), "which of them is not known"),
+        (0.1, ("bookkeeping",), "may be nothing"),  # it is too small to be told
+    ],
+)
+def test_the_doubt_about_a_term_follows_from_its_interval(low: float, causes: tuple[Cause, ...], words: str) -> None:
+    term = Term(causes, Estimate(1.0, low, 2.0, 5), 0.1, is_certain=False)
+
+    assert doubt(term) == words
+    assert doubt(replace(term, is_certain=True)) == ""

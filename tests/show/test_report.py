@@ -29,7 +29,7 @@ def test_the_one_table_has_no_control_and_says_what_was_equal_to_the_bit(tmp_pat
     gloo = [ddp(seed=seed, comm="gloo", train_s=(9, 5, 5), accuracy=0.98) for seed in range(3)]
     shm = whole_runs(accuracies=(0.99, 0.98))
     judgement = judge(tmp_path, *complete()[:3], *shm, *gloo)
-    table = {row[0]: row[1:] for row in tables.arms_table(judgement.results)}
+    table = {row[0]: row[1:] for row in tables.arms_table(judgement)}
     text = report_of(judgement)
 
     assert table["baseline, 2 threads"] == ("12.00", "1 (reference)", "99.00 ± 0.00 %", "3")
@@ -43,7 +43,7 @@ def test_the_one_table_has_no_control_and_says_what_was_equal_to_the_bit(tmp_pat
 
 def test_n_counts_launches_and_then_runs_where_they_differ(tmp_path: Path) -> None:
     judgement = judge(tmp_path, *complete(5))
-    counts = {row[0]: row[-1] for row in tables.arms_table(judgement.results)}
+    counts = {row[0]: row[-1] for row in tables.arms_table(judgement)}
 
     assert (counts["baseline, 1 thread"], counts["ddp 2 x 1, shm"]) == ("5", "5, 3")
     assert "n: launches, then whole runs" in report_of(judgement)
@@ -53,7 +53,7 @@ def test_words_of_a_term_say_that_it_may_be_nothing(tmp_path: Path) -> None:
     text = " ".join(explain.explain(judge(tmp_path, *noisy_control()), Page()).split())
 
     assert "**DDP's bookkeeping and exchanging gradients, +2.50 ms" in text
-    assert "%, may be nothing**: DDP's bookkeeping: what DDP does in each step" in text
+    assert "%, which of them is not known**: DDP's bookkeeping: what DDP does in each step" in text
 
 
 def test_a_study_without_one_worker_says_that_where_the_time_goes_was_not_measured(tmp_path: Path) -> None:

@@ -51,17 +51,22 @@ def test_summary_json_has_the_promised_names(tmp_path: Path) -> None:
     content = summary_of(tmp_path, *complete(times=1.25), criteria=Criteria(price_per_hour=1.0))
     arms = parts(content, "arms")
 
-    assert (content["schema"], content["ddpbench"], content["outcome"]) == (2, __version__, "faster")
+    assert (content["schema"], content["ddpbench"], content["outcome"]) == (3, __version__, "faster")
     assert part(content, "speed").keys() == ESTIMATE | {"unit"}
     assert part(content, "speed")["unit"] == "launch"
     assert [arm["role"] for arm in arms].count("reference") == 1
     assert [arm["label"] for arm in arms if arm["role"] == "parallel"] == ["ddp 2 x 1, shm"]
-    assert {"kind", "ranks", "threads", "comm", "batch", "step_s", "speed", "efficiency", "accuracy"} <= arms[0].keys()
+    assert {"kind", "ranks", "threads", "comm", "batch", "step_s", "speed", "efficiency", "metric"} <= arms[0].keys()
     assert {arm["comm"] for arm in arms if arm["role"] == "control"} == {"none", "nothing"}
     assert {arm["batch"] for arm in arms} == {128, 256, 512}
     assert part(content, "machine")["cpu_model"] == "Test CPU"
     assert part(content, "settings")["global_batch"] == 256
-    assert part(content, "accuracy").keys() == {"difference", "tested", "margin", "outcome", "p"}
+    assert part(content, "metric").keys() == {
+        *("name", "unit", "lower_is_better", "margin"),
+        *("difference", "tested", "outcome", "p"),
+    }
+    assert part(content, "metric")["margin"] == 0.3
+    assert [part(arm, "metric")["value"] for arm in arms if arm["metric"]] == [pytest.approx(99)] * 2
     assert part(content, "whole_run").keys() >= {"epochs", "times_as_long", "later_start_s", "ahead_from_epochs"}
     assert part(content, "cost")["outcome"] == "pays"
     assert part(content, "agreement")["agrees"] is True
@@ -86,7 +91,7 @@ def test_what_was_not_measured_is_null(tmp_path: Path) -> None:
     content = summary_of(tmp_path, *launches(1))
 
     assert part(content, "speed")["low"] is None
-    assert [content[name] for name in ("accuracy", "whole_run", "cost", "agreement", "sweep")] == [None] * 5
+    assert [content[name] for name in ("metric", "whole_run", "cost", "agreement", "sweep")] == [None] * 5
     assert summary_of(tmp_path / "half", make_record())["speed"] is None
 
 

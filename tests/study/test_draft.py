@@ -8,6 +8,7 @@ import pytest
 from ddpbench.config import TrainConfig
 from ddpbench.errors import UserError
 from ddpbench.questions import Machine
+from ddpbench.settings import Settings
 from ddpbench.study import folders, options
 from ddpbench.study.draft import Draft
 from tests.records import MACHINE, make_launch, put
@@ -21,7 +22,14 @@ class FakeInquiry:
         self._gpus = gpus
 
     def describe(self, cfg: TrainConfig) -> Machine:
-        settings = cfg.settings(device="cpu", lr=cfg.lr or 0.003)
+        given = {name: getattr(cfg, name) for name in Settings.__struct_fields__}
+        resolved = {
+            "device": "cpu",
+            "lr": cfg.lr or 0.003,
+            "model": cfg.model or "cnn",
+            "dataset": cfg.dataset or "mnist",
+        }
+        settings = Settings(**given | resolved)
         return Machine(MACHINE, settings, "cpu", "shm", self._gpus, 50_000, 60_000, 10_000, start_s=2.0)
 
     def check(self, cfg: TrainConfig, ranks: int) -> None:

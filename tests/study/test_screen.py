@@ -16,7 +16,7 @@ from ddpbench.study.screen import Screen
 from ddpbench.turns import Pair, TurnArm
 
 EPOCHS = [
-    EpochDone(epoch=number + 1, epochs=3, train_s=train_s, accuracy=0.98 + number / 1000)
+    EpochDone(epoch=number + 1, epochs=3, train_s=train_s, figure=f"98.{number}0 %")
     for number, train_s in enumerate((4.0, 2.0, 3.0))
 ]
 
@@ -31,8 +31,8 @@ def test_parts_that_do_not_fit_are_left_out_the_last_first() -> None:
 def test_the_first_of_several_epochs_is_warm_up() -> None:
     assert run_line.speed(EPOCHS) == "2.50 s an epoch"
     assert run_line.speed(EPOCHS[:1]) == "4.00 s an epoch"
-    assert run_line.accuracy(EPOCHS) == "98.20 %"
-    assert (run_line.speed([]), run_line.accuracy([])) == ("", "")
+    assert run_line.figure(EPOCHS) == "98.20 %"
+    assert (run_line.speed([]), run_line.figure([])) == ("", "")
 
 
 def pair(low: float | None, high: float | None, *, is_known: bool = False) -> Pair:

@@ -2,30 +2,29 @@
 
 import pytest
 import torch
+from msgspec.structs import replace
 
 from ddpbench.config import TrainConfig
 from ddpbench.errors import UserError
-from ddpbench.tasks import mnist
-from ddpbench.tasks.mnist import DataSet, Split
+from ddpbench.tasks import task
+from ddpbench.tasks.samples import Samples
+from ddpbench.tasks.task import Data
 from ddpbench.train.batches import Batches
 from ddpbench.train.world import World
 
 CPU = torch.device("cpu")
+SYNTHETIC = TrainConfig(dataset="synthetic")
 
 
-def numbered(train: int, test: int) -> DataSet:
+def numbered(train: int, test: int) -> Data:
     """Make a data set whose labels are the samples' own numbers."""
-    return DataSet(
-        Split(torch.zeros(train, 1, 28, 28), torch.arange(train)),
-        Split(torch.zeros(test, 1, 28, 28), torch.arange(test)),
-        ("only",),
-    )
+    return Data(*(Samples((torch.zeros(size, 1, 28, 28), torch.arange(size))) for size in (train, test)))
 
 
 def ranks(size: int, *, train: int = 101, test: int = 37, global_batch: int = 12, seed: int = 0) -> list[Batches]:
     cfg = TrainConfig(global_batch=global_batch, seed=seed)
     worlds = [World(rank=rank, size=size, local_size=size, device=CPU, comm="gloo") for rank in range(size)]
-    return [Batches(numbered(train, test), cfg, world) for world in worlds]
+    return [Batches(task.of(cfg), numbered(train, test), cfg, world) for world in worlds]
 
 
 def global_steps(size: int, epoch: int, **changes: int) -> list[list[int]]:
@@ -75,7 +74,7 @@ def test_evaluation_sees_every_test_sample_once(size: int, test: int) -> None:
     seen = [
         number
         for batches in ranks(size, test=test, global_batch=60)
-        for _, labels in batches.test(8)
+        for _, labels in batches.test()
         for number in labels.tolist()
     ]
 
@@ -83,15 +82,17 @@ def test_evaluation_sees_every_test_sample_once(size: int, test: int) -> None:
 
 
 def test_synthetic_data_is_the_same_bytes_every_time() -> None:
-    one, other = (mnist.load(TrainConfig(dataset="synthetic")) for _ in range(2))
+    cfg = TrainConfig(dataset="synthetic")
+    one, other = (task.of(cfg).data(cfg) for _ in range(2))
+    images, _ = one.train.tensors
 
-    assert torch.equal(one.train.images, other.train.images)
-    assert torch.equal(one.test.labels, other.test.labels)
-    assert one.train.images.shape == (mnist.SYNTHETIC_TRAIN, 1, 28, 28)
-    assert abs(one.train.images.mean()) < 0.1
-    assert abs(one.train.images.std() - 1) < 0.2
+    assert torch.equal(images, other.train.tensors[0])
+    assert torch.equal(one.test.tensors[1], other.test.tensors[1])
+    assert images.shape == (6_000, 1, 28, 28)
+    assert abs(images.mean()) < 0.1
+    assert abs(images.std() - 1) < 0.2
 
 
 def test_a_batch_larger_than_the_data_is_refused() -> None:
     with pytest.raises(UserError, match="--global-batch 6001 is more than one epoch: synthetic has 6,000"):
-        mnist.load(TrainConfig(dataset="synthetic", global_batch=6_001))
+        task.of(SYNTHETIC).data(replace(SYNTHETIC, global_batch=6_001))

@@ -16,8 +16,9 @@ from torch.nn import functional as F  # noqa: N812 - the field's name for it
 from ddpbench.config import TrainConfig
 from ddpbench.errors import DiskError, NumericalError, Preempted
 from ddpbench.record import Comm, Record, read_record, write_record
-from ddpbench.tasks import mnist
-from ddpbench.tasks.mnist import DataSet, Split
+from ddpbench.tasks import task
+from ddpbench.tasks.samples import Samples
+from ddpbench.tasks.task import Data
 from ddpbench.train import engine, optim, recorder, world
 from ddpbench.train.batches import Batches
 from ddpbench.train.recorder import Recorder
@@ -31,11 +32,11 @@ SMALL = TrainConfig(dataset="synthetic", model="mlp", epochs=2, global_batch=64,
 
 def train(cfg: TrainConfig) -> tuple[Record, nn.Module]:
     here = world.solo(cfg)
-    net = mnist.build(cfg)
+    net = task.of(cfg).step(cfg)
     with here:
-        engine.fit(net, Batches(mnist.load(cfg), cfg, here), cfg, here, kind="baseline")
+        engine.fit(net, Batches.load(cfg, here), cfg, here, kind="baseline")
     (path,) = cfg.results.glob("*.json")
-    return read_record(path), net
+    return read_record(path), net.net
 
 
 @pytest.mark.usefixtures("one_thread")
@@ -45,7 +46,7 @@ def test_every_recipe_learns(optimizer: str, precision: str, tmp_path: Path) -> 
     cfg = replace(SMALL, optimizer=optimizer, precision=precision, results=tmp_path)  # type: ignore[arg-type]
     record, _ = train(cfg)
 
-    assert record.epochs[-1].test_accuracy > 0.6
+    assert record.epochs[-1].metric > 0.6
     assert record.epochs[-1].train_loss < record.epochs[0].train_loss
 
 
@@ -54,7 +55,7 @@ def test_a_target_ends_training_after_the_epoch_that_reaches_it(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     known, _ = train(replace(SMALL, results=tmp_path / "known"))
-    first, second = (epoch.test_accuracy for epoch in known.epochs)
+    first, second = (epoch.metric for epoch in known.epochs)
     assert first < second
     reached, _ = train(replace(SMALL, target_accuracy=first, results=tmp_path / "reached"))
     missed, _ = train(replace(SMALL, target_accuracy=second + 0.001, results=tmp_path / "missed"))
@@ -118,7 +119,7 @@ def test_smoothed_labels_have_another_loss(tmp_path: Path) -> None:
     smooth, _ = train(replace(SMALL, label_smoothing=0.1, results=tmp_path / "smooth"))
 
     assert smooth.epochs[0].train_loss > sharp.epochs[0].train_loss
-    assert smooth.epochs[-1].test_accuracy > 0.6
+    assert smooth.epochs[-1].metric > 0.6
 
 
 @pytest.mark.usefixtures("one_thread")
@@ -135,7 +136,7 @@ def test_a_run_leaves_a_whole_record_and_its_weights(tmp_path: Path) -> None:
     assert record.study == "study"
     assert [epoch.epoch for epoch in record.epochs] == [1, 2]
     assert all(epoch.samples == 93 * 64 for epoch in record.epochs)
-    assert all(sum(epoch.correct_per_class) == round(epoch.test_accuracy * 1_000) for epoch in record.epochs)
+    assert all(sum(epoch.metric_sums) == round(epoch.metric * 1_000) for epoch in record.epochs)
     curve = record.epochs[0].loss_curve  # of 93 steps: thirteen parts of five, seven of four
     assert record.epochs[0].train_loss == pytest.approx((5 * sum(curve[:13]) + 4 * sum(curve[13:])) / 93)
     parts = {name: getattr(record.startup, name) for name in record.startup.__struct_fields__}
@@ -158,7 +159,7 @@ def test_a_run_never_writes_over_an_earlier_one(tmp_path: Path) -> None:
     for _ in range(2):
         here = world.solo(cfg)
         with here:
-            engine.fit(mnist.build(cfg), Batches(mnist.load(cfg), cfg, here), cfg, here, kind="baseline")
+            engine.fit(task.of(cfg).step(cfg), Batches.load(cfg, here), cfg, here, kind="baseline")
 
     assert len(list(tmp_path.glob("*.json"))) == len(list(tmp_path.glob("*.safetensors"))) == 2
 
@@ -189,30 +190,32 @@ def test_a_loss_that_is_no_number_fails_the_run_and_is_not_recorded(tmp_path: Pa
 @pytest.mark.parametrize("num_test", [1, 2, 101])
 def test_accuracy_is_the_same_count_at_every_world_size(size: int, num_test: int) -> None:
     torch.manual_seed(0)
-    test = Split(torch.randn(num_test, 1, 28, 28), torch.randint(10, (num_test,)))
-    images = DataSet(Split(torch.zeros(12, 1, 28, 28), torch.zeros(12, dtype=torch.long)), test, mnist.DIGITS)
+    images, labels = torch.randn(num_test, 1, 28, 28), torch.randint(10, (num_test,))
+    data = Data(Samples((torch.zeros(12, 1, 28, 28), torch.zeros(12, dtype=torch.long))), Samples((images, labels)))
     cfg = TrainConfig(global_batch=6)
-    net = mnist.build(cfg)
-    expected = [int(((net(test.images).argmax(1) == test.labels) & (test.labels == c)).sum()) for c in range(10)]
+    net = task.of(cfg).step(cfg).net
+    expected = [int(((net(images).argmax(1) == labels) & (labels == c)).sum()) for c in range(10)]
 
     places = [World(rank=rank, size=size, local_size=size, device=CPU, comm="gloo") for rank in range(size)]
-    counts = [engine.evaluate(net, Batches(images, cfg, here), cfg) for here in places]
+    found = task.add_up([engine.evaluate(net, Batches(task.of(cfg), data, cfg, here), cfg) for here in places])
 
-    assert [sum(per_class) for per_class in zip(*counts, strict=True)] == expected
+    assert (found.name, found.sums) == ("accuracy", expected)
+    assert found.counts == labels.bincount(minlength=10).tolist()
 
 
 def test_networks_have_the_sizes_they_are_known_by() -> None:
-    assert num_parameters(mnist.build(TrainConfig(model="mlp"))) == 101_770
-    assert num_parameters(mnist.build(TrainConfig(model="cnn"))) == 56_826
+    assert num_parameters(task.of(TrainConfig(model="mlp")).step(TrainConfig(model="mlp")).net) == 101_770
+    assert num_parameters(task.of(TrainConfig(model="cnn")).step(TrainConfig(model="cnn")).net) == 56_826
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", ["adamw", "sgd"])
 def test_a_single_process_does_not_wait_for_what_only_compiling_needs(name: str) -> None:
     code = (
-        "import sys; from ddpbench.tasks import mnist; from ddpbench.train import optim;"
+        "import sys; from ddpbench.tasks import task; from ddpbench.train import optim;"
         "from ddpbench.config import TrainConfig;"
-        f"cfg = TrainConfig(optimizer='{name}'); net = mnist.build(cfg); optimizer = optim.build_optimizer(net, cfg);"
+        f"cfg = TrainConfig(optimizer='{name}'); net = task.of(cfg).step(cfg).net; "
+        "optimizer = optim.build_optimizer(net, cfg);"
         "optim.build_schedule(optimizer, cfg, 9); net(__import__('torch').ones(1, 1, 28, 28)).sum().backward();"
         "optimizer.step(); sys.exit('torch._dynamo' in sys.modules)"
     )
@@ -225,9 +228,9 @@ def test_a_single_process_does_not_wait_for_what_only_compiling_needs(name: str)
 def test_optimizers_without_their_decorators_learn_the_same_to_the_bit(name: str) -> None:
     """With the one-cycle schedule, which changes rate and momentum at every step."""
     cfg = TrainConfig(optimizer=name, model="mlp")  # type: ignore[arg-type]
-    ours, theirs = mnist.build(cfg), mnist.build(cfg)
+    ours, theirs = task.of(cfg).step(cfg).net, task.of(cfg).step(cfg).net
     torchs = {"adamw": torch.optim.AdamW, "sgd": torch.optim.SGD}[name](
-        theirs.parameters(), lr=mnist.peak_lr(cfg), fused=True
+        theirs.parameters(), lr=task.of(cfg).lr(cfg, theirs), fused=True
     )
     images, labels = torch.randn(64, 1, 28, 28), torch.randint(10, (64,))
     for net, optimizer in ((ours, optim.build_optimizer(ours, cfg)), (theirs, torchs)):
@@ -246,7 +249,7 @@ def test_optimizers_without_their_decorators_learn_the_same_to_the_bit(name: str
 @pytest.mark.usefixtures("one_thread")
 def test_pooling_before_the_relu_learns_the_same_to_the_bit() -> None:
     """The textbook order, ReLU and then pooling, is the same function with the same gradient: only slower."""
-    ours = mnist.build(TrainConfig())
+    ours = task.of(TrainConfig()).step(TrainConfig()).net
     textbook = nn.Sequential(*(copy.deepcopy(layer) for layer in ours))
     textbook[3], textbook[4] = textbook[4], textbook[3]
     assert [type(layer) for layer in textbook[2:5]] == [nn.Conv2d, nn.ReLU, nn.MaxPool2d]
@@ -264,9 +267,9 @@ def test_pooling_before_the_relu_learns_the_same_to_the_bit() -> None:
 
 def test_the_seed_alone_decides_the_first_weights() -> None:
     torch.manual_seed(99)
-    one = mnist.build(TrainConfig(seed=4))
+    one = task.of(TrainConfig(seed=4)).step(TrainConfig(seed=4)).net
     torch.manual_seed(98)
-    other = mnist.build(TrainConfig(seed=4))
+    other = task.of(TrainConfig(seed=4)).step(TrainConfig(seed=4)).net
 
     assert all(torch.equal(a, b) for a, b in zip(one.parameters(), other.parameters(), strict=True))
 
@@ -295,7 +298,7 @@ def test_a_signal_inside_a_write_ends_the_run_where_ranks_cannot_agree_on_a_step
     cfg = replace(SMALL, results=tmp_path)
     here = World(rank=0, size=1, local_size=local_size, device=CPU, comm=comm)
     with pytest.raises(Preempted):
-        engine.fit(mnist.build(cfg), Batches(mnist.load(cfg), cfg, here), cfg, here, kind="ddp")
+        engine.fit(task.of(cfg).step(cfg), Batches.load(cfg, here), cfg, here, kind="ddp")
     (path,) = tmp_path.glob("*.json")
 
     assert len(asked) == 2 + (where == ".json."), "and the record that says so is written after it"

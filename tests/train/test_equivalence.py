@@ -9,7 +9,7 @@ from torch.nn import functional as F  # noqa: N812 - the field's name for it
 
 from ddpbench.config import TrainConfig
 from ddpbench.record import Record, read_record
-from ddpbench.tasks import mnist
+from ddpbench.tasks import task
 from ddpbench.train import optim
 from ddpbench.train.batches import Batches
 from ddpbench.train.world import World
@@ -52,7 +52,7 @@ def test_two_ranks_learn_what_one_process_learns_to_1e10_in_float64(model: str, 
     together, weights_together = train(tmp_path / "together", 2, *flags)
 
     require_close(weights_together, weights_alone, 1e-10)
-    assert together.epochs[0].correct_per_class == alone.epochs[0].correct_per_class
+    assert together.epochs[0].metric_sums == alone.epochs[0].metric_sums
     assert together.epochs[0].train_loss == pytest.approx(alone.epochs[0].train_loss, abs=1e-6)  # kept in float32
 
 
@@ -88,9 +88,11 @@ def test_two_ranks_have_the_bits_of_an_oracle_that_splits_batches_by_hand(tmp_pa
     record, weights = train(tmp_path / "shm", 2, "--comm", "shm")
     _, weights_by_gloo = train(tmp_path / "gloo", 2, "--comm", "gloo")
     cfg = TrainConfig(dataset="synthetic", epochs=1)
-    images = mnist.load(cfg)
-    halves = [Batches(images, cfg, World(rank=rank, size=2, local_size=2, device=CPU, comm="shm")) for rank in (0, 1)]
-    net = mnist.build(cfg)
+    found = task.of(cfg)
+    images = found.data(cfg)
+    places = [World(rank=rank, size=2, local_size=2, device=CPU, comm="shm") for rank in (0, 1)]
+    halves = [Batches(found, images, cfg, place) for place in places]
+    net = task.of(cfg).step(cfg).net
     optimizer = optim.build_optimizer(net, cfg)
     schedule = optim.build_schedule(optimizer, cfg, halves[0].steps)
     assert schedule is not None
@@ -124,6 +126,6 @@ def test_three_ranks_learn_by_shared_memory_what_they_learn_by_gloo(tmp_path: Pa
 def test_accuracy_does_not_depend_on_how_many_ranks_count_it(tmp_path: Path) -> None:
     """Three ranks share 1,000 test images unevenly; in double precision all three worlds learn the same."""
     flags = ("--precision", "fp64", "--model", "mlp", "--global-batch", "240")
-    counts = [train(tmp_path / str(ranks), ranks, *flags)[0].epochs[0].correct_per_class for ranks in (1, 2, 3)]
+    counts = [train(tmp_path / str(ranks), ranks, *flags)[0].epochs[0].metric_sums for ranks in (1, 2, 3)]
 
     assert counts[0] == counts[1] == counts[2]

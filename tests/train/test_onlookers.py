@@ -9,7 +9,7 @@ from msgspec.structs import replace
 from ddpbench.config import TrainConfig
 from ddpbench.errors import UserError
 from ddpbench.record import read_record
-from ddpbench.tasks import mnist
+from ddpbench.tasks import task
 from ddpbench.train import engine, world
 from ddpbench.train.batches import Batches
 from ddpbench.train.onlookers import Onlooker, Onlookers, load_hook
@@ -57,8 +57,8 @@ def test_onlookers_hear_of_every_moment_in_order() -> None:
     diary: list[tuple[str, str, int, int]] = []
     here = world.solo(CFG)
     cfg = replace(CFG, global_batch=3_000)
-    batches = Batches(mnist.load(cfg), cfg, here)
-    state = TrainState.of(mnist.build(cfg), cfg, batches.steps)
+    batches = Batches.load(cfg, here)
+    state = TrainState.of(task.of(cfg).step(cfg), cfg, batches.steps)
     engine.train_epoch(state, batches, cfg, Onlookers([Diary("a", diary), Diary("b", diary)]))
     moments = [
         ("epoch_begins", 0),
@@ -79,7 +79,7 @@ def test_a_users_own_file_watches_and_its_run_is_no_result(tmp_path: Path, capsy
     (tmp_path / "count.py").write_text(HOOK)
     cfg = replace(CFG, hook=f"{tmp_path}/count.py:my words", results=tmp_path / "results")
     here = world.solo(cfg)
-    engine.fit(mnist.build(cfg), Batches(mnist.load(cfg), cfg, here), cfg, here, kind="baseline")
+    engine.fit(task.of(cfg).step(cfg), Batches.load(cfg, here), cfg, here, kind="baseline")
     (path,) = (tmp_path / "results").glob("*.json")
 
     assert "my words [(1, 1), (1, 2), (1, 3)]\n" in capsys.readouterr().out
@@ -90,13 +90,13 @@ def test_a_file_without_the_function_is_refused_by_name(tmp_path: Path) -> None:
     (tmp_path / "empty.py").touch()
     cfg = replace(CFG, hook=f"{tmp_path}/empty.py")
     here = world.solo(cfg)
-    state = TrainState.of(mnist.build(cfg), cfg, 3)
+    state = TrainState.of(task.of(cfg).step(cfg), cfg, 3)
     with pytest.raises(UserError, match=r"empty.py has no function onlookers\(words, state, batches, cfg, here\)"):
-        load_hook(cfg, state, Batches(mnist.load(cfg), cfg, here), here)
+        load_hook(cfg, state, Batches.load(cfg, here), here)
 
 
 def test_weights_are_compared_by_every_bit() -> None:
-    one, other = (TrainState.of(mnist.build(CFG), CFG, 3) for _ in range(2))
+    one, other = (TrainState.of(task.of(CFG).step(CFG), CFG, 3) for _ in range(2))
     assert one.weights_sha256() == other.weights_sha256()
     assert len(one.weights_sha256()) == 32
     with torch.no_grad():

@@ -8,7 +8,7 @@ import torch
 
 from ddpbench.arm import Arm
 from ddpbench.config import TrainConfig
-from ddpbench.tasks import mnist
+from ddpbench.tasks import task
 from ddpbench.train import world
 from ddpbench.train.batches import Batches
 from ddpbench.train.contenders import UNCOUNTED_STEPS, Contender, Stream
@@ -123,7 +123,7 @@ def test_a_batch_of_an_arm_that_the_data_does_not_fill_is_refused(tmp_path: Path
 
 @pytest.mark.usefixtures("one_thread")
 def test_a_visit_takes_its_steps_and_shares_the_data() -> None:
-    data = mnist.load(CFG)
+    data = task.of(CFG).data(CFG)
     contender = Contender(ALONE, data, CFG, world.solo(CFG))
     taken = []
     contender._state.optimizer.register_step_post_hook(lambda *_: taken.append(1))
@@ -134,12 +134,12 @@ def test_a_visit_takes_its_steps_and_shares_the_data() -> None:
     assert seconds > 0
     assert waits_s == [], "one process waits for nobody"
     assert len(taken) == UNCOUNTED_STEPS + 3
-    assert data.to(torch.device("cpu")).train.images is data.train.images
+    assert data.to(torch.device("cpu")).train.tensors[0] is data.train.tensors[0]
 
 
 def test_a_stream_goes_on_over_epochs_without_an_end() -> None:
     cfg = TrainConfig(dataset="synthetic", global_batch=3_000, device="cpu")
-    batches = Batches(mnist.load(cfg), cfg, world.solo(cfg))
+    batches = Batches.load(cfg, world.solo(cfg))
     stream = Stream(batches)
     stream.size = 3
     streamed = [labels for _ in range(2) for _, labels in stream.epoch(1)]

@@ -4,11 +4,13 @@ isolation  keeps the user's matplotlib set-up out
 style      colours, fonts, the Chart type, and the pieces that charts share
 words      names and intervals in titles
 strip      the answer as a picture
-arms       time and accuracy of every arm
+arms       time and metric of every arm
 time       where a step goes; what each rank does
 runs       how long whole runs take
 launches   the launches in order of time
-learning   loss and accuracy
+learning   training loss
+measure    the axis of the metric
+parts      the metric by part of the test set, such as its classes
 scaling    speedup and efficiency
 sweep      speed against global batch
 """
@@ -18,7 +20,7 @@ from ddpbench.judge.judgement import Judgement
 from ddpbench.show.charts import isolation
 
 with isolation.default_matplotlib():
-    from ddpbench.show.charts import arms, launches, learning, runs, scaling, strip, sweep, time
+    from ddpbench.show.charts import arms, launches, learning, parts, runs, scaling, strip, sweep, time
     from ddpbench.show.charts.style import Chart
 
 
@@ -40,18 +42,20 @@ def build(judgement: Judgement) -> list[Chart]:
         charts.append(launches.launches(judgement, comparison))
     if comparison is not None and comparison.reference.runs and comparison.parallel.runs:
         charts.append(learning.curves(judgement, comparison))
-        if not equal_to_the_bit(comparison.reference, comparison.parallel):
-            charts.append(learning.classes(judgement, comparison))
+        both = (comparison.reference, comparison.parallel)
+        if not equal_to_the_bit(*both) and all(map(parts.has_parts, both)):
+            charts.append(parts.classes(judgement, comparison))
     if breakdown is not None and (lag_s := time.lagging_rank(judgement, breakdown)) is not None:
         charts.append(time.ranks(judgement, breakdown, lag_s))
     return charts + ([scaling.speedup(judgement)] if scaling.has_speedup(judgement) else [])
 
 
 def build_originals(judgement: Judgement) -> list[Chart]:
-    """Return the charts that the original experiment drew: loss and accuracy, each of two arms, on equal axes.
+    """Return the charts that the original experiment drew: loss, and accuracy by class, of two arms, on equal axes.
 
     `parallel-False` is the reference, and `parallel-True` the parallel arm that the answer is about.
     """
     pair = (("False", judgement.reference), ("True", judgement.parallel))
     results = [(name, result) for name, result in pair if result is not None and result.runs]
-    return [*learning.losses(results), *learning.accuracies(results)] if results else []
+    with_parts = bool(results) and all(parts.has_parts(result) for _, result in results)
+    return [*(learning.losses(results) if results else []), *(parts.originals(results) if with_parts else [])]

@@ -1,4 +1,4 @@
-"""All arms: the time of a step, and accuracy."""
+"""All arms: the time of a step, and what each has learnt."""
 
 import math
 from collections.abc import Sequence
@@ -8,13 +8,14 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from ddpbench.judge.arms import ArmResult, equal_to_the_bit
-from ddpbench.judge.comparison import pairs
-from ddpbench.judge.epochs import final_accuracy
+from ddpbench.judge.comparison import learnt_by
+from ddpbench.judge.epochs import final_metric
 from ddpbench.judge.judgement import Judgement
-from ddpbench.judge.outcome import Outcome, outcome_of
-from ddpbench.judge.stats import Estimate, equivalence
+from ddpbench.judge.outcome import Criteria, Outcome, outcome_of
+from ddpbench.judge.stats import Estimate
 from ddpbench.judge.timing import is_parallel_choice
-from ddpbench.show.charts import words
+from ddpbench.show import figures
+from ddpbench.show.charts import measure, words
 from ddpbench.show.charts.style import (
     INK,
     SHADE,
@@ -25,10 +26,7 @@ from ddpbench.show.charts.style import (
     conditions_of,
     draw_dots,
     draw_interval,
-    in_percent,
     label_rows,
-    percent_axis,
-    percent_limits,
     write_column,
 )
 
@@ -51,34 +49,32 @@ class _Bar:
 
 
 def comparison(judgement: Judgement) -> Chart:
-    """Time of a step of every arm, the fastest first and controls apart; and the accuracy of those that were run."""
+    """Time of a step of every arm, the fastest first and controls apart; and the metric of those that were run."""
     bars = sorted((_bar(judgement, result) for result in judgement.results), key=lambda bar: bar.step_ms.value)
     choices = [bar for bar in bars if not bar.result.arm.is_control]
     controls = [bar for bar in bars if bar.result.arm.is_control]
     rows = [*choices, *([None, *controls] if controls else [])]
-    accurate = _equal_arms([bar.result for bar in choices if bar.result.accuracy is not None])
-    heights = [0.34 * len(rows) + 0.5, 0.45 * len(accurate) + 0.5] if accurate else [0.34 * len(rows) + 0.5]
+    learnt = _equal_arms([bar.result for bar in choices if bar.result.metric is not None])
+    heights = [0.34 * len(rows) + 0.5, 0.45 * len(learnt) + 0.5] if learnt else [0.34 * len(rows) + 0.5]
 
     def draw(figure: Figure) -> None:
         axes = figure.subplots(len(heights), 1, squeeze=False, height_ratios=heights)[:, 0]
         _draw_times(axes[0], rows)
-        if accurate:
-            _draw_accuracies(axes[1], judgement, accurate)
+        if learnt:
+            _draw_metrics(axes[1], judgement, learnt)
 
     timing, reference = judgement.timing, judgement.reference
     small = f"dots: {words.units(timing, len(timing.units))}"
     if len(timing.units) > 1:
         small += "; lines: 95 % intervals" + (f" of the difference to {reference.arm.label}" if reference else "")
     texts = [f"{bar.result.arm.label} {words.ms(bar.step_ms.value)}" for bar in bars]
-    texts += [f"{each.arm.label} {each.accuracy.value:.2%}" for row in accurate for each in row if each.accuracy]
-    accuracy_note = (
-        f"accuracy: a dot a run, 90 % intervals; shaded: {100 * judgement.criteria.accuracy:g} percentage points"
-    )
+    texts += [_text(each) for row in learnt for each in row]
+    name = figures.name_of(judgement.study.newest)
     return Chart(
         slug="comparison",
         finding=_finding(judgement),
-        conditions=conditions_of(judgement.study.newest, small, *([accuracy_note] if accurate else [])),
-        alt=f"Bars of the time of a step and dots of test accuracy, by arm: {'; '.join(texts)}.",
+        conditions=conditions_of(judgement.study.newest, small, *([_note(judgement)] if learnt else [])),
+        alt=f"Bars of the time of a step and dots of {figures.tested(name)}, by arm: {'; '.join(texts)}.",
         height=sum(heights) + 0.5 * len(heights),
         draw=draw,
     )
@@ -131,39 +127,54 @@ def _equal_arms(results: Sequence[ArmResult]) -> list[list[ArmResult]]:
     return rows
 
 
-def _draw_accuracies(axes: Axes, judgement: Judgement, rows: Sequence[Sequence[ArmResult]]) -> None:
-    reference, margin = judgement.reference, judgement.criteria.accuracy
-    drawn: list[float] = []
+def _text(result: ArmResult) -> str:
+    """Return an arm with its metric: `ddp 2 x 1, shm 99.03%`."""
+    assert result.metric is not None, "only arms with runs are drawn"
+    return f"{result.arm.label} {figures.value(result.runs[0].metric, result.metric.value).replace(' %', '%')}"
+
+
+def _note(judgement: Judgement) -> str:
+    """Return what the dots, lines and shades of the metric are."""
+    metric = judgement.study.metric
+    assert metric is not None, "arms with runs are drawn"
+    margin = judgement.criteria.margin_of(metric)
+    note = f"{figures.short(metric.name)}: a dot a run, {95 if margin is None else 90} % intervals"
+    return note if margin is None else f"{note}; shaded: {figures.margin(metric, margin)}"
+
+
+def _draw_metrics(axes: Axes, judgement: Judgement, rows: Sequence[Sequence[ArmResult]]) -> None:
+    reference, metric = judgement.reference, rows[0][0].runs[0].metric
+    margin, drawn = judgement.criteria.margin_of(metric), list[float]()
     for row, equal in enumerate(rows):
         result = next((each for each in equal if each.is_reference), equal[0])
-        estimate = in_percent(_accuracy(result, reference, margin))
-        dots = [100 * final_accuracy(run) for run in result.runs]
+        estimate = measure.capped(metric, _metric(result, reference, judgement.criteria))
+        dots = [final_metric(run) for run in result.runs]
         drawn += [*dots, *bounds_of(estimate)]
         draw_dots(axes, row, dots)
         colour = colour_of_result(result)
         draw_interval(axes, row, estimate, colour)
         axes.plot([estimate.value], [row], "o", markersize=9, color=colour, markeredgecolor=INK, clip_on=False)
-        write_column(axes, row, f"{estimate.value:.2f} %")
-    if reference is not None and reference.accuracy is not None:
-        centre = 100 * reference.accuracy.value
-        axes.axvspan(centre - 100 * margin, min(100.0, centre + 100 * margin), **SHADE)
+        write_column(axes, row, figures.value(metric, estimate.value))
+    if reference is not None and reference.metric is not None:
+        centre = reference.metric.value
         axes.axvline(centre, color=INK, linewidth=0.8, linestyle=":")
-        drawn += [centre - 100 * margin, min(100.0, centre + 100 * margin)]
+        if margin is not None:
+            low, high = bounds_of(measure.capped(metric, Estimate(centre, centre - margin, centre + margin, 1)))[1:]
+            axes.axvspan(low, high, **SHADE)
+            drawn += [low, high]
     label_rows(axes, ["\n= ".join(each.arm.label for each in row) + (", to the bit" * (len(row) > 1)) for row in rows])
-    percent_axis(axes, percent_limits(drawn))
+    measure.name_axis(axes, metric, measure.limits(metric, drawn))
 
 
-def _accuracy(result: ArmResult, reference: ArmResult | None, margin: float) -> Estimate:
-    """Return an arm's accuracy with the interval that is tested: of its difference to the reference, seed by seed."""
-    assert result.accuracy is not None, "only arms with runs are drawn"
-    value, n = result.accuracy.value, result.accuracy.n
-    if reference is None or result.is_reference:
+def _metric(result: ArmResult, reference: ArmResult | None, criteria: Criteria) -> Estimate:
+    """Return an arm's metric with the interval that is tested: of its difference to the reference, seed by seed."""
+    assert result.metric is not None, "only arms with runs are drawn"
+    value, n = result.metric.value, result.metric.n
+    learnt = None if reference is None or result.is_reference else learnt_by(reference.runs, result.runs, criteria)
+    if learnt is None:
         return Estimate(value, None, None, n)
-    gains = [new - old for old, new in pairs(reference.runs, result.runs, final_accuracy)]
-    if not gains:
-        return Estimate(value, None, None, n)
-    tested = equivalence(gains, margin).tested
-    low, high = (None if bound is None else value + bound - tested.value for bound in (tested.low, tested.high))
+    found = learnt.difference if learnt.margin is None else learnt.tested
+    low, high = (None if bound is None else value + bound - found.value for bound in (found.low, found.high))
     return Estimate(value, low, high, n)
 
 

@@ -1,4 +1,4 @@
-"""What was learnt: loss and accuracy. Runs may differ in length, because they end when they reach a target."""
+"""The training loss. Runs may differ in length, because they end when they reach a target."""
 
 import math
 from collections.abc import Callable, Sequence
@@ -14,22 +14,13 @@ from ddpbench.judge.arms import ArmResult, equal_to_the_bit
 from ddpbench.judge.comparison import Comparison, pairs
 from ddpbench.judge.epochs import is_undisturbed
 from ddpbench.judge.judgement import Judgement
-from ddpbench.judge.stats import Estimate
 from ddpbench.record import Record
 from ddpbench.show.charts import words
 from ddpbench.show.charts.style import (
-    INK,
     PALE,
     Chart,
-    bounds_of,
     colour_of_result,
     conditions_of,
-    draw_interval,
-    in_percent,
-    label_rows,
-    percent_axis,
-    percent_limits,
-    write_column,
     write_legend,
 )
 
@@ -43,16 +34,6 @@ def losses(results: Sequence[tuple[str, ArmResult]]) -> list[Chart]:
     limits = 0.8 * min(values), 1.25 * max(values)
     most = max(len(run.epochs) for run in every)
     return [_loss(result, f"Loss-parallel-{name}", limits, most) for name, result in results]
-
-
-def accuracies(results: Sequence[tuple[str, ArmResult]]) -> list[Chart]:
-    """Test accuracy of arms, in total and by class, each in a chart of its own, all on equal axes."""
-    tables = [_percent_by_class(result) for _, result in results]
-    limits = percent_limits([value for table in tables for percent in table.values() for value in bounds_of(percent)])
-    return [
-        _accuracy(result, f"Accuracy-parallel-{name}", table, limits)
-        for (name, result), table in zip(results, tables, strict=True)
-    ]
 
 
 def _loss(result: ArmResult, slug: str, limits: tuple[float, float], most: int) -> Chart:
@@ -74,24 +55,6 @@ def _loss(result: ArmResult, slug: str, limits: tuple[float, float], most: int) 
         conditions=conditions_of(result.runs[0], "; ".join(small)),
         alt=f"Training loss of {result.arm.label} over its epochs, falling to {final:.3f}.",
         height=3.4,
-        draw=draw,
-    )
-
-
-def _accuracy(result: ArmResult, slug: str, table: dict[str, Estimate], limits: tuple[float, float]) -> Chart:
-    def draw(figure: Figure) -> None:
-        axes = figure.subplots()
-        for row, percent in enumerate(table.values()):
-            _draw_dot(axes, row, percent, result, 9 if row == 0 else 7)
-            write_column(axes, row, f"{percent.value:.2f}")
-        _label_classes(axes, table, limits)
-
-    return Chart(
-        slug=slug,
-        finding=f"{result.arm.label}: {table['total'].value:.2f} % in total",
-        conditions=conditions_of(result.runs[0], _note_on_intervals(len(result.runs))),
-        alt=f"Test accuracy: {'; '.join(f'{name} {percent.value:.2f} %' for name, percent in table.items())}.",
-        height=0.9 + 0.3 * len(table),
         draw=draw,
     )
 
@@ -130,35 +93,6 @@ def curves(judgement: Judgement, comparison: Comparison) -> Chart:
     )
 
 
-def classes(judgement: Judgement, comparison: Comparison) -> Chart:
-    """Test accuracy by class of two arms, side by side. Of so many differences some are large by chance."""
-    both = [comparison.reference, comparison.parallel]
-    old, new = tables = [_percent_by_class(result) for result in both]
-    limits = percent_limits([value for table in tables for percent in table.values() for value in bounds_of(percent)])
-
-    def draw(figure: Figure) -> None:
-        axes = figure.subplots()
-        for table, result, offset in zip(tables, both, (-0.19, 0.19), strict=True):
-            for row, percent in enumerate(table.values()):
-                _draw_dot(axes, row + offset, percent, result, 6)
-            axes.plot([], [], "o", color=colour_of_result(result), markeredgecolor=INK, label=result.arm.label)
-        for row, name in enumerate(old):
-            write_column(axes, row, f"{old[name].value:.2f} and {new[name].value:.2f}")
-        _label_classes(axes, old, limits)
-        write_legend(axes, 2)
-
-    texts = [f"{name} {old[name].value:.2f} and {new[name].value:.2f} %" for name in old]
-    small = _note_on_intervals(min(len(result.runs) for result in both))
-    return Chart(
-        slug="classes",
-        finding=f"Accuracy by class: {old['total'].value:.2f} and {new['total'].value:.2f} % in total",
-        conditions=conditions_of(judgement.study.newest, f"{small}; of several classes, one may differ by chance"),
-        alt=f"Test accuracy by class, {both[0].arm.label} and {both[1].arm.label}: {'; '.join(texts)}.",
-        height=1.2 + 0.44 * len(old),
-        draw=draw,
-    )
-
-
 def _finding(comparison: Comparison) -> str:
     """Return whether the curves lie on each other, else what the losses of the last epoch were."""
     reference, parallel = comparison.reference, comparison.parallel
@@ -191,28 +125,6 @@ def _points_since_start(run: Record) -> list[float]:
     return [at + before_s[index // count] for index, at in enumerate(learning.points_in_seconds(run))]
 
 
-def _percent_by_class(result: ArmResult) -> dict[str, Estimate]:
-    """Return the accuracy in percent by class, the total first."""
-    assert result.accuracy is not None, "the arm has runs"
-    by_class = {name: in_percent(estimate) for name, estimate in learning.accuracy_by_class(result).items()}
-    return {"total": in_percent(result.accuracy)} | by_class
-
-
-def _draw_dot(axes: Axes, row: float, percent: Estimate, result: ArmResult, size: float) -> None:
-    colour = colour_of_result(result)
-    draw_interval(axes, row, percent, colour)
-    look: dict[str, Any] = {"color": colour, "markeredgecolor": INK, "markeredgewidth": 0.7, "clip_on": False}
-    axes.plot([percent.value], [row], "o", markersize=size, **look)
-
-
-def _label_classes(axes: Axes, table: dict[str, Estimate], limits: tuple[float, float]) -> None:
-    axes.axhline(0.5, color=PALE, linewidth=1)
-    label_rows(axes, list(table))
-    axes.set_ylabel("class")
-    percent_axis(axes, limits)
-    axes.grid(axis="x", color=PALE, alpha=0.4)
-
-
 def _mean_curve(result: ArmResult, points: Callable[[Record], list[float]]) -> tuple[list[float], list[float]]:
     """Return places and values of the mean of an arm's curves.
 
@@ -234,10 +146,6 @@ def _draw_curves(axes: Axes, result: ArmResult, points: Callable[[Record], list[
     axes.yaxis.set_major_formatter("{x:g}")
     axes.yaxis.set_minor_formatter(NullFormatter())
     axes.grid(axis="y", color=PALE, alpha=0.4)
-
-
-def _note_on_intervals(count: int) -> str:
-    return "1 run: no intervals" if count == 1 else f"{count} runs; lines are 95 % intervals of the mean"
 
 
 def _note_on_length(results: Sequence[ArmResult]) -> list[str]:

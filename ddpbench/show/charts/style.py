@@ -15,7 +15,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.text import Text
-from matplotlib.ticker import MaxNLocator, NullFormatter, NullLocator
+from matplotlib.ticker import NullFormatter, NullLocator
 from matplotlib.transforms import Bbox
 
 from ddpbench.arm import Arm, plural
@@ -57,7 +57,6 @@ STYLE: Any = {  # Any, because matplotlib lists every legal key in its type
 WIDTH = 6.4  # inches: on a phone the smallest font can still be read
 DOTS_PER_INCH = 150
 TITLE_WIDTH, CONDITIONS_WIDTH = 58, 88  # characters that fit into WIDTH
-LEAST_PERCENT = 0.4  # width of an axis in percent: accuracies that are closer are shown to be close
 SHADE: Any = {"color": PALE, "alpha": 0.3, "linewidth": 0}  # of a margin: differences in it do not matter
 RATIO_TICKS = (  # of times as fast, from a wide axis to a narrow one
     (0.125, 0.25, 0.5, 1, 2, 4, 8),
@@ -210,20 +209,6 @@ def ratio_axis(axis: Axis, low: float, high: float) -> None:
     axis.set_minor_formatter(NullFormatter())
 
 
-def percent_limits(values: Sequence[float]) -> tuple[float, float]:
-    """Return limits for an axis in percent that show these values. The axis need not begin at 0, and ends by 100."""
-    low, high = min(values), max(values)
-    room = max(0.08 * (high - low), (LEAST_PERCENT - (high - low)) / 2)
-    return max(0.0, low - room), min(100.0, high + room)
-
-
-def percent_axis(axes: Axes, limits: tuple[float, float]) -> None:
-    """Make the x axis one of accuracies, and say where it is cut."""
-    axes.set_xlim(limits)
-    axes.xaxis.set_major_locator(MaxNLocator(5, steps=[1, 2, 5, 10]))
-    axes.set_xlabel("test accuracy (%)" + (", axis cut: does not begin at 0" if limits[0] > 0 else ""))
-
-
 def label_rows(axes: Axes, labels: Sequence[str]) -> None:
     """Label the rows of a chart, the first at the top."""
     axes.set_yticks(range(len(labels)), labels)
@@ -240,10 +225,3 @@ def write_legend(axes: Axes, columns: int) -> None:
 def bounds_of(estimate: Estimate) -> list[float]:
     """Return every number that is drawn for an estimate."""
     return [estimate.value, *(bound for bound in (estimate.low, estimate.high) if bound is not None)]
-
-
-def in_percent(accuracy: Estimate) -> Estimate:
-    """Return an accuracy in percent. Student's t may give a bound above 100 %: it becomes 100 %."""
-    percent = accuracy.scaled(100)
-    low, high = (None if bound is None else min(100.0, bound) for bound in (percent.low, percent.high))
-    return Estimate(percent.value, low, high, percent.n)

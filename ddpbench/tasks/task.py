@@ -1,0 +1,315 @@
+"""A task, loaded: the network, data, loss and metric that --task names, called in the way that a user wrote them."""
+
+import importlib.util
+import inspect
+import math
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cache
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn.parameter import is_lazy
+
+from ddpbench import taskfile
+from ddpbench.config import TrainConfig
+from ddpbench.errors import UserError, one_line
+from ddpbench.record import Metric
+from ddpbench.settings import Settings
+from ddpbench.taskfile import TaskFile
+from ddpbench.tasks.samples import Batch, Samples, samples_of, tensors_of
+from ddpbench.tasks.step import Loss, Step
+
+RATES = {"adamw": 1e-3, "sgd": 0.1}  # where a task names none
+
+
+@dataclass(frozen=True, slots=True)
+class Data:
+    """The training and the test samples of a task."""
+
+    train: Samples
+    test: Samples
+
+    def to(self, device: torch.device, floating: torch.dtype | None = None) -> "Data":
+        """Return both in the memory of a device, floating-point tensors as `floating` if that is given."""
+        return Data(self.train.to(device, floating), self.test.to(device, floating))
+
+
+@dataclass(frozen=True, slots=True)
+class Tested:
+    """What a task counts over some of the test set: sums and counts of its parts."""
+
+    name: str
+    sums: list[float]
+    counts: list[float]
+
+
+def add_up(parts: Sequence[Tested]) -> Tested:
+    """Return what was counted over several shares of the test set. Those without samples are empty."""
+    some = [part for part in parts if part.counts]
+    if not some:
+        return Tested("", [], [])
+    sums, counts = (
+        [sum(column) for column in zip(*rows, strict=True)]
+        for rows in ([part.sums for part in some], [part.counts for part in some])
+    )
+    return Tested(some[0].name, sums, counts)
+
+
+def of(cfg: TrainConfig) -> "Task":
+    """Return the task of a configuration. Its file is executed once in a process.
+
+    Raises UserError where there is no such task, or where it cannot be loaded.
+    """
+    given = {name: getattr(cfg, name) for name in ("model", "dataset") if getattr(cfg, name) is not None}
+    return _load(cfg.task, tuple(cfg.set), tuple(given.items()))
+
+
+@cache
+def _load(text: str, words: tuple[str, ...], given: tuple[tuple[str, str], ...]) -> "Task":
+    file = taskfile.read(text)
+    set_by_user = {**dict(given), **taskfile.arguments(words)}
+    file.require(set_by_user)
+    arguments = {name: taskfile.value(each) for name, each in {**file.given, **set_by_user}.items()}
+    source = _source(file)
+    functions = [getattr(source, name) for name in taskfile.FUNCTIONS if callable(getattr(source, name, None))]
+    taken = {name for function in functions for name in inspect.signature(function).parameters}
+    for name in arguments:
+        if name not in taken:
+            raise UserError(f"--set {name}: no function of the task {file.name} takes it; leave it out")
+    return Task(file, source, arguments)
+
+
+def _source(file: TaskFile) -> Any:
+    """Execute a task's file. Returns its module, or the class in it."""
+    if file.is_ours:
+        return importlib.import_module(f"ddpbench.tasks.{file.path.stem}")
+    spec = importlib.util.spec_from_file_location(f"task_{file.path.stem}", file.path)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[spec.name] = module  # dataclasses and pickle look their module up there
+    sys.path.insert(0, str(file.path.parent.resolve()))  # it may import files beside it, as a script may
+    try:
+        spec.loader.exec_module(module)
+    except (Exception, SystemExit) as problem:
+        raise UserError(f"--task {file.path}: {_where(problem, file)}{_said(problem)}") from problem
+    return getattr(module, file.inner) if file.inner else module
+
+
+class Task:
+    """What is trained, on what, and what is counted."""
+
+    def __init__(self, file: TaskFile, source: Any, arguments: Mapping[str, Any]) -> None:
+        self.file, self._source, self._arguments = file, source, arguments
+
+    def network(self, cfg: TrainConfig) -> nn.Module:
+        """Build the network as the task returns it, on the CPU. The seed alone decides its weights, on every rank.
+
+        Raises UserError where `model` fails, or returns no network.
+        """
+        torch.manual_seed(cfg.seed)
+        net = self._call("model", cfg)
+        if not isinstance(net, nn.Module):
+            raise UserError(f"model() of the task {self.file.name} returned a {type(net).__name__}, and no nn.Module")
+        if lazy := [name for name, each in (*net.named_parameters(), *net.named_buffers()) if is_lazy(each)]:
+            raise UserError(
+                f"model() leaves {', '.join(lazy[:3])} without a shape until the first batch; "
+                "call the network once in model(), or use layers of a given size"
+            )
+        return net
+
+    def step(self, cfg: TrainConfig) -> Step:
+        """Build the network with its loss, in the type and layout in which it is trained. Raises as `network` does."""
+        net = self.network(cfg).to(floating(cfg))
+        if cfg.channels_last and not any(each.dim() == 5 for each in net.parameters()):  # torch has no such layout of 5
+            net = net.to(memory_format=torch.channels_last)
+        return Step(net, self._loss(cfg))
+
+    def data(self, cfg: TrainConfig, say: Callable[[str], None] = lambda _: None) -> Data:
+        """Load the data into CPU memory. `say` is told what that took.
+
+        Call it before any process group exists: fetching may take longer than a collective waits.
+        Raises UserError where `data` fails or returns no data sets, or when there is less than one step needs.
+        """
+        pair = self._call("data", cfg)
+        if not (isinstance(pair, tuple | list) and len(pair) == 2):
+            raise UserError(
+                f"data() of the task {self.file.name} must return two data sets: for training, for the test"
+            )
+        collate = getattr(self._source, "collate", None)
+        try:
+            train, test = (
+                samples_of(each, collate, which, say) for each, which in zip(pair, ("training", "test"), strict=True)
+            )
+        except UserError:
+            raise
+        except Exception as problem:  # such as a picture that cannot be read
+            where = _where(problem, self.file)
+            raise UserError(f"a sample of the task {self.file.name} failed: {where}{_said(problem)}") from problem
+        if len(train) < cfg.global_batch:
+            found = f"{self.dataset()} has {len(train):,} training samples"
+            raise UserError(f"--global-batch {cfg.global_batch} is more than one epoch: {found}; use a smaller one")
+        return Data(train, test).to(torch.device("cpu"), floating(cfg))
+
+    def measure(self, net: nn.Module, batch: Batch, cfg: TrainConfig) -> Tested:
+        """Return what is counted over a batch of the test set. Without a metric it is the loss, in one part."""
+        if hasattr(self._source, "metric"):
+            ((name, (total, count)),) = self._metric(net, batch, cfg).items()
+        else:
+            name, found = "test loss", self._loss(cfg)(net, batch)
+            total, count = found if isinstance(found, tuple) else (found * (n := len(tensors_of(batch)[0])), n)
+        return Tested(one_line(str(name)), _numbers(total), _numbers(count))
+
+    def metric(self, whole: Tested, cfg: TrainConfig) -> Metric:
+        """Return what is counted over the whole test set, for the record."""
+        constants, name, counts = self.file.constants, whole.name, whole.counts
+        is_share = constants.get("unit", "%" if name == "accuracy" else "") == "%"
+        parts = [one_line(str(part)) for part in self._parts(cfg)]
+        if parts and len(parts) != len(counts):
+            raise UserError(f"the task {self.file.name} names {len(parts)} parts, and its metric counts {len(counts)}")
+        return Metric(
+            name=name,
+            unit="%" if is_share else constants.get("unit", ""),
+            lower_is_better=constants.get("lower_is_better", name not in ("accuracy",) and not is_share),
+            margin=float(constants["margin"]) if "margin" in constants else None,
+            parts=parts if parts else [str(index) for index in range(len(counts))] if len(counts) > 1 else [],
+            counts=counts,
+        )
+
+    def score(self, sums: list[float], counts: list[float]) -> float:
+        """Return the figure of the whole test set from the sums and the counts of its parts. NaN where it has none."""
+        mean = sum(sums) / sum(counts)
+        if not hasattr(self._source, "score"):
+            return mean
+        try:
+            return float(self._source.score(mean))
+        except (ArithmeticError, ValueError):  # such as math.exp of a large number, or math.sqrt of a negative one
+            return math.nan
+
+    def lr(self, cfg: TrainConfig, net: nn.Module) -> float:
+        """Return the learning rate that was asked for, or the task's, or one that often does."""
+        if cfg.lr is not None:
+            return cfg.lr
+        if cfg.optimizer == "task":
+            return float(self.optimizer(net).param_groups[0]["lr"])
+        rate = getattr(self._source, "lr", RATES[cfg.optimizer])
+        return float(self._call("lr", cfg) if callable(rate) else rate)
+
+    def optimizer(self, net: nn.Module) -> torch.optim.Optimizer:
+        """Return the task's own optimizer. Raises UserError where it is none of torch's."""
+        made = self._source.optimizer(net)
+        if not isinstance(made, torch.optim.Optimizer):
+            raise UserError(
+                f"optimizer() of the task {self.file.name} returned a {type(made).__name__}; return a torch one"
+            )
+        return made
+
+    def settings(self, cfg: TrainConfig, device: torch.device | str, net: nn.Module) -> Settings:
+        """Return the settings for the record, with all that was resolved."""
+        kind = "cuda" if str(device).startswith("cuda") else "cpu"
+        values = {name: getattr(cfg, name) for name in Settings.__struct_fields__}
+        named = {**self.file.given, **taskfile.arguments(cfg.set)}
+        others = tuple(sorted(f"{name}={text}" for name, text in named.items() if name not in ("model", "dataset")))
+        resolved = {
+            "task": self.file.name,
+            "task_sha256": None if self.file.is_ours else self.file.sha256,
+            "set": others,
+            "model": self._argument("model", "model") or type(net).__name__,
+            "dataset": self.dataset(),
+            "lr": self.lr(cfg, net),
+            "device": kind,
+        }
+        return Settings(**values | resolved)
+
+    def dataset(self) -> str:
+        """Return the name of the data."""
+        return self._argument("data", "dataset") or self.file.name.removesuffix(".py")
+
+    @property
+    def test_batch(self) -> int | None:
+        """The samples that are evaluated together; None where the task does not say."""
+        found = self.file.constants.get("test_batch")
+        return int(found) if found else None
+
+    def _argument(self, function: str, name: str) -> str | None:
+        """Return the value that a function of the task gets for an argument, as text; None where it has none."""
+        if name in self._arguments:
+            return one_line(str(self._arguments[name]))
+        parameter = inspect.signature(getattr(self._source, function)).parameters.get(name)
+        if parameter is None or parameter.default is inspect.Parameter.empty:
+            return None
+        return one_line(str(parameter.default))
+
+    def _parts(self, cfg: TrainConfig) -> list[Any]:
+        found = getattr(self._source, "parts", ())
+        return list(self._call("parts", cfg) if callable(found) else found)
+
+    def _metric(self, net: nn.Module, batch: Batch, cfg: TrainConfig) -> Mapping[str, Any]:
+        found = self._call("metric", cfg, net, batch)
+        if not (isinstance(found, Mapping) and len(found) == 1 and _is_pair(next(iter(found.values())))):
+            raise UserError(
+                f"metric() of the task {self.file.name} must return one figure, such as "
+                '{"accuracy": (hits, count)}; got ' + one_line(repr(found)[:80])
+            )
+        return found
+
+    def _loss(self, cfg: TrainConfig) -> Loss:
+        """Return the loss with its arguments bound, so that a step pays nothing for them."""
+        loss = self._source.loss
+        names = inspect.signature(loss).parameters
+        arguments = {name: value for name, value in self._given(cfg).items() if name in names}
+        if cfg.label_smoothing and "label_smoothing" not in names:
+            raise UserError(f"--label-smoothing: loss() of the task {self.file.name} does not take it; leave it out")
+        if not arguments:
+            return loss  # type: ignore[no-any-return]
+        return lambda net, batch: loss(net, batch, **arguments)
+
+    def _given(self, cfg: TrainConfig) -> dict[str, Any]:
+        offered = {name: getattr(cfg, name) for name in taskfile.OFFERED}
+        return {**offered, **self._arguments}
+
+    def _call(self, name: str, cfg: TrainConfig, *words: Any) -> Any:
+        """Call a function of the task with the arguments that it takes. Its own errors become one line."""
+        function = getattr(self._source, name)
+        taken = inspect.signature(function).parameters
+        arguments = {key: value for key, value in self._given(cfg).items() if key in taken}
+        try:
+            return function(*words, **arguments)
+        except UserError:
+            raise
+        except Exception as problem:
+            where = _where(problem, self.file)
+            raise UserError(f"{name}() of the task {self.file.name} failed: {where}{_said(problem)}") from problem
+
+
+def floating(cfg: TrainConfig) -> torch.dtype:
+    """Return the type of weights and data. bf16 keeps both in fp32 and rounds inside autocast."""
+    return torch.float64 if cfg.precision == "fp64" else torch.float32
+
+
+def _is_pair(value: Any) -> bool:
+    return isinstance(value, tuple | list) and len(value) == 2
+
+
+def _numbers(value: Any) -> list[float]:
+    """Return the sums or the counts of the parts of a test set."""
+    if isinstance(value, Tensor):
+        return [float(each) for each in value.detach().reshape(-1).tolist()]
+    return [float(value)]
+
+
+def _where(problem: BaseException, file: TaskFile) -> str:
+    """Return the line of the task's file at which an error arose: `line 12: `."""
+    trace, line = problem.__traceback__, None
+    while trace is not None:
+        if trace.tb_frame.f_code.co_filename == str(file.path):
+            line = trace.tb_lineno
+        trace = trace.tb_next
+    return "" if line is None else f"line {line}: "
+
+
+def _said(problem: BaseException) -> str:
+    return one_line(f"{type(problem).__name__}: {problem or 'no message'}"[:200])
