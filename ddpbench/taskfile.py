@@ -31,6 +31,7 @@ CONSTANTS: dict[str, tuple[type, ...]] = {
     "unit": (str,),
     "parts": (list, tuple),
     "test_batch": (int,),
+    "choices": (dict,),  # the values that an argument may have, by its name
 }
 # Values of flags that a function may take by their names, as it takes those of --set.
 OFFERED = ("data_dir", "label_smoothing", "optimizer")
@@ -61,7 +62,7 @@ class TaskFile:
         return [name for name in dict.fromkeys(names) if name not in own and name not in OFFERED]
 
     def require(self, given: Mapping[str, str]) -> None:
-        """Raise UserError for an argument of --set that no function of the task takes."""
+        """Raise UserError for an argument that no function of the task takes, and for a value that it may not have."""
         for name in given:
             if name in self.given:
                 raise UserError(f"--set {name}: --task {self.name}:{self.given[name]} gives it already; leave one out")
@@ -71,6 +72,10 @@ class TaskFile:
                 near = difflib.get_close_matches(name, self.arguments, n=1)
                 known = f"did you mean {near[0]}?" if near else f"it takes {', '.join(self.arguments) or 'none'}"
                 raise UserError(f"--set {name}: no function of the task {self.name} takes it; {known}")
+            allowed = self.constants.get("choices", {}).get(name, (given[name],))
+            if given[name] not in allowed:
+                flag = f"--{name}" if name in ("model", "dataset") else f"--set {name}"
+                raise UserError(f"{flag} must be one of {', '.join(map(str, allowed))}; got {given[name]!r}")
 
 
 def read(text: str) -> TaskFile:

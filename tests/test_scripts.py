@@ -112,7 +112,7 @@ def test_the_control_is_marked_and_offers_no_accuracy(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("command", "said"),
     [
-        (["baseline_train.py", "--model", "vgg"], "--model must be one of mlp, cnn, cnn-small; got 'vgg'"),
+        (["baseline_train.py", "--model", "vgg"], "--model must be one of cnn, cnn-small, mlp; got 'vgg'"),
         (["baseline_train.py", "--comm", "gloo"], "--comm is for ddp_train.py"),
         (["baseline_train.py", "--lr", "nan"], "--lr must be above 0 and at most 1e+30, got nan"),
         (
@@ -158,7 +158,7 @@ def test_a_stale_environment_is_no_torchrun(env: dict[str, str], tmp_path: Path)
 @pytest.mark.parametrize(
     ("flags", "env", "said"),
     [
-        (["--model", "vgg"], {}, "--model must be one of mlp, cnn, cnn-small; got 'vgg'"),
+        (["--model", "vgg"], {}, "--model must be one of cnn, cnn-small, mlp; got 'vgg'"),
         (["--wat"], {}, "unknown flag --wat"),
         (["--threads", "2"], {}, "--threads is set for each arm of a study"),
         (

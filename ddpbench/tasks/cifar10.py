@@ -16,6 +16,7 @@ from ddpbench.files import lock, require_writable
 
 batch, epochs = 128, 5
 test_batch = 250
+choices = {"dataset": ("cifar10", "synthetic")}
 margin = 0.5  # the smallest difference in accuracy that matters, in points of percent
 
 CLASSES = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
@@ -59,8 +60,6 @@ def classifier(name: str, classes: int) -> nn.Module:
 
 def data(dataset: str = "cifar10", data_dir: str = "data", samples: int = 0) -> tuple[Images, Images]:
     """Return images and labels to train on, the first `samples` of them unless that is 0, and those to test with."""
-    if dataset not in ("cifar10", "synthetic"):
-        raise UserError(f"--dataset must be cifar10 or synthetic; got {dataset!r}")
     if dataset == "synthetic":
         return _synthetic(samples or 10_000)
     train, test = _cifar10(data_dir)

@@ -66,7 +66,7 @@ class Ended:
     def learnt(self) -> list[tuple[float, list[float], float, list[int]]]:
         """What the run learnt by epoch: losses and accuracy."""
         epochs = self.record.epochs
-        return [(each.train_loss, each.loss_curve, each.test_accuracy, each.correct_per_class) for each in epochs]
+        return [(each.train_loss, each.loss_curve, each.metric, each.metric_sums) for each in epochs]
 
 
 Clean = Callable[[str], Ended]

@@ -307,8 +307,10 @@ def test_launch_drops_and_names_what_would_steer_torchrun_and_then_works(tmp_pat
         )
         training: list[dict[str, str]] = []
 
-        def has_trained() -> bool:
-            training.extend(environments(mark, "ddpbench.train.turns"))
+        def has_trained() -> bool:  # a launch is forked from a server, which has the environment of all launches
+            training.extend(
+                each.environ() for each in marked(mark) if "ddpbench.train.preloaded" in " ".join(each.cmdline())
+            )
             return any(tmp_path.glob("*/turns-000.json")) or process.poll() is not None
 
         wait_for(has_trained)

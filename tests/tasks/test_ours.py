@@ -226,7 +226,7 @@ def one_line_of(problem: pytest.ExceptionInfo[UserError]) -> str:
         ("tabular", ("path=/no/where.csv",), {}, "/no/where.csv cannot be read as a table: No such file or directory"),
         ("cifar10", (), {"model": "resnet19"}, "torchvision has no such classification network; it has resnet18"),
         ("cifar10", (), {"model": "googlenet"}, "torchvision has no such classification network"),
-        ("cifar10", (), {"dataset": "cifar100"}, "--dataset must be cifar10 or synthetic; got 'cifar100'"),
+        ("cifar10", (), {"dataset": "cifar100"}, "--dataset must be one of cifar10, synthetic; got 'cifar100'"),
         ("imagefolder", (), {}, "it needs a folder of pictures, as in --task imagefolder:PATH"),
         ("imagefolder", ("path=/no/where",), {}, "there is no folder /no/where/train"),
         ("imagefolder:a", ("path=b",), {}, "--set path: --task imagefolder:a gives it already"),
