@@ -117,6 +117,7 @@ def _ticks(batches: Sequence[int]) -> tuple[list[int], list[str]]:
 
 
 def _write_halves(axes: Axes) -> None:
-    place: dict[str, Any] = {"xycoords": ("axes fraction", "data"), "textcoords": "offset points", "fontsize": 10}
-    axes.annotate("faster", (0, 1), (6, 5), va="bottom", **place)
-    axes.annotate("slower", (0, 1), (6, -5), va="top", **place)
+    """Write what lies above and below 1, in the corners that a rising curve leaves empty."""
+    place: dict[str, Any] = {"xycoords": "axes fraction", "textcoords": "offset points", "fontsize": 10}
+    axes.annotate("faster", (0, 1), (6, -5), va="top", ha="left", **place)
+    axes.annotate("slower", (1, 0), (-6, 5), va="bottom", ha="right", **place)
