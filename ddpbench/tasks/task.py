@@ -1,10 +1,8 @@
 """A task, loaded: the network, data, loss and metric that --task names, called in the way that a user wrote them."""
 
-import importlib.util
 import inspect
 import math
-import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cache
 from typing import Any
@@ -20,7 +18,9 @@ from ddpbench.record import Metric
 from ddpbench.settings import Settings
 from ddpbench.taskfile import TaskFile
 from ddpbench.tasks.samples import Batch, Samples, samples_of, tensors_of
+from ddpbench.tasks.source import execute, told
 from ddpbench.tasks.step import Loss, Step
+from ddpbench.tasks.tested import Tested
 
 RATES = {"adamw": 1e-3, "sgd": 0.1}  # where a task names none
 
@@ -35,27 +35,6 @@ class Data:
     def to(self, device: torch.device, floating: torch.dtype | None = None) -> "Data":
         """Return both in the memory of a device, floating-point tensors as `floating` if that is given."""
         return Data(self.train.to(device, floating), self.test.to(device, floating))
-
-
-@dataclass(frozen=True, slots=True)
-class Tested:
-    """What a task counts over some of the test set: sums and counts of its parts."""
-
-    name: str
-    sums: list[float]
-    counts: list[float]
-
-
-def add_up(parts: Sequence[Tested]) -> Tested:
-    """Return what was counted over several shares of the test set. Those without samples are empty."""
-    some = [part for part in parts if part.counts]
-    if not some:
-        return Tested("", [], [])
-    sums, counts = (
-        [sum(column) for column in zip(*rows, strict=True)]
-        for rows in ([part.sums for part in some], [part.counts for part in some])
-    )
-    return Tested(some[0].name, sums, counts)
 
 
 def of(cfg: TrainConfig) -> "Task":
@@ -73,30 +52,13 @@ def _load(text: str, words: tuple[str, ...], given: tuple[tuple[str, str], ...])
     set_by_user = {**dict(given), **taskfile.arguments(words)}
     file.require(set_by_user)
     arguments = {name: taskfile.value(each) for name, each in {**file.given, **set_by_user}.items()}
-    source = _source(file)
+    source = execute(file)
     functions = [getattr(source, name) for name in taskfile.FUNCTIONS if callable(getattr(source, name, None))]
     taken = {name for function in functions for name in inspect.signature(function).parameters}
     for name in arguments:
         if name not in taken:
             raise UserError(f"--set {name}: no function of the task {file.name} takes it; leave it out")
     return Task(file, source, arguments)
-
-
-def _source(file: TaskFile) -> Any:
-    """Execute a task's file. Returns its module, or the class in it."""
-    if file.is_ours:
-        return importlib.import_module(f"ddpbench.tasks.{file.path.stem}")
-    spec = importlib.util.spec_from_file_location(f"task_{file.path.stem}", file.path)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[spec.name] = module  # dataclasses and pickle look their module up there
-    sys.path.insert(0, str(file.path.parent.resolve()))  # it may import files beside it, as a script may
-    try:
-        spec.loader.exec_module(module)
-    except (Exception, SystemExit) as problem:
-        raise UserError(f"--task {file.path}: {_where(problem, file)}{_said(problem)}") from problem
-    return getattr(module, file.inner) if file.inner else module
 
 
 class Task:
@@ -147,8 +109,7 @@ class Task:
         except UserError:
             raise
         except Exception as problem:  # such as a picture that cannot be read
-            where = _where(problem, self.file)
-            raise UserError(f"a sample of the task {self.file.name} failed: {where}{_said(problem)}") from problem
+            raise UserError(f"a sample of the task {self.file.name} failed: {told(problem, self.file)}") from problem
         if len(train) < cfg.global_batch:
             found = f"{self.dataset()} has {len(train):,} training samples"
             raise UserError(f"--global-batch {cfg.global_batch} is more than one epoch: {found}; use a smaller one")
@@ -281,8 +242,7 @@ class Task:
         except UserError:
             raise
         except Exception as problem:
-            where = _where(problem, self.file)
-            raise UserError(f"{name}() of the task {self.file.name} failed: {where}{_said(problem)}") from problem
+            raise UserError(f"{name}() of the task {self.file.name} failed: {told(problem, self.file)}") from problem
 
 
 def floating(cfg: TrainConfig) -> torch.dtype:
@@ -299,17 +259,3 @@ def _numbers(value: Any) -> list[float]:
     if isinstance(value, Tensor):
         return [float(each) for each in value.detach().reshape(-1).tolist()]
     return [float(value)]
-
-
-def _where(problem: BaseException, file: TaskFile) -> str:
-    """Return the line of the task's file at which an error arose: `line 12: `."""
-    trace, line = problem.__traceback__, None
-    while trace is not None:
-        if trace.tb_frame.f_code.co_filename == str(file.path):
-            line = trace.tb_lineno
-        trace = trace.tb_next
-    return "" if line is None else f"line {line}: "
-
-
-def _said(problem: BaseException) -> str:
-    return one_line(f"{type(problem).__name__}: {problem or 'no message'}"[:200])

@@ -8,7 +8,6 @@ and a cure; what no worker could train is an error.
 import copy
 import random
 import time
-import traceback
 from contextlib import nullcontext
 from dataclasses import dataclass
 
@@ -16,9 +15,10 @@ import torch
 from torch import Tensor, nn
 
 from ddpbench.config import TrainConfig, rank_batch
-from ddpbench.errors import UserError, one_line
+from ddpbench.errors import UserError
 from ddpbench.findings import Check, EqualGradient, sentence
 from ddpbench.tasks.samples import Batch, map_tensors
+from ddpbench.tasks.source import line_of, said
 from ddpbench.tasks.step import Step
 from ddpbench.tasks.task import Data, Task, floating
 from ddpbench.train import findings, shares
@@ -141,11 +141,9 @@ class _Examination:
     def _failed(self, problem: Exception, where: str) -> UserError:
         if isinstance(problem, UserError):
             return problem
-        frames = traceback.extract_tb(problem.__traceback__)
-        lines = [frame.lineno for frame in frames if frame.filename == str(self.task.file.path)]
-        line = f", line {lines[-1]}" if lines else ""
-        said = one_line(f"{type(problem).__name__}: {problem or 'no message'}"[:200])
-        return UserError(f"loss() of the task {self.task.file.name} failed in {where}{line}: {said}")
+        at = line_of(problem, self.task.file)
+        line = "" if at is None else f", line {at}"
+        return UserError(f"loss() of the task {self.task.file.name} failed in {where}{line}: {said(problem)}")
 
     def _pass(self, step: Step, order: Tensor, *, statistics: bool = True) -> Pass:
         """Take a pass without dropout. Without statistics, batch norm does not look at the batch."""

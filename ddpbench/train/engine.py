@@ -7,7 +7,7 @@ from torch import nn
 
 from ddpbench.config import TrainConfig
 from ddpbench.record import Kind
-from ddpbench.tasks.task import Tested, add_up
+from ddpbench.tasks.tested import Tested, add_up
 from ddpbench.train.batches import Batches
 from ddpbench.train.onlookers import Dice, Heartbeat, Onlooker, Onlookers, load_hook
 from ddpbench.train.progress import Bar

@@ -13,7 +13,8 @@ from torch import nn
 from ddpbench.config import TrainConfig
 from ddpbench.errors import NumericalError
 from ddpbench.record import SCHEMA, Epoch, Kind, Metric, Rank, Record, Startup
-from ddpbench.tasks.task import Task, Tested, add_up
+from ddpbench.tasks.task import Task
+from ddpbench.tasks.tested import Tested, add_up
 from ddpbench.train import machine
 from ddpbench.train.batches import Batches
 from ddpbench.train.reductions import late_s

@@ -12,7 +12,7 @@ import msgspec
 import torch
 
 from ddpbench import environment
-from ddpbench.tasks.task import Tested
+from ddpbench.tasks.tested import Tested
 from ddpbench.train.batches import Batches
 from ddpbench.train.clock import Stopwatch, synchronize
 from ddpbench.train.onlookers import Onlooker

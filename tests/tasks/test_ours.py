@@ -17,8 +17,9 @@ from ddpbench.config import TrainConfig
 from ddpbench.errors import UserError
 from ddpbench.tasks import task
 from ddpbench.tasks.samples import tensors_of
-from ddpbench.tasks.task import Task, add_up
-from ddpbench.tasks.task import Tested as Counted  # pytest takes a name that begins with Test for tests
+from ddpbench.tasks.task import Task
+from ddpbench.tasks.tested import Tested as Counted  # pytest takes a name that begins with Test for tests
+from ddpbench.tasks.tested import add_up
 from tests.conftest import PROJECT
 
 pytestmark = pytest.mark.usefixtures("one_thread")

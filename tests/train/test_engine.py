@@ -19,6 +19,7 @@ from ddpbench.record import Comm, Record, read_record, write_record
 from ddpbench.tasks import task
 from ddpbench.tasks.samples import Samples
 from ddpbench.tasks.task import Data
+from ddpbench.tasks.tested import add_up
 from ddpbench.train import engine, optim, recorder, world
 from ddpbench.train.batches import Batches
 from ddpbench.train.recorder import Recorder
@@ -197,7 +198,7 @@ def test_accuracy_is_the_same_count_at_every_world_size(size: int, num_test: int
     expected = [int(((net(images).argmax(1) == labels) & (labels == c)).sum()) for c in range(10)]
 
     places = [World(rank=rank, size=size, local_size=size, device=CPU, comm="gloo") for rank in range(size)]
-    found = task.add_up([engine.evaluate(net, Batches(task.of(cfg), data, cfg, here), cfg) for here in places])
+    found = add_up([engine.evaluate(net, Batches(task.of(cfg), data, cfg, here), cfg) for here in places])
 
     assert (found.name, found.sums) == ("accuracy", expected)
     assert found.counts == labels.bincount(minlength=10).tolist()
