@@ -4,18 +4,21 @@ python -m benchmarks.studies 10 FOLDER    ten times bash launch.sh, whose record
 python -m benchmarks.studies 0 FOLDER     the figures of the studies that are there
 
 The long-run speed is the centre of all launches of all studies. An interval that holds it is right. A study's own
-launches are a part of that centre, so this is checked again without them.
+launches are a part of that centre, so this is checked again without them, and once more sitting by sitting.
 """
 
 import math
 import subprocess
 import sys
 import time
+from datetime import datetime, timedelta
+from itertools import pairwise
 from pathlib import Path
 from statistics import fmean
 
 from benchmarks.rounds import LAST, Report
 from ddpbench.judge import judgement, stats, study, timing
+from ddpbench.judge.stats import Estimate
 
 PROJECT = LAST.parents[1]
 
@@ -52,13 +55,14 @@ def report_on(folders: list[Path], took_s: list[float]) -> None:
     report.figure("half width of the interval", [100 * (speed.half_width or 0) for speed in speeds if speed], "%")
     report.figure("speed", [speed.value for speed in speeds if speed], "times as fast")
     everything, held, held_by_others = timed.logs(parallel, reference), list[float](), list[float]()
-    for each, speed in zip(judged, speeds, strict=True):
+    logs = [timing.of_launches(each.study.launches).logs(parallel, reference) for each in judged]
+    for own, speed in zip(logs, speeds, strict=True):
         assert speed is not None
-        own = timing.of_launches(each.study.launches).logs(parallel, reference)
         rest = (sum(everything) - sum(own)) / max(1, len(everything) - len(own))
         held.append(100.0 * ((speed.low or 0) <= math.exp(fmean(everything)) <= (speed.high or 0)))
         held_by_others.append(100.0 * ((speed.low or 0) <= math.exp(rest) <= (speed.high or 0)))
     report.figure("holds the speed of all launches", [fmean(held)], "% of studies")
+    report.figure("holds the speed of its own sitting", [_held_in_sittings(folders, speeds, logs)], "% of studies")
     report.figure("holds the speed of the others' launches", [fmean(held_by_others)], "% of studies")
     apart = [
         found.apart.value
@@ -71,6 +75,23 @@ def report_on(folders: list[Path], took_s: list[float]) -> None:
         bounds = [math.exp(value) for value in (together.low, together.high) if value is not None]
         report.figure("the same over all studies", [math.exp(together.value), *bounds], "times: mean and its interval")
     report.write()
+
+
+def _held_in_sittings(folders: list[Path], speeds: list[Estimate | None], logs: list[list[float]]) -> float:
+    """Return how many studies, in percent, hold the centre of all launches of their own sitting.
+
+    A sitting ends where no study begins for half an hour. What a machine does beside may differ from one to the next.
+    """
+    began = [datetime.strptime(folder.name, "%Y%m%d-%H%M%S") for folder in folders]
+    sittings = [0]
+    for before, after in pairwise(began):
+        sittings.append(sittings[-1] + (after - before > timedelta(minutes=30)))
+    held = []
+    for sitting, speed in zip(sittings, speeds, strict=True):
+        assert speed is not None
+        together = [log for other, some in zip(sittings, logs, strict=True) if other == sitting for log in some]
+        held.append(100.0 * ((speed.low or 0) <= math.exp(fmean(together)) <= (speed.high or 0)))
+    return fmean(held)
 
 
 if __name__ == "__main__":
