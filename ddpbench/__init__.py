@@ -19,7 +19,7 @@ The ground: files that every room may import.
 errors        errors by what they mean for a run, each with its exit code
 words         text for terminals of any encoding
 fields        types of the values that a record may hold
-settings      what a run computes; config: how it is carried out, and the command line
+settings      what a run computes; config: how it is carried out, and the command line; flags: a field as a flag
 record        the JSON record of a run: what training and judging share; turns: that of a launch
 taskfile      the file of a task, read without running it; findings: what the check of a task says
 arm           a way of training: what runs have in common but for their seed

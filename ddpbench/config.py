@@ -1,18 +1,18 @@
 """The configuration of a run and its command line: one flag for each field, checked where it is made."""
 
-import difflib
-import operator
 import re
-from argparse import SUPPRESS, ArgumentParser, ArgumentTypeError, BooleanOptionalAction, RawDescriptionHelpFormatter
-from collections.abc import Iterator, Mapping, Sequence
+from argparse import SUPPRESS, RawDescriptionHelpFormatter
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Annotated, Any, Literal, NamedTuple, NoReturn, get_args, get_origin, get_type_hints
+from typing import Annotated, Any, Literal
 
-import msgspec
 from msgspec import Meta
 
 from ddpbench import taskfile
 from ddpbench.errors import UserError
+from ddpbench.flags import Parser as Parser
+from ddpbench.flags import explain_unknown, flags_of
+from ddpbench.flags import flag_name as flag_name
 from ddpbench.settings import Help, Settings
 from ddpbench.taskfile import TaskFile
 
@@ -27,8 +27,11 @@ class TrainConfig(Settings, frozen=True):
         Help("CPU threads of one rank (default: usable cores / local ranks)"),
     ] = None
     comm: Annotated[
-        Literal["auto", "nccl", "shm", "gloo", "none"],
-        Help("ddp_train.py only: how gradients are combined; shm: shared memory; none: never, a control"),
+        Literal["auto", "nccl", "shm", "gloo", "fp16", "bf16", "powersgd", "none"],
+        Help(
+            "ddp_train.py only: how gradients are combined; shm: shared memory; fp16, bf16, powersgd: in fewer bits; "
+            "none: never, a control"
+        ),
     ] = "auto"
     timeout_s: Annotated[
         float, Meta(ge=1, le=86_400), Help("seconds that a rank waits for another before the run fails")
@@ -51,6 +54,12 @@ class TrainConfig(Settings, frozen=True):
         hook_file(self.hook)
         if self.data_parallel and self.precision == "bf16":
             raise UserError("--data-parallel forgets bf16 in its threads and would train in fp16; use --precision fp32")
+        if self.data_parallel and self.precision == "fp16":
+            raise UserError("--data-parallel does not scale the loss, which fp16 needs; use --precision fp32")
+        if self.comm == "powersgd" and self.precision == "fp16":  # once a gradient overflows, it never trains again
+            raise UserError(
+                "--comm powersgd carries gradients over, also those that overflow in fp16; use --precision bf16"
+            )
 
     @property
     def injected(self) -> str | None:
@@ -59,49 +68,7 @@ class TrainConfig(Settings, frozen=True):
         return None if path is None else path.name + (f":{words}" if words else "")
 
 
-class Flag(NamedTuple):
-    """A field of TrainConfig as the command line sees it."""
-
-    name: str
-    kind: type
-    choices: tuple[str, ...]
-    bounds: Meta | None
-    help: str
-    default: Any
-
-    def require_in_bounds(self, value: Any) -> None:
-        """Raise UserError for a number that is out of bounds, or not a number."""
-        if self.bounds is None or value is None:
-            return
-        names = {"ge": "at least", "gt": "above", "le": "at most", "lt": "below"}
-        limits = {name: limit for name in names if (limit := getattr(self.bounds, name)) is not None}
-        if not all(getattr(operator, name)(value, limit) for name, limit in limits.items()):  # false for NaN
-            allowed = " and ".join(f"{names[name]} {limit:,}" for name, limit in limits.items())
-            raise UserError(f"{flag_name(self.name)} must be {allowed}, got {value:,}")
-
-
-def _flags() -> Iterator[Flag]:
-    hints = get_type_hints(TrainConfig, include_extras=True)
-    for field in msgspec.structs.fields(TrainConfig):
-        kind, *metas = _parts(hints[field.name])
-        bounds = next((meta for meta in metas if meta.description is None), None)
-        text = next((meta.description for meta in metas if meta.description is not None), None)
-        if text is None:  # it is resolved, and no flag
-            continue
-        choices = get_args(kind) if get_origin(kind) is Literal else ()
-        yield Flag(field.name, str if choices else kind, choices, bounds, text, field.default)
-
-
-def _parts(hint: Any) -> list[Any]:
-    """Return the plain type of a field, without None, and every Meta that annotates it."""
-    if get_origin(hint) is Annotated:
-        inner, *metas = get_args(hint)
-        return [*_parts(inner), *metas]
-    options = [option for option in get_args(hint) if option is not type(None)]
-    return _parts(options[0]) if len(options) == 1 and type(None) in get_args(hint) else [hint]
-
-
-FLAGS = tuple(_flags())
+FLAGS = tuple(flags_of(TrainConfig))
 DEFAULTS = {flag.name: flag.default for flag in FLAGS}
 
 
@@ -133,12 +100,21 @@ def rank_batch(global_batch: int, world_size: int) -> int:
     return share
 
 
-class Parser(ArgumentParser):
-    """An argparse parser that raises UserError where argparse prints a page of usage and exits."""
+def part_batch(cfg: TrainConfig, world_size: int) -> int:
+    """Return the samples of one part of a rank's step, of which --accumulate says how many there are.
 
-    def error(self, message: str) -> NoReturn:
-        """Raise UserError with argparse's message."""
-        raise UserError(message.removeprefix("argument ") + "; see --help")
+    Raises UserError, naming a batch that would do, unless the global batch divides over ranks and parts.
+    """
+    share = rank_batch(cfg.global_batch, world_size)
+    size, rest = divmod(share, cfg.accumulate)
+    if rest:
+        whole = cfg.accumulate * world_size
+        near = f"{size * whole} or {(size + 1) * whole}" if size else f"{whole}"
+        raise UserError(
+            f"--accumulate {cfg.accumulate} does not divide the {share} samples of a rank in a step; "
+            f"use --global-batch {near}"
+        )
+    return size
 
 
 def parse(
@@ -165,21 +141,27 @@ def make(values: Mapping[str, Any]) -> TrainConfig:
             raise UserError(f"{flag_name(name)} and --set {name} say the same thing twice; give one of them")
     file.require({**named, **taskfile.arguments(given["set"])})
     cfg = TrainConfig(**{**defaults_of(file), **given})
-    if cfg.optimizer == "task":
-        if "optimizer" not in file.functions:
-            raise UserError(f"--optimizer task: the task {file.name} has no function optimizer(net); use adamw or sgd")
-        if cfg.lr is not None:
-            raise UserError(
-                f"--lr: the task {file.name} makes its own optimizer; set its rate there, or add --optimizer"
-            )
+    _require_own(file, cfg)
     return cfg
 
 
 def defaults_of(file: TaskFile) -> dict[str, Any]:
-    """Return the defaults of flags that a task sets by its constants."""
+    """Return the defaults of flags that a task sets by its constants, and by functions that it has."""
     names = {"batch": "global_batch", "epochs": "epochs"}
     own = {names[name]: value for name, value in file.constants.items() if name in names}
-    return own | ({"optimizer": "task"} if "optimizer" in file.functions else {})
+    return own | {name: "task" for name in ("optimizer", "schedule") if name in file.functions}
+
+
+def _require_own(file: TaskFile, cfg: TrainConfig) -> None:
+    """Raise UserError where the task lacks what it should make itself, or where a flag cannot change what it makes."""
+    own = {"optimizer": ("(net)", "adamw or sgd"), "schedule": ("(optimizer, steps)", "one-cycle, cosine or constant")}
+    for name, (takes, others) in own.items():
+        if getattr(cfg, name) == "task" and name not in file.functions:
+            raise UserError(f"--{name} task: the task {file.name} has no function {name}{takes}; use {others}")
+    if cfg.optimizer == "task" and cfg.lr is not None:
+        raise UserError(f"--lr: the task {file.name} makes its own optimizer; set its rate there, or add --optimizer")
+    if cfg.schedule == "task" and cfg.warmup is not None:
+        raise UserError(f"--warmup: the task {file.name} makes its own schedule; set it there, or add --schedule")
 
 
 def parser(doc: str | None, refuse: Mapping[str, str] | None = None) -> Parser:
@@ -187,7 +169,7 @@ def parser(doc: str | None, refuse: Mapping[str, str] | None = None) -> Parser:
     made = Parser(description=doc, formatter_class=RawDescriptionHelpFormatter, allow_abbrev=False)
     for flag in FLAGS:
         if flag.name not in (refuse or {}):
-            made.add_argument(flag_name(flag.name), default=SUPPRESS, help=_help(flag), **_reading(flag))
+            made.add_argument(flag_name(flag.name), default=SUPPRESS, help=flag.help, **flag.reading)
     return made
 
 
@@ -195,9 +177,7 @@ def read(made: Parser, argv: Sequence[str] | None = None, refuse: Mapping[str, s
     """Return the values of the flags that were given. Raises UserError for an unknown flag and for a refused one."""
     values, unknown = made.parse_known_args(argv)
     if unknown:
-        offered = [option for action in made._actions for option in action.option_strings]
-        refused = {flag_name(name): why for name, why in (refuse or {}).items()}
-        raise UserError(_unknown(unknown[0].split("=")[0], offered, refused))
+        raise UserError(explain_unknown(unknown[0], made, refuse or {}))
     return vars(values)
 
 
@@ -217,43 +197,3 @@ def to_flags(cfg: TrainConfig) -> list[str]:
         else:
             words += [flag_name(flag.name), str(value)]
     return words
-
-
-def flag_name(field_name: str) -> str:
-    """Return the flag of a field: global_batch -> --global-batch."""
-    return "--" + field_name.replace("_", "-")
-
-
-def _reading(flag: Flag) -> dict[str, Any]:
-    """Return what argparse needs to read a value of this flag."""
-    if flag.kind is bool:
-        return {"action": BooleanOptionalAction}
-    if flag.name == "set":
-        return {"action": "append", "metavar": "NAME=VALUE"}
-    if flag.choices:
-        return {"choices": flag.choices}
-    as_type = _folder if flag.kind is Path else flag.kind
-    return {"type": as_type, "metavar": {int: "N", float: "X", Path: "DIR", str: "TEXT"}[flag.kind]}
-
-
-def _folder(text: str) -> Path:
-    """Read the name of a folder. Refused are an empty name (an unset variable), a dash in front, and controls."""
-    if not text or not text.isprintable() or text.startswith("-"):
-        raise ArgumentTypeError(f"{text!r} is no name for a folder")
-    return Path(text)
-
-
-def _help(flag: Flag) -> str:
-    if flag.default in (None, ()) or isinstance(flag.default, bool):
-        return flag.help
-    return f"{flag.help} (default: {flag.default})"
-
-
-def _unknown(name: str, offered: list[str], refused: dict[str, str]) -> str:
-    if not name.startswith("-"):
-        return f"unexpected word {name!r}; see --help"
-    bare = name.replace("--no-", "--")
-    if bare in refused:
-        return f"{bare} {refused[bare]}"
-    near = difflib.get_close_matches(name, offered, n=1)
-    return f"unknown flag {name}" + (f"; did you mean {near[0]}?" if near else "; see --help")

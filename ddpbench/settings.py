@@ -36,9 +36,20 @@ class Settings(Part, frozen=True):
         Text | None,
         Help("data of the task; mnist: mnist, fashion-mnist, or synthetic, which needs no download (default: mnist)"),
     ] = None
+    readers: Annotated[
+        Annotated[int, Meta(ge=0, le=64)] | None,
+        Help("processes that read data while training, for each CPU thread (default: data that fit stay in memory)"),
+    ] = None
     # The orders of samples of two seeds stay apart for so many epochs: see batches.EPOCHS_APART.
     epochs: Annotated[int, Meta(ge=1, le=999_999), Help("passes over the training set")] = 3
     global_batch: Annotated[Many, Help("samples per optimizer step, summed over ranks")] = 256
+    accumulate: Annotated[
+        Annotated[int, Meta(ge=1, le=4_096)],
+        Help("parts of a rank's batch that are computed one after the other before gradients are combined"),
+    ] = 1
+    clip: Annotated[
+        Rate | None, Help("largest norm of all gradients together, once they are combined (default: no limit)")
+    ] = None
     lr: Annotated[Rate | None, Help("peak learning rate (default: by model and optimizer)")] = None
     label_smoothing: Annotated[
         float, Meta(ge=0, lt=1), Help("share of a label that is spread over all classes, in training")
@@ -48,11 +59,21 @@ class Settings(Part, frozen=True):
     ] = None
     optimizer: Annotated[Literal["adamw", "sgd", "task"], Help("optimizer; task: the task's own")] = "adamw"
     schedule: Annotated[
-        Literal["one-cycle", "constant"],
-        Help("learning rate over the run; one-cycle also cycles momentum, as torch's OneCycleLR does"),
+        Literal["one-cycle", "cosine", "constant", "task"],
+        Help("learning rate over the run; one-cycle also cycles momentum, as torch's OneCycleLR; task: the task's own"),
     ] = "one-cycle"
-    precision: Annotated[Literal["fp32", "bf16", "fp64"], Help("bf16 is autocast; fp64 is for proofs")] = "fp32"
+    warmup: Annotated[
+        Annotated[float, Meta(ge=0, lt=1)] | None,
+        Help("share of the steps in which the rate rises (default: 0.3 of one-cycle, otherwise 0)"),
+    ] = None
+    precision: Annotated[
+        Literal["fp32", "bf16", "fp16", "fp64"],
+        Help("bf16 and fp16 are autocast, fp16 with a scaled loss; fp64 is for proofs"),
+    ] = "fp32"
     channels_last: Annotated[bool, Help("memory layout of convolution weights")] = True
+    sync_batchnorm: Annotated[
+        bool, Help("GPUs only: batch norm looks at the batch of all ranks, and not at each rank's part of it")
+    ] = False
     device: Annotated[Literal["auto", "cpu", "cuda"], Help("where to train; auto takes CUDA when there is a GPU")] = (
         "auto"
     )

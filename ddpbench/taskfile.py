@@ -20,7 +20,7 @@ from ddpbench.errors import UserError, one_line
 FOLDER = Path(__file__).with_name("tasks")
 OURS = ("mnist", "cifar10", "imagefolder", "language", "tabular")  # the tasks of ddpbench/tasks that a user may name
 NEEDED = ("model", "data", "loss")
-FUNCTIONS = (*NEEDED, "metric", "score", "optimizer", "collate", "lr")  # that a task may have
+FUNCTIONS = (*NEEDED, "metric", "score", "optimizer", "schedule", "collate", "lr")  # that a task may have
 # The constants that a task may have, and what their values must be.
 CONSTANTS: dict[str, tuple[type, ...]] = {
     "batch": (int,),
@@ -72,10 +72,10 @@ class TaskFile:
                 near = difflib.get_close_matches(name, self.arguments, n=1)
                 known = f"did you mean {near[0]}?" if near else f"it takes {', '.join(self.arguments) or 'none'}"
                 raise UserError(f"--set {name}: no function of the task {self.name} takes it; {known}")
-            allowed = self.constants.get("choices", {}).get(name, (given[name],))
+            allowed = [*map(str, self.constants.get("choices", {}).get(name, (given[name],)))]
             if given[name] not in allowed:
                 flag = f"--{name}" if name in ("model", "dataset") else f"--set {name}"
-                raise UserError(f"{flag} must be one of {', '.join(map(str, allowed))}; got {given[name]!r}")
+                raise UserError(f"{flag} must be one of {', '.join(allowed)}; got {given[name]!r}")
 
 
 def read(text: str) -> TaskFile:

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from ddpbench import config
-from ddpbench.config import TrainConfig, flag_name, parse, rank_batch
+from ddpbench.config import TrainConfig, flag_name, parse, part_batch, rank_batch
 from ddpbench.errors import UserError
 from ddpbench.settings import Settings
 
@@ -30,6 +30,10 @@ def test_flags_reach_their_fields() -> None:
         (["--set", "modle=mlp"], "--set modle: no function of the task mnist takes it; did you mean model?"),
         (["--set", "model=mlp", "--set", "model=cnn"], "--set model is given twice"),
         (["--optimizer", "task"], "--optimizer task: the task mnist has no function optimizer(net); use adamw or sgd"),
+        (
+            ["--schedule", "task"],
+            "--schedule task: the task mnist has no function schedule(optimizer, steps); use one-cycle",
+        ),
         (["--epoch", "3"], "unknown flag --epoch; did you mean --epochs?"),
         (["--wibble"], "unknown flag --wibble; see --help"),
         (["--results", ""], "--results: '' is no name for a folder"),
@@ -50,6 +54,17 @@ def test_flags_reach_their_fields() -> None:
         (["--lr", "0"], "--lr must be above 0 and at most 1e+30, got 0.0"),
         (["--lr", "1e999"], "--lr must be above 0 and at most 1e+30, got inf"),
         (["--label-smoothing", "1"], "--label-smoothing must be at least 0 and below 1, got 1"),
+        (["--accumulate", "0"], "--accumulate must be at least 1 and at most 4,096, got 0"),
+        (["--clip", "0"], "--clip must be above 0 and at most 1e+30, got 0.0"),
+        (["--clip", "nan"], "--clip must be above 0 and at most 1e+30, got nan"),
+        (["--warmup", "1"], "--warmup must be at least 0 and below 1, got 1.0"),
+        (["--readers", "65"], "--readers must be at least 0 and at most 64, got 65"),
+        (["--data-parallel", "--precision", "fp16"], "--data-parallel does not scale the loss, which fp16 needs; use"),
+        (["--data-parallel", "--precision", "bf16"], "--data-parallel forgets bf16 in its threads"),
+        (
+            ["--comm", "powersgd", "--precision", "fp16"],
+            "--comm powersgd carries gradients over, also those that overflow",
+        ),
         (["--target-accuracy", "99"], "--target-accuracy must be above 0 and at most 1, got 99"),
         (["--target-accuracy", "nan"], "--target-accuracy must be above 0 and at most 1, got nan"),
         (["--comm", "mpi"], "--comm: invalid choice: 'mpi'"),
@@ -76,6 +91,16 @@ def test_a_batch_that_does_not_divide_says_which_would() -> None:
     with pytest.raises(UserError, match="--global-batch 2 does not divide over 3 ranks; use 3"):
         rank_batch(2, 3)
     assert rank_batch(256, 4) == 64
+
+
+def test_a_batch_that_does_not_divide_into_parts_says_which_would() -> None:
+    assert part_batch(TrainConfig(global_batch=256, accumulate=4), 2) == 32
+    with pytest.raises(UserError, match="--global-batch 256 does not divide over 3 ranks"):
+        part_batch(TrainConfig(global_batch=256, accumulate=4), 3)
+    for batch, parts, ranks, share, near in ((256, 3, 2, 128, "252 or 258"), (4, 3, 2, 2, "6")):
+        why = f"--accumulate {parts} does not divide the {share} samples of a rank in a step; .* {near}$"
+        with pytest.raises(UserError, match=why):
+            part_batch(TrainConfig(global_batch=batch, accumulate=parts), ranks)
 
 
 def test_settings_hold_what_is_computed_and_not_where_or_on_how_many_threads() -> None:
@@ -123,6 +148,18 @@ def test_a_task_may_make_its_own_optimizer(tmp_path: Path) -> None:
     assert config.parse(["--task", str(path), "--optimizer", "sgd"]).optimizer == "sgd"
     with pytest.raises(UserError, match=r"--lr: the task my_task\.py makes its own optimizer"):
         config.parse(["--task", str(path), "--lr", "0.1"])
+
+
+def test_a_task_may_make_its_own_schedule(tmp_path: Path) -> None:
+    path = tmp_path / "my_task.py"
+    path.write_text(TASK + "def schedule(optimizer, steps): ...\n")
+    own = config.parse(["--task", str(path)])
+
+    assert (own.schedule, own.optimizer) == ("task", "adamw")
+    assert config.parse(config.to_flags(own)) == own
+    assert config.parse(["--task", str(path), "--schedule", "cosine", "--warmup", "0.1"]).schedule == "cosine"
+    with pytest.raises(UserError, match=r"--warmup: the task my_task\.py makes its own schedule; set it there, or add"):
+        config.parse(["--task", str(path), "--warmup", "0.1"])
 
 
 def test_a_hook_is_recorded_by_its_name_and_words(tmp_path: Path) -> None:

@@ -23,6 +23,8 @@ from ddpbench import files, notes
 from ddpbench.errors import DataError, DiskError, one_line
 from ddpbench.fields import Count, Part, Seconds, Text
 from ddpbench.record import Record
+from ddpbench.train import optim
+from ddpbench.train.gradients import scale_of
 from ddpbench.train.state import own_state
 
 FORMAT = b"ddpbench checkpoint 1"
@@ -45,7 +47,10 @@ class Manifest(Part, frozen=True):
 
 @dataclass(frozen=True, slots=True)
 class Checkpoint:
-    """A manifest and its tensors: model.*, optimizer.*, and losses [ranks, steps taken] in double precision."""
+    """A manifest and its tensors: model.*, optimizer.*, in fp16 scale.*, and losses.
+
+    Losses [ranks, steps taken] are the means of steps, in double precision.
+    """
 
     manifest: Manifest
     tensors: dict[str, Tensor]
@@ -63,7 +68,8 @@ def state_of(net: nn.Module, optimizer: torch.optim.Optimizer) -> dict[str, Tens
     for parameter, state in optimizer.state.items():
         for key, value in state.items():
             tensors[f"optimizer.{names[id(parameter)]}.{key}"] = value
-    return tensors
+    scale = scale_of(optimizer)
+    return tensors if scale is None else tensors | scale.tensors()
 
 
 def restore(
@@ -88,10 +94,11 @@ def restore(
         for key, value in states.get(name, {}).items():  # in the layout of its parameter, as the optimizer makes it
             like = parameter if value.dim() else value
             state[key] = torch.empty_like(like, dtype=value.dtype, device=parameter.device).copy_(value)
+    scale = scale_of(optimizer)
+    if scale is not None:
+        scale.restore(found.tensors)
     if schedule is not None and steps:
-        # Every rate and momentum is a function of the step, so the step is all there is to restore.
-        schedule.load_state_dict(schedule.state_dict() | {"last_epoch": steps - 1, "_step_count": steps})
-        schedule.step()
+        optim.advance(schedule, steps)
 
 
 def _fits(weights: dict[str, Tensor], states: dict[str, dict[str, Tensor]], net: nn.Module) -> bool:

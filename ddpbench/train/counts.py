@@ -3,6 +3,8 @@
 A task returns the sum of the losses of a batch and their number. DistributedDataParallel averages the gradients of
 ranks. So every rank scales the gradient of its sum by ranks / (number over all ranks); the average is then the gradient
 of the mean over all losses, also where ranks hold unlike numbers of them, such as tokens that are no padding.
+
+A step may have several parts, whose gradients are added up. The mean is one over the losses of all its parts.
 """
 
 import torch
@@ -15,21 +17,25 @@ from ddpbench.train.world import World
 class Counts:
     """The scale of each step on this rank.
 
-    A number that is an int is known without looking at the batch: it must be the same in every step, and is on all
-    ranks alike. One in a tensor may differ, and is added up over the ranks that combine gradients in every step.
+    A number that is an int is known without looking at the batch: it must be the same in every step and part, and is on
+    all ranks alike. One in a tensor may differ, and is added up over the ranks that combine gradients in every step.
     """
 
-    def __init__(self, here: World | None = None) -> None:
-        """Count alone, or with the ranks of `here`."""
+    def __init__(self, here: World | None = None, parts: int = 1) -> None:
+        """Count alone, or with the ranks of `here`, in steps of so many parts."""
         combines = here is not None and here.size > 1 and here.comm not in (None, "none", "nothing")
         self._others = here if combines else None
+        self._parts = parts
         self._number: int | None = None
         self._share = torch.ones(())
+        # Of the step that is under way, where numbers are tensors: that of its earlier parts, and what was guessed.
+        self._earlier: tuple[Tensor, Tensor] | None = None
 
     def share(self, total: Tensor, count: int | Tensor) -> Tensor:
         """Return what one loss counts, as a tensor without dimensions of the type of `total`.
 
-        Raises TrainingError where a number that is an int changes from step to step.
+        `count` is the number of the whole step where it is a tensor, and of each of its parts where it is an int.
+        Raises TrainingError where a number that is an int changes.
         """
         if not isinstance(count, Tensor):
             if count != self._number:
@@ -40,6 +46,34 @@ class Counts:
             return 1 / number
         return self._others.size / self._others.add_up(number)
 
+    def early_share(self, total: Tensor, count: int | Tensor) -> Tensor:
+        """Return what one loss counts in a part of a step before its last.
+
+        Where numbers are tensors it is a guess, the same in all of these parts, because later parts are not known yet.
+        """
+        if not isinstance(count, Tensor):
+            return self.share(total, count)
+        number = count.detach().to(total.dtype)
+        if self._earlier is None:
+            guess = 1 / (self._parts * number.clamp(min=1))
+        else:
+            number, guess = number + self._earlier[0], self._earlier[1]
+        self._earlier = number, guess
+        return guess
+
+    def last_share(self, total: Tensor, count: int | Tensor) -> tuple[Tensor, Tensor | None]:
+        """Return what one loss counts in this step, once its last part is there.
+
+        The second value is what the gradients of its earlier parts must be multiplied by; None: they are right.
+        """
+        if isinstance(count, Tensor) == (self._earlier is None):
+            raise TrainingError("loss() of the task returned its number as an int and as a tensor; return a tensor")
+        if not isinstance(count, Tensor) or self._earlier is None:
+            return self.share(total, count), None
+        (number, guess), self._earlier = self._earlier, None
+        share = self.share(total, number + count.detach().to(total.dtype))
+        return share, share / guess
+
     def _keep(self, total: Tensor, count: int) -> None:
         if self._number is not None:
             raise TrainingError(
@@ -48,4 +82,5 @@ class Counts:
             )
         if count < 1:
             raise TrainingError(f"loss() of the task returned the number {count}; it must be at least 1")
-        self._number, self._share = count, torch.tensor(1 / count, dtype=total.dtype, device=total.device)
+        share = 1 / (count * self._parts)
+        self._number, self._share = count, torch.tensor(share, dtype=total.dtype, device=total.device)

@@ -1,11 +1,13 @@
 """The training loop, one for both scripts. It knows no ranks; what is timed is visible as a block."""
 
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 
 import torch
 from torch import nn
 
 from ddpbench.config import TrainConfig
+from ddpbench.errors import UserError, one_line
 from ddpbench.record import Kind
 from ddpbench.tasks.tested import Tested, add_up
 from ddpbench.train.batches import Batches
@@ -16,6 +18,8 @@ from ddpbench.train.saver import Saver
 from ddpbench.train.state import TrainState
 from ddpbench.train.timers import Timers
 from ddpbench.train.world import World
+
+HALVES = {"bf16": torch.bfloat16, "fp16": torch.float16}  # types of autocast, by --precision
 
 
 def fit(net: nn.Module, batches: Batches, cfg: TrainConfig, here: World, *, kind: Kind) -> None:
@@ -47,22 +51,33 @@ def fit(net: nn.Module, batches: Batches, cfg: TrainConfig, here: World, *, kind
         saver.discard_checkpoints()
 
 
+@contextmanager
+def halves_explained() -> Iterator[None]:
+    """Raise UserError, in one line, where torch lacks an operation in fp16 on this device."""
+    try:
+        yield
+    except (RuntimeError, UserError) as problem:
+        if "'Half'" not in str(problem):
+            raise
+        raise UserError(
+            f"torch cannot compute this network in fp16 on this device ({one_line(str(problem)[:120])}); "
+            "use --precision bf16 or fp32"
+        ) from problem
+
+
+@halves_explained()
 def train_epoch(state: TrainState, batches: Batches, cfg: TrainConfig, onlookers: Onlooker) -> None:
     """Take the steps of one epoch that are left. The loss of each step is added to `state.losses`."""
-    net, optimizer, schedule = state.net, state.optimizer, state.schedule
-    precision, counts = autocast(cfg, batches.device), state.counts
-    parameters = list(net.parameters())
-    net.train()
+    optimizer, schedule = state.optimizer, state.schedule
+    state.net.train()
+    state.shares.clear()  # an earlier attempt took the steps whose losses are there
     onlookers.epoch_begins(state)
-    for batch in batches.epoch(state.epoch, done=len(state.losses)):
-        with precision:
-            total, count = net(batch)  # of the losses of this batch
-        share = counts.share(total, count)  # of one loss in the mean that is trained on
-        state.losses.append(total.detach() * share)  # on the device: to read it here would wait for the step
+    mine = batches.epoch(state.epoch, done=len(state.losses))
+    for loss, total, share in state.passes.of(mine, autocast(cfg, batches.device)):
+        state.losses.append(loss)  # on the device: to read it here would wait for the step
+        state.shares.append(share)
         onlookers.loss_computed(state)
-        for parameter in parameters:  # optimizer.zero_grad() does the same and takes 5 % of a step at batch 16
-            parameter.grad = None
-        total.backward(share)
+        total.backward(share)  # `share` is what one loss counts in the mean that is trained on
         optimizer.step()
         if schedule is not None:
             schedule.step()
@@ -82,5 +97,6 @@ def evaluate(net: nn.Module, batches: Batches, cfg: TrainConfig) -> Tested:
 
 
 def autocast(cfg: TrainConfig, device: torch.device) -> AbstractContextManager[object]:
-    """Return the context of the forward pass: bf16 where it was asked for, else nothing, which costs nothing."""
-    return torch.autocast(device.type, dtype=torch.bfloat16) if cfg.precision == "bf16" else nullcontext()
+    """Return the context of the forward pass: bf16 or fp16 where that is asked for, else nothing, which is free."""
+    kind = HALVES.get(cfg.precision)
+    return nullcontext() if kind is None else torch.autocast(device.type, dtype=kind)

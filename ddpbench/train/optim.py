@@ -1,14 +1,19 @@
 """Optimizers and learning-rate schedules by name, from torch."""
 
 import inspect
+import math
+import warnings
 
 import torch
 from torch import Tensor, nn
-from torch.optim.lr_scheduler import LRScheduler, OneCycleLR
+from torch.optim.lr_scheduler import LambdaLR, LRScheduler, OneCycleLR, ReduceLROnPlateau
 
 from ddpbench.config import TrainConfig
-from ddpbench.errors import NumericalError
+from ddpbench.errors import NumericalError, UserError
 from ddpbench.tasks import task
+from ddpbench.train.gradients import LossScale, prepare
+
+WARMUP = 0.3  # of one-cycle, as torch has it
 
 
 class Careful:
@@ -19,6 +24,7 @@ class Careful:
     kernels skip this update and all later ones, and the loss at the end of the epoch is then not finite.
     """
 
+    loss_scale: LossScale | None = None  # where there is one, it has looked at the gradients before
     _found: Tensor | None = None
 
     def look(self) -> None:
@@ -43,7 +49,8 @@ class SGD(Careful, torch.optim.SGD):
 
     def step(self) -> None:  # type: ignore[override]
         """Update the weights, or raise NumericalError before they change."""
-        self.look()
+        if self.loss_scale is None:
+            self.look()
         self._step()
 
 
@@ -55,12 +62,60 @@ class AdamW(Careful, torch.optim.AdamW):
 
     def step(self) -> None:  # type: ignore[override]
         """Update the weights, or raise NumericalError before they change."""
-        self.look()
+        if self.loss_scale is None:
+            self.look()
         self._step()
 
 
+class Curve(LambdaLR):
+    """A rate that rises over the first steps, and then stays, or falls to 0 as a cosine does."""
+
+    def __init__(self, optimizer: torch.optim.Optimizer, steps: int, warmup: float, *, falls: bool) -> None:
+        rising = min(round(warmup * steps), steps - 1)
+
+        def share(step: int) -> float:  # of the peak rate, in a step counted from 0
+            if step < rising:
+                return (step + 1) / (rising + 1)
+            return (1 + math.cos(math.pi * (step - rising) / (steps - rising))) / 2 if falls else 1.0
+
+        super().__init__(optimizer, share)
+
+
 def build_optimizer(net: nn.Module, cfg: TrainConfig) -> torch.optim.Optimizer:
-    """Build the optimizer. Fused: one kernel for all parameters, about 5 % of a step at batch 16."""
+    """Build the optimizer. It unscales and clips gradients before a step, where this is asked for."""
+    optimizer = _optimizer(net, cfg)
+    prepare(optimizer, cfg)
+    return optimizer
+
+
+def build_schedule(optimizer: torch.optim.Optimizer, cfg: TrainConfig, num_steps: int) -> LRScheduler | None:
+    """Build the schedule to advance after every optimizer step; None keeps the rate constant.
+
+    Raises UserError where the task's own is none that can be advanced in that way.
+    """
+    if cfg.schedule == "task":
+        return _own_schedule(optimizer, cfg, num_steps)
+    if cfg.schedule == "one-cycle":
+        return _one_cycle(optimizer, WARMUP if cfg.warmup is None else cfg.warmup, num_steps)
+    if cfg.schedule == "constant" and not cfg.warmup:
+        return None
+    return Curve(optimizer, num_steps, cfg.warmup or 0.0, falls=cfg.schedule == "cosine")
+
+
+def advance(schedule: LRScheduler, steps: int) -> None:
+    """Bring a new schedule to where it is after so many steps of a run, to the bit."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)  # torch misses the steps of the optimizer in between
+        if type(schedule) in (Curve, OneCycleLR):  # every rate and momentum is a function of the step
+            schedule.load_state_dict(schedule.state_dict() | {"last_epoch": steps - 1, "_step_count": steps})
+            schedule.step()
+            return
+        for _ in range(steps):  # a task's own may compute each rate from the one before
+            schedule.step()
+
+
+def _optimizer(net: nn.Module, cfg: TrainConfig) -> torch.optim.Optimizer:
+    """Return the optimizer. Fused: one kernel for all parameters, about 5 % of a step at batch 16."""
     found = task.of(cfg)
     if cfg.optimizer == "task":
         return found.optimizer(net)
@@ -68,8 +123,22 @@ def build_optimizer(net: nn.Module, cfg: TrainConfig) -> torch.optim.Optimizer:
     return kind([each for each in net.parameters() if each.requires_grad], lr=found.lr(cfg, net), fused=True)
 
 
-def build_schedule(optimizer: torch.optim.Optimizer, cfg: TrainConfig, num_steps: int) -> LRScheduler | None:
-    """Build the schedule to advance after every optimizer step; None keeps the rate constant."""
-    if cfg.schedule == "constant":
-        return None
-    return OneCycleLR(optimizer, max_lr=[group["lr"] for group in optimizer.param_groups], total_steps=num_steps)
+def _one_cycle(optimizer: torch.optim.Optimizer, warmup: float, num_steps: int) -> OneCycleLR:
+    if warmup * num_steps == 1:  # OneCycleLR would divide by the length of the rise, from step 0 to step 0
+        warmup *= 1 - 1e-9
+    has_momentum = not {"momentum", "betas"}.isdisjoint(optimizer.defaults)
+    peaks = [group["lr"] for group in optimizer.param_groups]
+    return OneCycleLR(
+        optimizer, max_lr=peaks, total_steps=num_steps, pct_start=float(warmup), cycle_momentum=has_momentum
+    )
+
+
+def _own_schedule(optimizer: torch.optim.Optimizer, cfg: TrainConfig, num_steps: int) -> LRScheduler:
+    found = task.of(cfg)
+    where = f"schedule() of the task {found.file.name}"
+    made = found.schedule(optimizer, num_steps)
+    if isinstance(made, ReduceLROnPlateau):
+        raise UserError(f"{where} returned a ReduceLROnPlateau, which waits for a figure; return another one")
+    if made.optimizer is not optimizer:
+        raise UserError(f"{where} returned the schedule of another optimizer; make it for the one that it is given")
+    return made

@@ -2,6 +2,7 @@
 
 Exposed communication is the time from a rank's last gradient, when it has nothing left to compute, until the optimizer
 may step. Hooks mark both ends, so neither the loop nor DDP's overlap is disturbed: nothing synchronises inside a step.
+Where a step has several parts, gradients are reduced in the last one, and only that one is timed: it marks last.
 """
 
 import time
@@ -28,7 +29,9 @@ class ReductionTimer:
             self._ddp._set_ddp_runtime_logging_sample_rate(LOG_EVERY)
         for parameter in net.parameters():
             parameter.register_post_accumulate_grad_hook(self._gradient)
-        optimizer.register_step_pre_hook(self._reduced)
+        hook = optimizer.register_step_pre_hook(self._reduced)
+        # Before gradients are clipped. torch does not say that it keeps its hooks in an OrderedDict.
+        optimizer._optimizer_step_pre_hooks.move_to_end(hook.id, last=False)  # type: ignore[attr-defined]
 
     def _gradient(self, _: Tensor) -> None:
         self._last_gradient = self._mark()  # overwritten until the last gradient of a step

@@ -11,7 +11,9 @@ from torch.optim.lr_scheduler import LRScheduler
 from ddpbench.config import TrainConfig
 from ddpbench.tasks.step import Step
 from ddpbench.train import optim
+from ddpbench.train.accumulating import Passes
 from ddpbench.train.counts import Counts
+from ddpbench.train.gradients import LossScale, scale_of
 from ddpbench.train.world import World
 
 
@@ -23,9 +25,11 @@ class TrainState:
     optimizer: torch.optim.Optimizer
     schedule: LRScheduler | None
     epoch_steps: int  # steps of one epoch
-    counts: Counts
+    passes: Passes
     epoch: int = 1  # the epoch that is trained
-    losses: list[Tensor] = field(default_factory=list)  # one of each step of this epoch on this rank, on the device
+    # One of each step of this epoch on this rank, on the device: a sum; or a mean, if an earlier attempt took the step.
+    losses: list[Tensor] = field(default_factory=list)
+    shares: list[Tensor] = field(default_factory=list)  # what one loss counts, in each step that this process took
     paused_s: float = 0.0  # spent in this epoch on saving: no part of its training time
     earlier_train_s: float = 0.0  # that earlier attempts trained in this epoch
     earlier_alive_s: float = 0.0  # that processes of earlier attempts lived
@@ -35,7 +39,8 @@ class TrainState:
         """Return the state before the first step. `here` are the ranks that train together; None: it trains alone."""
         optimizer = optim.build_optimizer(bare(net), cfg)
         schedule = optim.build_schedule(optimizer, cfg, cfg.epochs * epoch_steps)
-        return cls(net, optimizer, schedule, epoch_steps, Counts(here))
+        passes = Passes(net, Counts(here, cfg.accumulate), scale_of(optimizer), cfg.accumulate)
+        return cls(net, optimizer, schedule, epoch_steps, passes)
 
     @property
     def step(self) -> int:
@@ -43,9 +48,23 @@ class TrainState:
         return (self.epoch - 1) * self.epoch_steps + len(self.losses)
 
     @property
+    def scale(self) -> LossScale | None:
+        """What the loss is multiplied by; None: it is not."""
+        return scale_of(self.optimizer)
+
+    @property
     def bare_net(self) -> nn.Module:
         """The network itself, without its loss, outside DistributedDataParallel and DataParallel."""
         return bare(self.net)
+
+    def mean_losses(self, since: int = 0) -> Tensor:
+        """Return the mean loss of each step of this epoch on this rank, from one step on, in double precision.
+
+        Means are taken only here: one kernel less in every step.
+        """
+        earlier = len(self.losses) - len(self.shares)  # steps of an earlier attempt
+        shares = [torch.ones_like(self.losses[0])] * earlier + self.shares
+        return (torch.stack(self.losses[since:]) * torch.stack(shares[since:])).double()
 
     def begin_next_epoch(self) -> None:
         """Leave the epoch that is trained."""

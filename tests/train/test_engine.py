@@ -42,7 +42,7 @@ def train(cfg: TrainConfig) -> tuple[Record, nn.Module]:
 
 @pytest.mark.usefixtures("one_thread")
 @pytest.mark.parametrize("optimizer", ["adamw", "sgd"])
-@pytest.mark.parametrize("precision", ["fp32", "bf16", "fp64"])
+@pytest.mark.parametrize("precision", ["fp32", "bf16", "fp16", "fp64"])
 def test_every_recipe_learns(optimizer: str, precision: str, tmp_path: Path) -> None:
     cfg = replace(SMALL, optimizer=optimizer, precision=precision, results=tmp_path)  # type: ignore[arg-type]
     record, _ = train(cfg)

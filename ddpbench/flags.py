@@ -1,0 +1,110 @@
+"""Flags: the fields of a struct as a command line has them. A field's type has its bounds and its line of --help."""
+
+import difflib
+import operator
+from argparse import ArgumentParser, ArgumentTypeError, BooleanOptionalAction
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Annotated, Any, Literal, NamedTuple, NoReturn, get_args, get_origin, get_type_hints
+
+import msgspec
+from msgspec import Meta
+
+from ddpbench.errors import UserError
+
+
+class Flag(NamedTuple):
+    """A field of a struct as the command line sees it."""
+
+    name: str
+    kind: type
+    choices: tuple[str, ...]
+    bounds: Meta | None
+    text: str
+    default: Any
+
+    def require_in_bounds(self, value: Any) -> None:
+        """Raise UserError for a number that is out of bounds, or not a number."""
+        if self.bounds is None or value is None:
+            return
+        names = {"ge": "at least", "gt": "above", "le": "at most", "lt": "below"}
+        limits = {name: limit for name in names if (limit := getattr(self.bounds, name)) is not None}
+        if not all(getattr(operator, name)(value, limit) for name, limit in limits.items()):  # false for NaN
+            allowed = " and ".join(f"{names[name]} {limit:,}" for name, limit in limits.items())
+            raise UserError(f"{flag_name(self.name)} must be {allowed}, got {value:,}")
+
+    @property
+    def help(self) -> str:
+        """Its line of --help."""
+        if self.default in (None, ()) or isinstance(self.default, bool):
+            return self.text
+        return f"{self.text} (default: {self.default})"
+
+    @property
+    def reading(self) -> dict[str, Any]:
+        """What argparse needs to read a value of it."""
+        if self.kind is bool:
+            return {"action": BooleanOptionalAction}
+        if self.name == "set":
+            return {"action": "append", "metavar": "NAME=VALUE"}
+        if self.choices:
+            return {"choices": self.choices}
+        as_type = _folder if self.kind is Path else self.kind
+        return {"type": as_type, "metavar": {int: "N", float: "X", Path: "DIR", str: "TEXT"}[self.kind]}
+
+
+class Parser(ArgumentParser):
+    """An argparse parser that raises UserError where argparse prints a page of usage and exits."""
+
+    def error(self, message: str) -> NoReturn:
+        """Raise UserError with argparse's message."""
+        raise UserError(message.removeprefix("argument ") + "; see --help")
+
+
+def flags_of(struct: type[msgspec.Struct]) -> Iterator[Flag]:
+    """Yield a flag for each field of a struct that has a line of --help."""
+    hints = get_type_hints(struct, include_extras=True)
+    for field in msgspec.structs.fields(struct):
+        kind, *metas = _parts(hints[field.name])
+        bounds = next((meta for meta in metas if meta.description is None), None)
+        text = next((meta.description for meta in metas if meta.description is not None), None)
+        if text is None:  # it is resolved, and no flag
+            continue
+        choices = get_args(kind) if get_origin(kind) is Literal else ()
+        yield Flag(field.name, str if choices else kind, choices, bounds, text, field.default)
+
+
+def flag_name(field_name: str) -> str:
+    """Return the flag of a field: global_batch -> --global-batch."""
+    return "--" + field_name.replace("_", "-")
+
+
+def explain_unknown(name: str, parser: ArgumentParser, refused: Mapping[str, str]) -> str:
+    """Return why a word is no flag of this parser. `refused` are fields whose flags it does not offer, with reasons."""
+    if not name.startswith("-"):
+        cure = f"each argument of a task needs its own --set, as in --set {name}" if "=" in name else "see --help"
+        return f"unexpected word {name!r}; {cure}"
+    name = name.split("=")[0]
+    bare = name.replace("--no-", "--")
+    reasons = {flag_name(field): why for field, why in refused.items()}
+    if bare in reasons:
+        return f"{bare} {reasons[bare]}"
+    offered = [option for action in parser._actions for option in action.option_strings]
+    near = difflib.get_close_matches(name, offered, n=1)
+    return f"unknown flag {name}" + (f"; did you mean {near[0]}?" if near else "; see --help")
+
+
+def _parts(hint: Any) -> list[Any]:
+    """Return the plain type of a field, without None, and every Meta that annotates it."""
+    if get_origin(hint) is Annotated:
+        inner, *metas = get_args(hint)
+        return [*_parts(inner), *metas]
+    options = [option for option in get_args(hint) if option is not type(None)]
+    return _parts(options[0]) if len(options) == 1 and type(None) in get_args(hint) else [hint]
+
+
+def _folder(text: str) -> Path:
+    """Read the name of a folder. Refused are an empty name (an unset variable), a dash in front, and controls."""
+    if not text or not text.isprintable() or text.startswith("-"):
+        raise ArgumentTypeError(f"{text!r} is no name for a folder")
+    return Path(text)
