@@ -4,6 +4,9 @@ import msgspec
 
 from ddpbench.record import Record
 
+CONTROLS = ("none", "nothing")  # comms that exchange no gradients
+COMPRESSED = ("fp16", "bf16", "powersgd")  # comms that round gradients, or approximate them
+
 
 def plural(count: int, noun: str) -> str:
     """Return `1 run`, `2 runs`."""
@@ -26,7 +29,17 @@ class Arm(msgspec.Struct, frozen=True, order=True):
     @property
     def is_control(self) -> bool:
         """Whether its ranks exchange no gradients: it shows what something costs, and is never a result."""
-        return self.comm in ("none", "nothing")
+        return self.comm in CONTROLS
+
+    @property
+    def is_exact(self) -> bool:
+        """Whether its ranks combine gradients as they are. Others round or approximate them: other arithmetic."""
+        return self.comm not in COMPRESSED
+
+    @property
+    def restarts_exactly(self) -> bool:
+        """Whether a restart from a checkpoint changes no bit. powersgd keeps on every rank what it has not sent yet."""
+        return self.comm != "powersgd"
 
     @property
     def label(self) -> str:
@@ -40,7 +53,7 @@ class Arm(msgspec.Struct, frozen=True, order=True):
         if self.comm == "nothing":
             return f"ddp {shape}, nothing exchanged"
         if self.kind == "ddp":
-            return f"ddp {shape}, {self.comm}"
+            return f"ddp {shape}, {self.comm}{'' if self.is_exact else ' (other arithmetic)'}"
         return f"{self.kind.replace('_', ' ')}, {plural(self.threads_per_rank, 'thread')}"
 
     @property

@@ -12,7 +12,8 @@ from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 
 from ddpbench import environment
-from ddpbench.comm import shm
+from ddpbench.arm import COMPRESSED
+from ddpbench.comm import compressed, shm
 from ddpbench.comm.ranks import Ranks
 from ddpbench.errors import UserError
 from ddpbench.record import Comm
@@ -51,16 +52,21 @@ def wrap(net: nn.Module, ranks: Ranks, comm: str | None) -> nn.Module:
 
     With "none" it is `net` itself: replicas that never communicate are a control. With "nothing" it is wrapped, and a
     hook leaves the gradients as they are: the control of DistributedDataParallel's own bookkeeping. With "shm"
-    gradients go through memory that the ranks share, else through torch's own collectives.
+    gradients go through memory that the ranks share, with "fp16", "bf16" and "powersgd" in fewer bits through torch's
+    own collectives, else through these as they are.
     """
     if comm in (None, "none"):
         return net
+    if ranks.sync_batchnorm and comm != "nothing":  # statistics of batch norm are exchanged too, and controls do not
+        net = nn.SyncBatchNorm.convert_sync_batchnorm(net, ranks.group)
     wrapped = Ddp(net, ranks.group)
     if comm == "nothing":
         wrapped.register_comm_hook(lambda _: None, shm.reduce_bucket)
     elif comm == "shm":
         has_core_each = ranks.local_size * torch.get_num_threads() <= environment.usable_cores()
         wrapped.register_comm_hook(*shm.hook(ranks, spins=has_core_each))
+    elif comm in COMPRESSED:
+        wrapped.register_comm_hook(*compressed.hook(ranks, comm, over_gloo=wrapped.device_type == "cpu"))
     return wrapped
 
 
@@ -79,6 +85,11 @@ def resolve(wanted: str, device: str, *, one_machine: bool) -> Comm:
             raise UserError("--comm shm is for ranks of one machine and these are of several; use --comm gloo")
         if lacking is not None:
             raise UserError(f"--comm shm needs {lacking}, which this platform lacks; use --comm gloo")
+    if wanted == "powersgd" and device == "cpu" and torch.cuda.is_available():
+        raise UserError(
+            "--comm powersgd waits for the GPUs that torch sees, and fails where ranks train on CPUs beside them; "
+            "hide them: CUDA_VISIBLE_DEVICES= bash launch.sh"
+        )
     if wanted == "auto":
         if device == "cuda":
             return "nccl"

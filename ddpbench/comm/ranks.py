@@ -12,6 +12,7 @@ class Ranks(Protocol):
     size: int
     local_size: int  # ranks on this machine
     timeout_s: float  # that a rank waits for another
+    sync_batchnorm: bool  # batch norm looks at the batch of all ranks, and not at each rank's part of it
     group: Any  # torch's process group of these ranks; None: its default group
 
     def gather(self, value: T) -> list[T]:

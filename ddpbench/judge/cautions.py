@@ -26,7 +26,9 @@ def find(judgement: Judgement) -> list[str]:
         *([] if in_turns else (caution for result in judgement.results for caution in _unsteady(result))),
         *_stolen(judgement),
         *_disagreement(judgement),
+        *_other_arithmetic(judgement),
         *_machine(study),
+        *_not_to_the_bit(study.records),
         *_suspended(study.records),
         *([] if in_turns else _warm_up(study.records)),
         *_target(study.records),
@@ -108,6 +110,25 @@ def _machine(study: Study) -> list[str]:
     elif commits and commits[0].endswith("-dirty"):
         cautions.append(f"the code differed from commit {commits[0].removesuffix('-dirty')}; commit, then run again")
     return cautions
+
+
+def _other_arithmetic(judgement: Judgement) -> list[str]:
+    """Caution where the arm that the answer is about does not combine gradients as they are."""
+    arm = judgement.sweep.arm if judgement.sweep else judgement.parallel.arm if judgement.parallel else None
+    if arm is None or arm.is_exact:
+        return []
+    why = "its gradients are rounded or approximated, so a difference in accuracy is not DDP's fault"
+    return [f"{arm.label}: {why}; to see DDP's own, name other --comms"]
+
+
+def _not_to_the_bit(runs: Sequence[Record]) -> list[str]:
+    """Name the runs that were restarted without what their ranks remembered."""
+    return [
+        f"{run_label(run)}: was restarted, and what powersgd had not sent yet is in no checkpoint; "
+        "for the weights of a run in one go, run that seed again"
+        for run in runs
+        if run.attempts > 1 and not arm_of(run).restarts_exactly
+    ]
 
 
 def _suspended(runs: Sequence[Record]) -> list[str]:

@@ -54,21 +54,28 @@ def _design(options: StudyOptions, inquiry: Inquiry) -> tuple[StudyOptions, Plan
     resources = Resources(environment.usable_cores(), environment.physical_cores(), machine.gpus)
     sizes = options.world_sizes or [designs.default_world_size(resources.cores, machine.gpus, cfg.global_batch)]
     if not options.has_batch:
-        cfg = structs.replace(cfg, global_batch=designs.nearest_multiple(cfg.global_batch, lcm(*sizes)))
+        divisor = lcm(*sizes) * cfg.accumulate
+        cfg = structs.replace(cfg, global_batch=designs.nearest_multiple(cfg.global_batch, divisor))
     for batch in batches or [cfg.global_batch]:
         for size in sizes:
             inquiry.check(structs.replace(cfg, global_batch=batch), size)
+    for comm in options.comms:
+        inquiry.check(structs.replace(cfg, comm=comm, global_batch=(batches or [cfg.global_batch])[0]), max(sizes))
+    comms = designs.comms(machine.comm, options.comms)
     if batches:
-        turns = designs.sweep(sizes, resources, machine.comm, batches)
+        comms = comms[-1:]
+        turns = designs.sweep(sizes, resources, comms[0], batches)
     else:
-        turns = designs.turns(sizes, resources, designs.comms(machine.comm), cfg.global_batch, machine.num_train)
-    if cfg.precision == "bf16":  # the threads of nn.DataParallel do not inherit autocast
+        reads, num_train = machine.settings.readers is not None, machine.num_train
+        turns = designs.turns(sizes, resources, comms, cfg.global_batch, num_train, reads=reads)
+    if cfg.precision in ("bf16", "fp16") or cfg.sync_batchnorm:  # the threads of nn.DataParallel know none of these
         turns = [turn for turn in turns if turn.arm.kind != "data_parallel"]
     request = Request(
         design=options.design,
         seeds=options.seeds,
         world_sizes=sizes,
         batches=batches,
+        comms=comms,
         settings=structs.replace(machine.settings, global_batch=cfg.global_batch),
         injected=cfg.injected,
     )

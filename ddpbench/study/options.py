@@ -4,17 +4,21 @@ from argparse import SUPPRESS
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from math import isfinite
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, get_args
 
 from ddpbench import config
+from ddpbench.arm import CONTROLS
 from ddpbench.config import TrainConfig
 from ddpbench.errors import UserError
+from ddpbench.record import Comm
 from ddpbench.study.plan import Design as Design
 
 MAX_RESTARTS = 9_999
 MAX_PRICE = 1e6
 ARM_FLAGS = dict.fromkeys(("threads", "comm", "data_parallel"), "is set for each arm of a study")
 ARM_FLAGS["seed"] = "is set for each run of a study; use --seeds 0 1 2"
+ARM_FLAGS["comm"] = "is set for each arm of a study; use --comms shm gloo"
+COMMS = tuple(comm for comm in get_args(Comm) if comm not in CONTROLS)  # that a study may compare
 DEFAULT_SEEDS = [0, 1, 2]
 DEFAULT_BATCHES = [64, 128, 256, 512, 1024]
 DEFAULT_RESTARTS = 3
@@ -48,6 +52,7 @@ class StudyOptions:
     seeds: list[int]  # of the whole runs of a comparison
     world_sizes: list[int]  # empty: as many ranks as suit the machine
     batches: list[int]  # the global batches of a sweep
+    comms: list[Comm]  # that are compared; empty: those that are usual on this machine
     restarts: int  # of each launch and of each run
     within: float  # half the width of the interval at which launches end: 0.03 is +- 3 %
     minutes: float  # after which no further launch begins
@@ -74,14 +79,16 @@ def read(design: Design, argv: Sequence[str], environment: Mapping[str, str]) ->
     parser = config.parser(None, ARM_FLAGS)
     for name, (_, _, example) in LISTS.items():
         parser.add_argument(config.flag_name(name), nargs="+", default=SUPPRESS, metavar="N", help=example)
+    parser.add_argument("--comms", nargs="+", default=[], metavar="NAME")
     for name, (default, metavar) in ENDINGS.items():
         parser.add_argument(config.flag_name(name), default=default, metavar=metavar)
     for name in SWITCHES:
         parser.add_argument(config.flag_name(name), action="store_true", default=False)
     values = config.read(parser, argv, ARM_FLAGS)
     lists, notices = _lists(values, environment)
-    _require_of_design(design, lists)
-    train = {name: value for name, value in values.items() if name not in {*LISTS, *ENDINGS, *SWITCHES}}
+    comms = _comms(values["comms"])
+    _require_of_design(design, lists, comms)
+    train = {name: value for name, value in values.items() if name not in {"comms", *LISTS, *ENDINGS, *SWITCHES}}
     if values["more"] and train.get("resume"):
         raise UserError("--more adds to a study, and --resume finishes one: give one of them")
     seeds = lists.get("seeds", DEFAULT_SEEDS) if design == "comparison" else []
@@ -94,6 +101,7 @@ def read(design: Design, argv: Sequence[str], environment: Mapping[str, str]) ->
         seeds=seeds,
         world_sizes=lists.get("world_sizes", []),
         batches=lists.get("batches", DEFAULT_BATCHES) if design == "sweep" else [],
+        comms=comms,
         restarts=_one_number("--restarts", restarts, LISTS["restarts"].least),
         within=_percentage("--within", values["within"]),
         minutes=_minutes(values["minutes"]),
@@ -139,6 +147,18 @@ def numbers(name: str, text: str, least: int, example: str) -> list[int]:
     return list(dict.fromkeys(values))
 
 
+def _comms(words: Sequence[str]) -> list[Comm]:
+    """Read the names of ways to combine gradients. Raises UserError for an unknown one, and for one that repeats."""
+    names: list[Any] = " ".join(words).replace(",", " ").split()
+    unknown = [name for name in names if name not in COMMS]
+    if unknown:
+        raise UserError(f"--comms {unknown[0]}: no such way to combine gradients; there are {', '.join(COMMS)}")
+    twice = next((name for name in names if names.count(name) > 1), None)
+    if twice:
+        raise UserError(f"--comms {' '.join(names)}: {twice} is there twice; name each once")
+    return names
+
+
 def _percentage(flag: str, text: str) -> float:
     """Read `3%` or `3` as 0.03. Raises UserError for anything that is not between 0.1 % and 100 %."""
     try:
@@ -170,12 +190,14 @@ def _minutes(text: str) -> float:
     return value
 
 
-def _require_of_design(design: Design, lists: Mapping[str, list[int]]) -> None:
-    """Raise UserError for numbers that this kind of study has no use for."""
+def _require_of_design(design: Design, lists: Mapping[str, list[int]], comms: Sequence[Comm]) -> None:
+    """Raise UserError for numbers and comms that this kind of study has no use for."""
     if design != "sweep" and "batches" in lists:
         raise UserError("--batches is for a sweep: bash launch.sh sweep --batches 64 256; or use --global-batch N")
     if design != "comparison" and "seeds" in lists:
         raise UserError(f"--seeds is for whole runs, and launch.sh {design} has none; leave out --seeds and SEEDS")
+    if design == "sweep" and len(comms) > 1:
+        raise UserError(f"--comms {' '.join(comms)}: a sweep follows one way to combine gradients; name one")
 
 
 def _lists(values: Mapping[str, Any], environment: Mapping[str, str]) -> tuple[dict[str, list[int]], list[str]]:

@@ -6,11 +6,11 @@ from typing import Literal, NamedTuple
 import msgspec
 
 from ddpbench.arm import Arm, arm_of
-from ddpbench.record import Record
+from ddpbench.record import Comm, Record
 from ddpbench.settings import Settings
 from ddpbench.turns import TurnArm
 
-SCHEMA = 2
+SCHEMA = 3
 Design = Literal["comparison", "speed", "sweep"]
 
 
@@ -47,6 +47,7 @@ class Request(msgspec.Struct, frozen=True, kw_only=True):
     batches: list[int]  # of a sweep
     settings: Settings
     injected: str | None
+    comms: list[Comm] = []  # that are compared, the probably fastest last
 
     def differences(self, other: "Request") -> list[str]:
         """Return in what another request differs: each name, the other's value and this one's."""

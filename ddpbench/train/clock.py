@@ -9,8 +9,8 @@ import torch
 
 def synchronize(device: torch.device) -> None:
     """Wait until the device has done all its work. On the CPU there is nothing to wait for."""
-    if device.type == "cuda":
-        torch.cuda.synchronize(device)
+    if device.type != "cpu":
+        torch.accelerator.synchronize(device)
 
 
 class Stopwatch:

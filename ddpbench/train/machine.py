@@ -15,14 +15,14 @@ from ddpbench.record import Environment
 
 def describe() -> Environment:
     """Describe this machine, what else it is doing, and the versions that decide speed."""
-    gpus = [torch.cuda.get_device_name(index) for index in range(torch.cuda.device_count())]
+    gpu_models = [torch.cuda.get_device_name(index) for index in range(gpus())]
     blas = re.search(r"BLAS_INFO=(\w+)", torch.__config__.show())
     return Environment(
         cpu_model=_cpu_model(),
         cpu_capability=torch.backends.cpu.get_cpu_capability(),
         cores=environment.usable_cores(),
         memory_bytes=psutil.virtual_memory().total,
-        gpu_models=gpus,
+        gpu_models=gpu_models,
         python=platform.python_version(),
         torch=str(torch.__version__),
         blas=blas.group(1) if blas else "unknown",
@@ -31,6 +31,15 @@ def describe() -> Environment:
         commit=_commit(),
         variables=variables.recorded(),
     )
+
+
+def gpus() -> int:
+    """Return on how many GPUs ranks can train. torch calls those of ROCm "cuda" too.
+
+    An Apple GPU counts as none: ranks have no way to combine gradients there, and nobody should get it unasked.
+    """
+    kind = torch.accelerator.current_accelerator(check_available=True)
+    return torch.accelerator.device_count() if kind is not None and kind.type == "cuda" else 0
 
 
 def _cpu_model() -> str:

@@ -16,7 +16,7 @@ import torch
 from typing_extensions import Self
 
 from ddpbench import __version__, notes
-from ddpbench.arm import plural
+from ddpbench.arm import arm_of, plural
 from ddpbench.comm.board import Board
 from ddpbench.config import TrainConfig, saving_interval
 from ddpbench.errors import DiskError, Preempted, TrainingError, UnsafeResumeError
@@ -42,6 +42,9 @@ class Saver(Onlooker):
         self._begin = self._paused_before_s = 0.0  # when the epoch began, and the board's count then
         if self._saves:
             resume.restore(state, recorder, cfg, here)
+            if state.step and here.is_main and not arm_of(recorder.record).restarts_exactly:
+                why = "what powersgd had not sent yet is in no checkpoint"
+                progress.say(f"caution: {why}; this run will not have the bits of a run in one go", sys.stderr)
 
     @property
     def folder(self) -> Path:
@@ -65,7 +68,7 @@ class Saver(Onlooker):
     def loss_computed(self, state: TrainState) -> None:
         """Post this rank's losses and the digest of its weights, where ranks meet after this step."""
         if self._meets and self._board:
-            self._board.post(torch.stack(state.losses).double().tolist(), state.weights_sha256())
+            self._board.post(state.mean_losses().tolist(), state.weights_sha256())
 
     def step_taken(self, state: TrainState) -> None:
         """Save and stop where it is time. Raises Preempted, on every rank, after the same step."""

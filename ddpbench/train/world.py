@@ -1,4 +1,4 @@
-"""This process's place among the ranks. Only this file and the agent use torch.distributed."""
+"""This process's place among the ranks. Only this file, the agent and `comm.compressed` use torch.distributed."""
 
 import os
 from dataclasses import dataclass, field, replace
@@ -13,11 +13,13 @@ from torch import nn
 from typing_extensions import Self
 
 from ddpbench import environment
+from ddpbench.arm import COMPRESSED
 from ddpbench.comm import ddp, peers
-from ddpbench.config import TrainConfig, rank_batch
+from ddpbench.config import TrainConfig, part_batch
 from ddpbench.errors import TrainingError, UserError
 from ddpbench.record import Comm
 from ddpbench.tasks.step import OverGpus
+from ddpbench.train import machine
 from ddpbench.train.life import WATCHDOG_GRACE_S, Life
 
 T = TypeVar("T")
@@ -35,6 +37,7 @@ class World:
     process: Life = field(default_factory=Life)
     timeout_s: float = 120.0  # that a rank waits for another
     pids: list[int] = field(default_factory=list)  # of all ranks, once they have met, where all are on one machine
+    sync_batchnorm: bool = False  # batch norm looks at the batch of all ranks, and not at each rank's part of it
     group: Any = None  # torch's process group of these ranks; None: its default group
 
     def __enter__(self) -> Self:
@@ -44,7 +47,7 @@ class World:
             self.process.watchdog.alive(self.timeout_s + WATCHDOG_GRACE_S)
             dist.init_process_group(
                 # gloo carries our own messages in every world; nccl is there for gradients.
-                backend="cpu:gloo,cuda:nccl" if self.comm == "nccl" else "gloo",
+                backend="cpu:gloo,cuda:nccl" if self._uses_nccl else "gloo",
                 store=_store_of_attempt(self),
                 rank=self.rank,
                 world_size=self.size,
@@ -78,13 +81,18 @@ class World:
         """Whether this is the rank that writes files and prints."""
         return self.rank == 0
 
+    @property
+    def _uses_nccl(self) -> bool:
+        """Whether gradients go between GPUs by NCCL: as they are, or in fewer bits."""
+        return self.comm == "nccl" or (self.device.type == "cuda" and self.comm in COMPRESSED)
+
     def part(self, size: int, comm: Comm | None) -> "World | None":
         """Return the world of the first `size` ranks, which combine gradients by `comm`; None on every other rank.
 
         A collective of all ranks of this world, unless `comm` is None: then it is rank 0 alone, without a group.
         """
         group = self.group
-        is_other_backend = comm == "gloo" and self.comm == "nccl"
+        is_other_backend = comm == "gloo" and self._uses_nccl
         if comm is not None and (size < self.size or is_other_backend):
             limit = timedelta(seconds=self.timeout_s)
             group = dist.new_group([*range(size)], timeout=limit, backend="gloo" if is_other_backend else None)
@@ -131,15 +139,20 @@ class World:
 
 
 def solo(cfg: TrainConfig, process: Life | None = None) -> World:
-    """Return a world of one. Raises UserError for a device that is not there."""
+    """Return a world of one. Raises UserError for a device that is not there, and for what one process cannot do."""
+    if cfg.sync_batchnorm and cfg.data_parallel:
+        raise UserError(
+            "--data-parallel cannot synchronise batch norm; leave out --sync-batchnorm, or use ddp_train.py"
+        )
     device = torch.device("cuda", 0) if resolve_device(cfg) == "cuda" else torch.device("cpu")
+    part_batch(cfg, 1)
     torch.set_num_threads(cfg.threads or environment.usable_cores())
     return World(rank=0, size=1, local_size=1, device=device, comm=None, process=process or Life())
 
 
 def data_parallel(net: nn.Module, device: torch.device) -> nn.Module:
     """Return `net` in nn.DataParallel, which takes every GPU. Raises UserError for the CPU beside GPUs."""
-    if device.type == "cpu" and torch.cuda.is_available():
+    if device.type == "cpu" and machine.gpus():
         raise UserError("--data-parallel takes every GPU and cannot train with --device cpu beside them; leave one out")
     return OverGpus(net)
 
@@ -160,30 +173,36 @@ def join(cfg: TrainConfig, process: Life | None = None) -> World:
     on_gpu = resolve_device(cfg) == "cuda"
     device = torch.device("cuda", local_rank) if on_gpu else torch.device("cpu")
     if on_gpu:
-        torch.cuda.set_device(device)
+        torch.accelerator.set_device_index(device)
     if size == local_size:
         # One machine: gradients and the libraries' own greetings stay on loopback.
         os.environ["GLOO_SOCKET_IFNAME"] = os.environ["NCCL_SOCKET_IFNAME"] = "lo"
     torch.set_num_threads(cfg.threads or max(1, environment.usable_cores() // local_size))
     comm = ddp.resolve(cfg.comm, device.type, one_machine=size == local_size)
-    return World(rank, size, local_size, device, comm, process or Life(), timeout_s=cfg.timeout_s)
+    return World(
+        *(rank, size, local_size, device, comm, process or Life()),
+        timeout_s=cfg.timeout_s,
+        sync_batchnorm=cfg.sync_batchnorm,
+    )
 
 
 def resolve_device(cfg: TrainConfig) -> Literal["cpu", "cuda"]:
-    """Return "cuda" or "cpu". Raises UserError when CUDA is asked for and not there."""
-    if cfg.device == "cuda" and not torch.cuda.is_available():
+    """Return "cuda" or "cpu". Raises UserError where CUDA, or what needs it, is asked for and not there."""
+    has_gpu = bool(machine.gpus())
+    if cfg.device == "cuda" and not has_gpu:
         raise UserError("--device cuda: torch sees no CUDA GPU here; use --device cpu")
-    if cfg.device == "auto":
-        return "cuda" if torch.cuda.is_available() else "cpu"
-    return cfg.device
+    device: Literal["cpu", "cuda"] = "cuda" if has_gpu and cfg.device != "cpu" else "cpu"
+    if cfg.sync_batchnorm and device == "cpu":
+        raise UserError("--sync-batchnorm works between GPUs alone, and this run trains on CPUs; leave it out")
+    return device
 
 
 def check(cfg: TrainConfig, size: int, local_size: int) -> None:
     """Raise UserError when this configuration cannot run at this world size on this machine."""
-    rank_batch(cfg.global_batch, size)
+    part_batch(cfg, size)
     device = resolve_device(cfg)
     ddp.resolve(cfg.comm, device, one_machine=size == local_size)
-    gpus = torch.cuda.device_count()
+    gpus = machine.gpus()
     if device == "cuda" and local_size > gpus:
         raise UserError(f"{local_size} ranks need {local_size} GPUs and this machine has {gpus}; use {gpus} ranks")
 

@@ -50,6 +50,11 @@ def test_other_than_whole_numbers_are_refused_by_name(text: str) -> None:
         (["--more", "--resume"], "--more adds to a study, and --resume finishes one: give one of them"),
         (["--restarts", "1", "2"], "--restarts must be one whole number from 0 to 9,999, got 1 2"),
         (["--restarts", "10000"], "--restarts must be one whole number from 0 to 9,999"),
+        (["--comm", "shm"], "--comm is set for each arm of a study; use --comms shm gloo"),
+        (["--comms", "mpi"], "--comms mpi: no such way to combine gradients; there are nccl, gloo, shm, fp16, bf16, "),
+        (["--comms", "shm", "none"], "--comms none: no such way to combine gradients"),
+        (["--comms", "shm", "gloo", "shm"], "--comms shm gloo shm: shm is there twice; name each once"),
+        (["--comms"], "--comms: expected at least one argument"),
         (["--sedes", "1"], "unknown flag --sedes; did you mean --seeds?"),
         (["--seeds"], "--seeds: expected at least one argument"),
         (["--seeds", str(2**32)], "--seed must be at least 0 and below 4,294,967,296"),
@@ -62,6 +67,15 @@ def test_what_no_study_could_use_is_refused_in_one_line(words: list[str], messag
         options.read("comparison", words, {})
 
     assert "\n" not in str(refused.value)
+
+
+def test_comms_are_named_one_by_one_or_left_to_the_machine() -> None:
+    assert options.read("comparison", [], {}).comms == []
+    assert options.read("speed", ["--comms", "shm", "powersgd"], {}).comms == ["shm", "powersgd"]
+    assert options.read("sweep", ["--comms", "gloo"], {}).comms == ["gloo"]
+    assert options.read("comparison", ["--comms", "shm,gloo"], {"COMMS": "fp16"}).comms == ["shm", "gloo"]
+    with pytest.raises(UserError, match="--comms shm gloo: a sweep follows one way to combine gradients; name one"):
+        options.read("sweep", ["--comms", "shm", "gloo"], {})
 
 
 def test_one_run_is_a_single_process_unless_ranks_are_given() -> None:
