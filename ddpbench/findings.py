@@ -6,7 +6,8 @@ from ddpbench.errors import one_line
 from ddpbench.fields import Part, Seconds, Text
 
 # Whether workers that share a batch compute the gradient that one process computes. "batch_norm": they would, but for
-# the statistics of batch norm. "batch_loss": the loss is no sum over samples. "not_shown": it draws random numbers.
+# the statistics of batch norm. "batch_loss": the loss is no sum over samples. "not_shown": it draws random numbers, or
+# DDP's workers compute another gradient for a reason that the check does not know.
 EqualGradient = Literal["exact", "batch_norm", "batch_loss", "not_shown"]
 
 MOST_CHARACTERS = 300  # of a Text

@@ -1,6 +1,7 @@
 """What is recorded of the machine: usable cores, memory, versions, and nothing private."""
 
 import getpass
+import mmap
 import os
 import platform
 from pathlib import Path
@@ -59,3 +60,15 @@ def test_a_description_holds_no_host_name_user_or_path() -> None:
     assert f'"{getpass.getuser()}"' not in text
     assert str(Path.home()) not in text
     assert "/" not in text.replace("n/a", "")
+
+
+def test_what_is_mapped_from_a_file_is_not_private(tmp_path: Path) -> None:
+    (tmp_path / "file").write_bytes(os.urandom(2**16) * 2**10)
+    before = environment.private_bytes()
+    with (tmp_path / "file").open("rb") as file, mmap.mmap(file.fileno(), 0, prot=mmap.PROT_READ) as mapped:
+        assert sum(mapped[:: mmap.PAGESIZE]) >= 0
+        of_file = environment.private_bytes() - before
+        own = bytearray(mapped)
+        of_copy = environment.private_bytes() - before
+
+    assert of_file < 2**25 < len(own) <= of_copy + 2**20

@@ -40,4 +40,4 @@ def line_of(problem: BaseException, file: TaskFile) -> int | None:
 
 def said(problem: BaseException) -> str:
     """Return an error in one line: its type and its message."""
-    return one_line(f"{type(problem).__name__}: {problem or 'no message'}"[:200])
+    return one_line(f"{type(problem).__name__}: {str(problem) or 'no message'}"[:200])

@@ -1,6 +1,7 @@
 """What is seen of a network and of one step: sentences for the user, and errors for what workers cannot train."""
 
 from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager, nullcontext
 
 import torch
 from torch import Tensor, nn
@@ -13,6 +14,8 @@ from ddpbench.tasks.step import Step
 MANY_BYTES = 2**20  # of buffers that are sent at every step
 HALVES = (torch.float16, torch.bfloat16)
 NAMED = 3  # of several parameters in one sentence
+MOST_LEFT_OUT = 0.05  # of the samples, in no batch: more are said
+NO_INPUT = "None of the inputs have requires_grad=True"  # torch warns so of reentrant checkpointing
 
 
 def some(names: Sequence[str]) -> str:
@@ -28,6 +31,11 @@ def require_trainable(net: nn.Module, device: torch.device) -> None:
         raise UserError(
             f"model() makes complex parameters ({some(unusual)}), and DDP loses the imaginary part of their gradients; "
             "make real ones and use torch.view_as_complex"
+        )
+    if unusual := [name for name, value in net.named_buffers() if value.is_complex()]:
+        raise UserError(
+            f"model() makes complex buffers ({some(unusual)}), which lose their imaginary part when the network gets "
+            "the type in which it is trained; keep two real ones"
         )
     if not any(value.requires_grad for value in named.values()):
         raise UserError("model() returned a network in which nothing is trained; leave requires_grad on for some of it")
@@ -68,9 +76,19 @@ def remarks(net: nn.Module) -> Iterator[str]:
         yield "the network is compiled by torch.compile: this check ran it as plain Python"
 
 
+def left_out(samples: int, batch: int) -> Iterator[str]:
+    """Yield what is to be said of samples that are in no batch, where these are many."""
+    if samples % batch > MOST_LEFT_OUT * samples:
+        yield (
+            f"{samples % batch:,} of {samples:,} samples are left out of every epoch, in one process too: they do not "
+            f"fill a batch of {batch}"
+        )
+
+
 def norms(net: nn.Module) -> list[nn.Module]:
-    """Return the batch norm layers whose statistics are those of one worker's samples."""
-    return [each for each in net.modules() if isinstance(each, _BatchNorm) and not isinstance(each, nn.SyncBatchNorm)]
+    """Return the batch norm layers that look at a batch, and at the samples of one worker alone."""
+    alone = (each for each in net.modules() if isinstance(each, _BatchNorm) and not isinstance(each, nn.SyncBatchNorm))
+    return [each for each in alone if each.training or each.running_mean is None]
 
 
 def shared_norms(net: nn.Module) -> list[nn.Module]:
@@ -86,34 +104,27 @@ def is_compiled(net: nn.Module) -> bool:
     )
 
 
-def require_loss(found: object) -> tuple[Tensor, float | Tensor]:
-    """Return the sum and the number that a Step returned. Raises UserError where they are none."""
-    if not (isinstance(found, tuple) and len(found) == 2):
-        raise UserError("loss() must return a sum and its number, as in (sum, count), or a mean")
-    total, count = found
-    if not isinstance(total, Tensor):
-        raise UserError(f"loss() returned a {type(total).__name__} as its sum; return a tensor, without .item()")
-    if total.dim():
-        raise UserError(f"loss() returned a tensor of shape {[*total.shape]} as its sum; add it up with .sum()")
-    if not total.requires_grad:
-        raise UserError("loss() returned a sum without a gradient; do not detach it, and compute it without no_grad")
+def require_figures(total: Tensor, count: float | Tensor) -> None:
+    """Raise UserError where a sum that loss() returned, or its number, is a figure that cannot be."""
     if not bool(total.isfinite()):
         raise UserError(f"loss() returned {total.item()} on the first batch; a sum must be finite")
-    if not isinstance(count, int | float | Tensor) or (isinstance(count, Tensor) and count.dim()):
-        raise UserError(
-            "loss() must return how many losses it summed: (sum, count), where count is one number, or a tensor of "
-            "shape []"
-        )
     is_weight = isinstance(count, Tensor) and count.is_floating_point()  # the number may be a sum of weights
     if not (float(count) > 0 if is_weight else float(count) >= 1):
         raise UserError(f"loss() returned the number {float(count):g}; at least 1 loss of a batch must count")
-    return total, count
 
 
-def require_gradients(net: nn.Module) -> None:
-    """Raise UserError where the gradients of one step are such that workers cannot combine them."""
+def require_gradients(net: nn.Module, warned: Sequence[str] = ()) -> None:
+    """Raise UserError where the gradients of one step are such that workers cannot combine them.
+
+    `warned` are warnings of its forward pass.
+    """
     named = {name: value for name, value in net.named_parameters() if value.requires_grad}
     if without := [name for name, value in named.items() if value.grad is None]:
+        if any(NO_INPUT in line for line in warned):
+            raise UserError(
+                f"{some(without)} gets no gradient, because reentrant checkpointing needs an input that has one; pass "
+                "use_reentrant=False to torch.utils.checkpoint"
+            )
         raise UserError(
             f"the loss gives no gradient to {some(without)}: DDP would stop at the second step; freeze such parameters "
             "in model() with requires_grad_(False), or use them"
@@ -168,6 +179,18 @@ def without_dropout(net: nn.Module) -> None:
                 setattr(module, name, 0.0)
 
 
+def without_peers(net: nn.Module) -> None:
+    """Let SyncBatchNorm look at the samples of this process alone: others do not take part in this pass."""
+    for module in net.modules():
+        if isinstance(module, nn.SyncBatchNorm):
+            module.__class__ = _NoPeers  # type: ignore[assignment]  # it has all that batch norm needs
+
+
+def eager(net: nn.Module) -> AbstractContextManager[object]:
+    """Return a context in which a compiled network runs as plain Python: the compiler would take minutes."""
+    return torch.compiler.set_stance("force_eager") if is_compiled(net) else nullcontext()
+
+
 def without_statistics(net: nn.Module) -> None:
     """Let every batch norm layer use numbers of its own in place of those of the batch."""
     like = next(net.parameters())
@@ -177,6 +200,11 @@ def without_statistics(net: nn.Module) -> None:
             if module.running_mean is None:
                 module.running_mean = like.new_zeros(module.num_features)
                 module.running_var = like.new_ones(module.num_features)
+
+
+class _NoPeers(_BatchNorm):
+    def _check_input_dim(self, _: Tensor) -> None:
+        """Take an input of any number of dimensions, as SyncBatchNorm does."""
 
 
 def _runs_in_backward(value: Tensor) -> bool:

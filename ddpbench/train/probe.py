@@ -14,57 +14,98 @@ if __name__ == "__main__":
 import os
 import sys
 import time
+from dataclasses import dataclass
 
 import msgspec
 import torch
 
-from ddpbench import config, questions
+from ddpbench import config, environment, questions
+from ddpbench.arm import Arm
 from ddpbench.comm import ddp
 from ddpbench.config import TrainConfig
 from ddpbench.errors import DdpbenchError
 from ddpbench.tasks import task
-from ddpbench.train import machine, world
+from ddpbench.tasks.step import Step
+from ddpbench.tasks.task import Data, Task
+from ddpbench.train import alone, findings, machine, space, world
+from ddpbench.train.space import Sizes
 from ddpbench.train.state import num_parameters
+from ddpbench.turns import TurnArm
 
 
 def main(start_s: float) -> None:
     """Answer until there are no more questions. `start_s` is what every run takes before it can load its data."""
+    probe = Probe(start_s)
     with os.fdopen(int(sys.argv[1]), "wb", buffering=0) as answers:
         for line in sys.stdin.buffer:
             try:
-                reply = _reply(msgspec.json.decode(line, type=questions.Question), start_s)
+                reply = probe.reply(msgspec.json.decode(line, type=questions.Question))
             except DdpbenchError as problem:
                 reply = questions.Refused(why=str(problem), code=problem.exit_code)
             answers.write(msgspec.json.encode(reply) + b"\n")
 
 
-def _reply(question: questions.Question, start_s: float) -> questions.Reply:
-    cfg = config.parse(question.flags)
-    if isinstance(question, questions.Describe):
-        return _describe(cfg, start_s)
-    world.check(cfg, question.ranks, question.ranks)
-    return questions.Fine()
+@dataclass
+class Probe:
+    """What answers. Checks are about the task that was described last."""
+
+    start_s: float
+    sizes: Sizes | None = None
+
+    def reply(self, question: questions.Question) -> questions.Reply:
+        """Answer a question. Raises UserError for what a run would refuse."""
+        cfg = config.parse(question.flags)
+        if isinstance(question, questions.Describe):
+            return self._describe(cfg)
+        world.check(cfg, question.ranks, question.ranks)
+        self._require_space(cfg, question.ranks)
+        return questions.Fine()
+
+    def _require_space(self, cfg: TrainConfig, ranks: int) -> None:
+        """Raise UserError where so many workers, and nothing else, do not fit into the memory of this machine."""
+        if self.sizes is None:
+            return
+        threads = cfg.threads or max(1, environment.usable_cores() // ranks)
+        arms = [TurnArm(arm=Arm("ddp", ranks, threads, None), global_batch=cfg.global_batch)]
+        space.require_shared(self.sizes, arms, environment.free_shared_bytes())
+        if world.resolve_device(cfg) == "cpu":  # what is free on a GPU is known once it is used
+            space.require_memory(self.sizes, arms, environment.free_memory_bytes())
+
+    def _describe(self, cfg: TrainConfig) -> questions.Machine:
+        """Fetch the data where it is missing, and describe what there is to train, and on what."""
+        device = world.resolve_device(cfg)
+        comm = ddp.resolve(cfg.comm, device, one_machine=True)
+        world.check(cfg, 1, 1)
+        begin = time.perf_counter()
+        found = task.of(cfg)
+        with environment.within_free_memory():
+            step = found.step(cfg)
+        net, before = step.net, environment.private_bytes()
+        data = found.data(cfg, lambda line: print(line, file=sys.stderr, flush=True))
+        took_s = time.perf_counter() - begin
+        self.sizes = space.sizes_of(net, data, cfg, max(0, environment.private_bytes() - before))
+        if device == "cpu":  # a network for GPUs may have layers that CPUs do not know
+            _try(found, step, data, cfg)
+        return questions.Machine(
+            environment=machine.describe(),
+            settings=found.settings(cfg, device, net, data),
+            device=device,
+            comm=comm,
+            gpus=machine.gpus() if device == "cuda" else 0,
+            parameters=num_parameters(net),
+            num_train=len(data.train),
+            num_test=len(data.test),
+            start_s=self.start_s + took_s,
+        )
 
 
-def _describe(cfg: TrainConfig, start_s: float) -> questions.Machine:
-    """Fetch the data where it is missing, and describe what there is to train, and on what."""
-    device = world.resolve_device(cfg)
-    comm = ddp.resolve(cfg.comm, device, one_machine=True)
-    world.check(cfg, 1, 1)
-    begin = time.perf_counter()
-    found = task.of(cfg)
-    net, data = found.step(cfg).net, found.data(cfg, lambda line: print(line, file=sys.stderr, flush=True))
-    return questions.Machine(
-        environment=machine.describe(),
-        settings=found.settings(cfg, device, net),
-        device=device,
-        comm=comm,
-        gpus=torch.cuda.device_count() if device == "cuda" else 0,
-        parameters=num_parameters(net),
-        num_train=len(data.train),
-        num_test=len(data.test),
-        start_s=start_s + time.perf_counter() - begin,
-    )
+def _try(found: Task, step: Step, data: Data, cfg: TrainConfig) -> None:
+    """Train on two samples, and test with two: what fails at the first step is known before anything starts."""
+    with findings.eager(step):
+        total, _ = step.train()(data.train.take(torch.arange(min(2, len(data.train)))))
+        alone.backward(total, found)
+        with torch.no_grad():
+            found.measure(step.net.eval(), data.test.take(torch.arange(min(2, len(data.test)))), cfg)
 
 
 if __name__ == "__main__":

@@ -47,11 +47,20 @@ def require_same(one: nn.Module, other: nn.Module) -> None:
 
 def agree(some_passes: Sequence[Pass], others: Sequence[Pass], tolerance: float) -> bool:
     """Whether two groups of passes give the same mean gradient, parameter by parameter."""
+    return not differing(some_passes, others, tolerance)
+
+
+def differing(some_passes: Sequence[Pass], others: Sequence[Pass], tolerance: float) -> list[str]:
+    """Return the parameters for which two groups of passes do not give the same mean gradient."""
     one, other = _mean(some_passes), _mean(others)
     sizes = {name: float(value.norm()) for name, value in one.items()}
     # A gradient that is 0 but for rounding, as of a bias before batch norm, is held against the largest one.
     least = max(sizes.values()) / 100
-    return all(float((one[name] - other[name]).norm()) <= tolerance * (size + least) for name, size in sizes.items())
+    return [
+        name
+        for name, size in sizes.items()
+        if not float((one[name] - other[name]).norm()) <= tolerance * (size + least)
+    ]
 
 
 def uneven_use(shares: Sequence[Pass], *, may_differ: bool) -> list[str]:

@@ -6,13 +6,16 @@ from pathlib import Path
 import msgspec
 import pytest
 import torch
+from msgspec.structs import replace
+from torch import nn
 
 from ddpbench.config import TrainConfig
 from ddpbench.errors import UserError
 from ddpbench.findings import Check, sentence
 from ddpbench.tasks import task
-from ddpbench.train.check import examine
-from tests.train.user_tasks import CONTRASTIVE, NORMS, WORDS, checked
+from ddpbench.train import findings
+from ddpbench.train.alone import _Examination, examine
+from tests.train.user_tasks import CONTRASTIVE, NORMS, PLAIN, WORDS, checked
 
 pytestmark = pytest.mark.usefixtures("one_thread")  # tests run side by side
 
@@ -61,6 +64,30 @@ def loss(net, batch):
     x, y = batch[:, :-1], batch[:, 1:]
     return F.cross_entropy(net(x).flatten(0, 1), y.flatten(), reduction="sum", ignore_index=0), (y != 0).sum()
 """,
+    "a network that is called twice, by a method of its own": """
+class Net(nn.Linear):
+    def score(self, x): return {"scores": self(x) + self(-x)}
+def model(): return Net(8, 3)
+def loss(net, batch): return F.cross_entropy(net.score(batch[0])["scores"], batch[1], reduction="sum"), len(batch[1])
+""",
+    "an output that DDP could not search": """
+import dataclasses
+@dataclasses.dataclass
+class Output:
+    scores: torch.Tensor
+class Net(nn.Linear):
+    def forward(self, x): return Output(super().forward(x))
+def model(): return Net(8, 3)
+def loss(net, batch): return F.cross_entropy(net(batch[0]).scores, batch[1], reduction="sum"), len(batch[1])
+""",
+    "weight norm": "def model(): return nn.utils.parametrizations.weight_norm(nn.Linear(8, 3))",
+    "spectral norm": "def model(): return nn.utils.parametrizations.spectral_norm(nn.Linear(8, 3))",
+    "activations that are computed again": """
+from torch.utils.checkpoint import checkpoint
+class Net(nn.Sequential):
+    def forward(self, x): return checkpoint(super().forward, x, use_reentrant=False)
+def model(): return Net(nn.Linear(8, 16), nn.ReLU(), nn.Linear(16, 3))
+""",
     "batch norm that does not look at the batch": """
 class Net(nn.Sequential):
     def train(self, mode=True):
@@ -81,6 +108,18 @@ UNEQUAL = {
         NORMS.replace("16), nn.ReLU", "16, track_running_stats=False), nn.ReLU"),
         "batch_norm",
         "batch norm in 1 layer: at 2 workers it sees 16 samples instead of 32",
+    ),
+    "batch norm that is called twice": (
+        NORMS + "\ndef loss(net, batch): return F.cross_entropy(net(batch[0]) + net(-batch[0]), batch[1])",
+        "batch_norm",
+        "batch norm in 1 layer: at 2 workers it sees 16 samples instead of 32",
+    ),
+    "samples that are mixed with each other": (
+        """
+def loss(net, batch): return F.cross_entropy(net(batch[0] + batch[0].flip(0)), batch[1], reduction="sum"), len(batch[1])
+""",
+        "batch_loss",
+        "the loss depends on which samples meet in a batch: at 2 workers each sees a part of it",
     ),
     "a contrastive loss": (
         CONTRASTIVE,
@@ -150,6 +189,33 @@ def test_batch_norm_does_not_hide_a_loss_over_the_batch(tmp_path: Path) -> None:
 
     assert found.equal_gradient == "batch_loss"
     assert [text.split(" ")[:2] for text in found.findings] == [["batch", "norm"], ["the", "loss"]]
+
+
+def test_batch_norm_that_workers_share_is_exact(tmp_path: Path) -> None:
+    path = tmp_path / "my_task.py"
+    path.write_text(PLAIN + NORMS)
+    cfg = TrainConfig(task=str(path), global_batch=32, device="cpu")
+    found, shared = task.of(cfg), replace(cfg, sync_batchnorm=True)
+    examination = _Examination(found, found.data(cfg), shared, 2, torch.device("cpu"))
+
+    assert examination.run(600.0).equal_gradient == "exact"
+
+
+def test_batch_norm_of_all_workers_waits_for_none_of_them() -> None:
+    net = nn.Sequential(nn.SyncBatchNorm(3), nn.Linear(3, 3))
+    findings.without_peers(net)
+
+    assert not isinstance(net[0], nn.SyncBatchNorm)
+    assert torch.allclose(net[0](torch.arange(12.0).view(4, 3)).mean(0), torch.zeros(3), atol=1e-6)
+
+
+def test_batch_norm_of_a_step_in_parts_sees_parts(tmp_path: Path) -> None:
+    path = tmp_path / "my_task.py"
+    path.write_text(PLAIN + NORMS)
+    cfg = TrainConfig(task=str(path), global_batch=32, accumulate=4, device="cpu")
+    (said,) = examine(task.of(cfg), task.of(cfg).data(cfg), cfg, 2).findings
+
+    assert "at 2 workers it sees 4 samples instead of 8" in said
 
 
 def test_a_batch_that_does_not_divide_is_refused(tmp_path: Path) -> None:

@@ -41,6 +41,10 @@ def model():
 """,
         "4.0 MiB of buffers (mask) are sent to every worker at each step; tensors that never change need not be",
     ),
+    "many samples left out": (
+        "def data(): return (torch.randn(92, 8), torch.zeros(92).long()), (torch.randn(9, 8), torch.zeros(9).long())",
+        "28 of 92 samples are left out of every epoch, in one process too: they do not fill a batch of 32",
+    ),
     "compiled": (
         "def model(): return torch.compile(nn.Linear(8, 3))",
         "the network is compiled by torch.compile: this check ran it as plain Python",
@@ -101,6 +105,17 @@ def model(): return Net()
 """,
         "model() makes complex parameters (phase), and DDP loses the imaginary part of their gradients",
     ),
+    "a complex buffer": (
+        """
+class Net(nn.Linear):
+    def __init__(self):
+        super().__init__(8, 3)
+        self.register_buffer("phase", torch.ones(3, dtype=torch.complex64))
+    def forward(self, x): return (super().forward(x) * self.phase).real
+def model(): return Net()
+""",
+        "model() makes complex buffers (phase), which lose their imaginary part",
+    ),
     "sparse": (
         WORDS
         + """
@@ -124,6 +139,16 @@ def model(): return Net(8, 3)
 """,
         "scale appeared during the first step, and DDP would not know; make it so in model()",
     ),
+    "frozen in the first step": (
+        """
+class Net(nn.Linear):
+    def forward(self, x):
+        self.bias.requires_grad_(False)
+        return super().forward(x)
+def model(): return Net(8, 3)
+""",
+        "bias changed during the first step, and DDP would not know; make it so in model()",
+    ),
     "a buffer made in the first step": (
         """
 class Net(nn.Linear):
@@ -131,6 +156,25 @@ class Net(nn.Linear):
 def model(): return Net(8, 3)
 """,
         "mask appeared during the first step, and DDP would not know; make it so in model()",
+    ),
+    "a loss that computes gradients itself": (
+        """
+def loss(net, batch):
+    F.cross_entropy(net(batch[0]), batch[1]).backward()
+    return F.cross_entropy(net(-batch[0]), batch[1])
+""",
+        "loss() calls backward() itself; return the loss, and leave gradients and steps to ddpbench; a task "
+        "with two optimizers, such as a GAN, cannot be trained by it",
+    ),
+    "reentrant checkpointing of what needs no gradient": (
+        """
+from torch.utils.checkpoint import checkpoint
+class Net(nn.Sequential):
+    def forward(self, x): return self[1](checkpoint(self[0], x, use_reentrant=True))
+def model(): return Net(nn.Linear(8, 16), nn.Linear(16, 3))
+""",
+        "0.weight, 0.bias gets no gradient, because reentrant checkpointing needs an input that has one; pass "
+        "use_reentrant=False to torch.utils.checkpoint",
     ),
     "a loss with weights of its own": (
         """

@@ -3,9 +3,8 @@
 from pathlib import Path
 
 from ddpbench.config import TrainConfig
-from ddpbench.findings import Check
 from ddpbench.tasks import task
-from ddpbench.train.check import examine
+from ddpbench.train.alone import Alone, examine
 
 PLAIN = """
 import random
@@ -46,7 +45,7 @@ def loss(net, batch):
 """
 
 
-def checked(folder: Path, text: str = "", ranks: int = 2, budget_s: float = 600.0) -> Check:
+def checked(folder: Path, text: str = "", ranks: int = 2, budget_s: float = 600.0) -> Alone:
     """Check a task that is PLAIN but for some text, in batches of 32."""
     path = folder / "my_task.py"
     path.write_text(PLAIN + text)
