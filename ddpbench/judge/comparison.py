@@ -5,6 +5,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from statistics import fmean
 
+from ddpbench.findings import EqualGradient
 from ddpbench.judge import stats, timing
 from ddpbench.judge.agreement import Agreement, agreement
 from ddpbench.judge.arms import ArmResult
@@ -56,6 +57,7 @@ class Comparison:
     agreement: Agreement | None  # of turns with whole runs; None where either is missing
     disturbance: Disturbance | None  # None without launches
     cost: Cost | None  # None without a price, or without whole runs
+    equal_gradient: EqualGradient | None  # what the check found of the task; None: not checked, or one worker
 
     @property
     def speed(self) -> Estimate | None:
@@ -79,7 +81,13 @@ def compare(
         agreement=agreement(timed, timing.of_runs(runs), *pair) if launches else None,
         disturbance=disturbance(launches, timed, pair, criteria.speed) if launches else None,
         cost=cost(timed, pair, price, runs[0]) if price is not None and runs else None,
+        equal_gradient=equal_gradient(launches) if _shares_out(parallel) else None,
     )
+
+
+def equal_gradient(launches: Sequence[Launch]) -> EqualGradient | None:
+    """Return whether workers compute the gradient of one process, as the first launch of a study has checked it."""
+    return next((launch.check.equal_gradient for launch in launches if launch.check is not None), None)
 
 
 def learnt_by(before: Sequence[Record], after: Sequence[Record], criteria: Criteria) -> Equivalence | None:
@@ -105,6 +113,11 @@ def pairs(
 def run_s(run: Record) -> float:
     """Return the seconds of a whole run: from the start of python or torchrun to the last evaluation."""
     return run.startup_s + sum(epoch.train_s + epoch.eval_s for epoch in run.epochs)
+
+
+def _shares_out(result: ArmResult) -> bool:
+    """Whether an arm shares a batch out: nn.DataParallel does so, too."""
+    return result.arm.world_size > 1 or result.arm.kind == "data_parallel"
 
 
 def _whole_run(reference: ArmResult, parallel: ArmResult) -> WholeRun:

@@ -10,6 +10,8 @@ from ddpbench.record import Metric
 from ddpbench.show import figures
 from ddpbench.show.phrases import LENGTH, PRICE, Scale, change_with_interval, count_text, workers
 
+SAME = "the same"
+
 
 def speed_text(speed: Estimate | None, noun: str) -> str:
     """Return how much faster the parallel arm is. `noun` is what the interval counts: launch, or seed."""
@@ -25,8 +27,19 @@ def learnt_text(comparison: Comparison, learnt: Equivalence) -> str:
     assert reference is not None, "a difference comes from runs of both arms"
     metric = comparison.reference.runs[0].metric
     both = " and ".join(figures.value(metric, each.value) for each in (parallel, reference))
+    word, why = _learnt_word(learnt, metric), other_model(comparison)
+    if why and learnt.outcome == "kept" and word != figures.words_of(metric).better:
+        word = f"{'the same figure' if word == SAME else word}, although workers train another model ({why})"
     gap = ";" if learnt.outcome == "not_judged" else ":"
-    return f"{_learnt_word(learnt, metric)}{gap} {both} ({figures.difference(metric, learnt)})"
+    return f"{word}{gap} {both} ({figures.difference(metric, learnt)})"
+
+
+def other_model(comparison: Comparison) -> str:
+    """Return why workers train another model than one process. "" where they do not, or where nobody knows."""
+    if not comparison.parallel.arm.is_exact:
+        return "gradients are rounded or approximated"
+    causes = {"batch_norm": "batch norm sees fewer samples", "batch_loss": "the loss is no sum over samples"}
+    return causes.get(comparison.equal_gradient or "", "")
 
 
 def whole_run_text(comparison: Comparison, run: WholeRun) -> str:
@@ -75,7 +88,7 @@ def _learnt_word(learnt: Equivalence, metric: Metric) -> str:
     sign = -1 if metric.lower_is_better else 1
     least, most = sorted(sign * bound for bound in (learnt.tested.low, learnt.tested.high))
     if most < learnt.margin:
-        return "the same"
+        return SAME
     return words.better if least > 0 else words.at_least
 
 

@@ -11,6 +11,7 @@ from ddpbench.judge.outcome import outcome_of
 from ddpbench.judge.scaling import LargerBatch
 from ddpbench.judge.stats import Estimate
 from ddpbench.show.figures import name_of
+from ddpbench.show.findings import other_model
 from ddpbench.show.phrases import (
     are,
     arm_in_words,
@@ -65,17 +66,27 @@ def unsure_text(comparison: Comparison, *, on_gpu: bool) -> str:
 def so_text(judgement: Judgement, comparison: Comparison, *, on_gpu: bool) -> str:
     """Return what to do. A cause is named only where its interval excludes zero."""
     if comparison.learnt is not None and comparison.learnt.outcome == "lost":
-        name = name_of(judgement.study.newest)
-        return (
-            f"{name} first: at an equal batch and learning rate parallel training should learn the same; "
-            "look for what differs"
-        )
+        return f"{name_of(judgement.study.newest)} first: {_why_lost(comparison)}"
     parts = [
         _choice(comparison, on_gpu=on_gpu),
         _larger(judgement.larger_batch, comparison.speed, judgement.criteria.speed, comparison),
         _largest_loss(judgement.breakdown),
     ]
     return "; ".join(part for part in parts if part)
+
+
+def _why_lost(comparison: Comparison) -> str:
+    """Return why workers learn less, where the check of the task knows it, and what to do."""
+    if why := other_model(comparison):
+        cures = {
+            "batch_norm": "use a larger batch, or a norm that looks at one sample at a time",
+            "batch_loss": "see the caution about the loss",
+        }
+        cure = cures[comparison.equal_gradient or ""] if comparison.parallel.arm.is_exact else "name other --comms"
+        return f"workers train another model, because {why}; {cure}"
+    if comparison.equal_gradient == "exact":
+        return "workers compute the same gradient as one process, so they should learn the same; look for the fault"
+    return "at an equal batch and learning rate parallel training should learn the same; look for what differs"
 
 
 def _choice(comparison: Comparison, *, on_gpu: bool) -> str:
@@ -131,6 +142,7 @@ def _largest_loss(breakdown: Breakdown | None) -> str:
         "uneven_shares": "give every rank equally many samples",
         "bookkeeping": "a larger batch has it less often",
         "exchange": "a larger batch has it less often",
+        "data": "more --readers, or data that stays in memory, would help",
     }
     remedy = f": {remedies[largest.causes[0]]}" if len(largest.causes) == 1 else ""
     return f"the largest loss is {causes_text(largest.causes)}{remedy}"
@@ -141,12 +153,12 @@ def _is_large(term: Term) -> bool:
 
 
 def _parts(breakdown: Breakdown, term: Term) -> str:
-    """Return the certain parts of the exchange in brackets."""
-    if term.causes != ("exchange",):
+    """Return the certain parts of the exchange, or of reading data, in brackets."""
+    if term.causes not in (("exchange",), ("data",)):
         return ""
     parts = [
         f"{_ms(part.seconds)} ms {causes_text(part.causes)}"
-        for part in breakdown.parts_of("exchange")
+        for part in breakdown.parts_of(term.causes[0])
         if part.is_certain and part.share > MIN_SHARE
     ]
     return f" ({', '.join(parts)})" if parts else ""

@@ -7,6 +7,7 @@ from typing import Literal
 
 import msgspec
 
+from ddpbench.findings import EqualGradient
 from ddpbench.judge.breakdown import Term
 from ddpbench.judge.comparison import Turning
 from ddpbench.judge.outcome import Criteria, Outcome
@@ -141,6 +142,7 @@ class Summary(msgspec.Struct, frozen=True, kw_only=True):
     subject: str
     rows: dict[str, str]
     speed: Speed | None
+    equal_gradient: EqualGradient | None
     metric: MetricSummary | None
     whole_run: WholeRunSummary | None
     cost: CostSummary | None

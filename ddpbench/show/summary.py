@@ -7,7 +7,7 @@ import msgspec
 from ddpbench import __version__
 from ddpbench.judge import cautions
 from ddpbench.judge.breakdown import Breakdown
-from ddpbench.judge.comparison import Comparison
+from ddpbench.judge.comparison import Comparison, equal_gradient
 from ddpbench.judge.judgement import Judgement
 from ddpbench.judge.sweep import Sweep
 from ddpbench.show.answer import Answer
@@ -41,6 +41,7 @@ def summarize(judgement: Judgement, answer: Answer) -> Summary:
         subject=answer.subject,
         rows=dict(answer.rows),
         speed=_speed(judgement),
+        equal_gradient=equal_gradient(study.launches),
         metric=_metric(judgement),
         whole_run=_whole_run(comparison) if comparison else None,
         cost=_cost(comparison) if comparison else None,
@@ -97,7 +98,7 @@ def _arms(judgement: Judgement) -> list[ArmSummary]:
         result = results.get(turn)
         arms.append(
             ArmSummary(
-                label=turn.arm.label,
+                label=turn.label,
                 kind=turn.arm.kind,
                 ranks=turn.arm.world_size,
                 threads=turn.arm.threads_per_rank,
@@ -118,7 +119,7 @@ def _role(judgement: Judgement, turn: TurnArm) -> Literal["reference", "parallel
         return "reference"
     if judgement.parallel is not None and judgement.parallel.turn == turn:
         return "parallel"
-    return "control" if turn.arm.is_control else "other"
+    return "control" if turn.is_control else "other"
 
 
 def _whole_run(comparison: Comparison) -> WholeRunSummary | None:

@@ -7,7 +7,9 @@ from pathlib import Path
 import pytest
 from msgspec.structs import replace
 
+from ddpbench.arm import Arm
 from ddpbench.errors import GateFailedError, UserError
+from ddpbench.findings import Check
 from ddpbench.judge import arms, cautions, gates
 from ddpbench.judge.change import between, change
 from ddpbench.judge.comparison import Comparison
@@ -104,6 +106,19 @@ def test_turns_and_runs_that_agree_need_no_caution_and_others_get_one(tmp_path: 
         "run the study again"
     ]
     assert compared(judge(tmp_path / "one", *launches(5), *whole_runs(1))).agreement is not None
+
+
+def test_what_the_check_found_counts_for_arms_that_share_a_batch(tmp_path: Path) -> None:
+    checked = Check(equal_gradient="batch_norm", findings=[], took_s=1.0)
+    one = at(Arm("ddp", 1, 2, "shm"))
+    alone = {at(TWO): 0.012, one: 0.011}
+    shared = judge(tmp_path / "two", make_launch(0, check=checked), make_launch(1))
+    single = judge(tmp_path / "one", make_launch(0, truth=alone, check=checked))
+
+    assert compared(shared).equal_gradient == "batch_norm"
+    assert compared(judge(tmp_path / "none", *launches(2))).equal_gradient is None
+    assert compared(single).parallel.turn == one
+    assert compared(single).equal_gradient is None
 
 
 def test_few_launches_and_a_host_that_takes_time_away_are_said(tmp_path: Path) -> None:

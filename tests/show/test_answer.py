@@ -6,9 +6,10 @@ import pytest
 from msgspec.structs import replace
 
 from ddpbench.arm import Arm
+from ddpbench.findings import Check, EqualGradient
 from ddpbench.judge.outcome import Criteria
 from ddpbench.record import Record
-from ddpbench.show import answer
+from ddpbench.show import answer, reasons
 from ddpbench.show.answer import Answer
 from ddpbench.turns import Launch
 from tests.judge.studies import complete, faster, judge, launches, paired, swept, whole_runs
@@ -50,6 +51,89 @@ def test_the_verdict_follows_from_the_interval_and_the_accuracy(tmp_path: Path) 
         "lower: 97.00 % and 99.00 % (difference -2.00 points, 95 % interval -2.00 to -2.00, n = 3 seeds, margin 0.3)"
     )
     assert row(written, "so").startswith("accuracy first")
+
+
+def checked(equal_gradient: EqualGradient, times: float = 1.25) -> list[Launch]:
+    """Return launches, of which the first has checked the task."""
+    first, *others = launches(5, faster(times))
+    return [replace(first, check=Check(equal_gradient=equal_gradient, findings=[], took_s=1.0)), *others]
+
+
+@pytest.mark.parametrize(
+    ("equal_gradient", "so"),
+    [
+        (
+            "exact",
+            "accuracy first: workers compute the same gradient as one process, so they should learn the same; look for "
+            "the fault",
+        ),
+        (
+            "batch_norm",
+            "accuracy first: workers train another model, because batch norm sees fewer samples; use a larger batch, "
+            "or a norm that looks at one sample at a time",
+        ),
+        (
+            "batch_loss",
+            "accuracy first: workers train another model, because the loss is no sum over samples; see the caution "
+            "about the loss",
+        ),
+        (
+            "not_shown",
+            "accuracy first: at an equal batch and learning rate parallel training should learn the same; look for "
+            "what differs",
+        ),
+    ],
+)
+def test_a_lost_accuracy_is_said_with_its_known_cause(equal_gradient: EqualGradient, so: str, tmp_path: Path) -> None:
+    runs = whole_runs(parallel_step_s=0.0096, accuracies=(0.99, 0.97))
+    written = answer_to(tmp_path, *checked(equal_gradient), *runs)
+
+    assert written.title == "FASTER, BUT LESS ACCURATE"
+    assert row(written, "accuracy").startswith("lower: 97.00 % and 99.00 % (difference")
+    assert row(written, "so") == so
+
+
+@pytest.mark.parametrize(
+    ("equal_gradient", "accuracy", "said"),
+    [
+        ("exact", 0.99, "the same: 99.00 % and 99.00 % (difference"),
+        ("not_shown", 0.99, "the same: 99.00 % and 99.00 % (difference"),
+        (
+            "batch_norm",
+            0.99,
+            "the same figure, although workers train another model (batch norm sees fewer samples): 99.00 % and ",
+        ),
+        (
+            "batch_loss",
+            0.99,
+            "the same figure, although workers train another model (the loss is no sum over samples): 99.00 % and ",
+        ),
+        ("batch_norm", 0.999, "higher: 99.90 % and 99.00 % (difference"),
+    ],
+)
+def test_the_same_figure_of_another_model_is_said_to_be_a_figure(
+    equal_gradient: EqualGradient, accuracy: float, said: str, tmp_path: Path
+) -> None:
+    runs = whole_runs(parallel_step_s=0.0096, accuracies=(0.99, accuracy))
+    written = answer_to(tmp_path, *checked(equal_gradient), *runs)
+
+    assert row(written, "accuracy").startswith(said)
+    assert written.title == "FASTER"
+
+
+def test_gradients_that_are_rounded_are_another_model(tmp_path: Path) -> None:
+    truth = {**TRUTH, at(replace(SHM, comm="powersgd")): 0.009}
+    runs = [
+        each
+        for seed in range(3)
+        for each in (make_record(seed=seed), ddp(seed=seed, comm="powersgd", accuracy=0.97, train_s=(9, 3, 3)))
+    ]
+    judgement = judge(tmp_path, *launches(5, truth), *runs)
+    assert judgement.comparison is not None
+
+    assert reasons.so_text(judgement, judgement.comparison, on_gpu=False) == (
+        "accuracy first: workers train another model, because gradients are rounded or approximated; name other --comms"
+    )
 
 
 def test_speed_has_its_interval_and_what_it_counts(tmp_path: Path) -> None:

@@ -10,6 +10,7 @@ import msgspec
 import pytest
 
 from ddpbench import __version__
+from ddpbench.findings import Check
 from ddpbench.judge import study
 from ddpbench.judge.outcome import Criteria
 from ddpbench.record import Record
@@ -17,7 +18,7 @@ from ddpbench.show import answer, markdown, outputs, summary
 from ddpbench.turns import Launch
 from tests.conftest import PROJECT
 from tests.judge.studies import complete, judge, launches, paired, swept
-from tests.records import MACHINE, ddp, make_record, put
+from tests.records import MACHINE, ddp, make_launch, make_record, put
 
 Run = Callable[..., subprocess.CompletedProcess[str]]
 ESTIMATE = {"value", "low", "high", "n"}
@@ -93,6 +94,15 @@ def test_what_was_not_measured_is_null(tmp_path: Path) -> None:
     assert part(content, "speed")["low"] is None
     assert [content[name] for name in ("metric", "whole_run", "cost", "agreement", "sweep")] == [None] * 5
     assert summary_of(tmp_path / "half", make_record())["speed"] is None
+
+
+def test_what_the_check_of_the_task_found_is_told(tmp_path: Path) -> None:
+    checked = Check(equal_gradient="batch_loss", findings=["the loss is a mean"], took_s=1.0)
+    content = summary_of(tmp_path / "checked", make_launch(0, check=checked), *launches(3)[1:])
+
+    assert content["equal_gradient"] == "batch_loss"
+    assert "the loss is a mean" in parts(content, "cautions")
+    assert summary_of(tmp_path / "not", *launches(2))["equal_gradient"] is None
 
 
 def test_never_is_null(tmp_path: Path) -> None:
