@@ -1,6 +1,6 @@
 """Run every benchmark, one after the other, and rewrite the tables of benchmarks/README.md.
 
-python -m benchmarks              about an hour and a half on two quiet cores
+python -m benchmarks              about two hours on two quiet cores
 python -m benchmarks --tables     rewrite the tables alone, from the figures in benchmarks/last/
 python -m benchmarks --headline   print the seconds to 99 %, for the README
 """
@@ -23,6 +23,7 @@ COMMANDS = {  # in the order of the README: what people ask first comes first
     "scaling": "python -m benchmarks.scaling",
     "allreduce": "python -m benchmarks.allreduce",
     "textbook": "python -m benchmarks.textbook",
+    "images": "python -m benchmarks.images",
     "accuracy": "python -m benchmarks.accuracy",
     "startup": "python -m benchmarks.startup",
     "recovery": "python -m benchmarks.recovery",

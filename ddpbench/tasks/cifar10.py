@@ -4,6 +4,7 @@ import difflib
 import warnings
 from http.client import HTTPException
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -16,10 +17,11 @@ from ddpbench.files import lock, require_writable
 
 batch, epochs = 128, 5
 test_batch = 250
-choices = {"dataset": ("cifar10", "synthetic")}
+choices = {"dataset": ("cifar10", "synthetic"), "augment": ("False", "True")}
 margin = 0.5  # the smallest difference in accuracy that matters, in points of percent
 
 CLASSES = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
+SIDE, FARTHEST = 32, 4  # pixels: a picture's width and height, and how far an augmented one moves
 Images = tuple[Tensor, Tensor]  # bytes [N, 3, height, width] and labels [N]
 
 
@@ -58,12 +60,36 @@ def classifier(name: str, classes: int) -> nn.Module:
     return net
 
 
-def data(dataset: str = "cifar10", data_dir: str = "data", samples: int = 0) -> tuple[Images, Images]:
-    """Return images and labels to train on, the first `samples` of them unless that is 0, and those to test with."""
+def data(
+    dataset: str = "cifar10", data_dir: str = "data", samples: int = 0, augment: bool = False
+) -> tuple[Any, Images]:
+    """Return images and labels to train on, the first `samples` of them unless that is 0, and those to test with.
+
+    With `augment`, a training image is moved and mirrored by chance each time it is read.
+    """
     if dataset == "synthetic":
-        return _synthetic(samples or 10_000)
-    train, test = _cifar10(data_dir)
-    return (train[0][: samples or None], train[1][: samples or None]), test
+        train, test = _synthetic(samples or 10_000)
+    else:
+        (images, labels), test = _cifar10(data_dir)
+        train = images[: samples or None], labels[: samples or None]
+    return Augmented(*train) if augment else train, test
+
+
+class Augmented:
+    """Images that are moved by up to four pixels, with black around them, and mirrored, by torch's generator."""
+
+    def __init__(self, images: Tensor, labels: Tensor) -> None:
+        self._images, self._labels = images, labels
+
+    def __len__(self) -> int:
+        return len(self._images)
+
+    def __getitem__(self, index: int) -> tuple[Tensor, Tensor]:
+        """Return an image, as it is drawn now, and its label."""
+        top, left, is_mirrored = (int(torch.randint(high, ())) for high in (2 * FARTHEST + 1, 2 * FARTHEST + 1, 2))
+        framed = F.pad(self._images[index], (FARTHEST,) * 4)
+        image = framed[:, top : top + SIDE, left : left + SIDE]
+        return image.flip(2) if is_mirrored else image, self._labels[index]
 
 
 def loss(net: nn.Module, batch: Images, label_smoothing: float = 0.0) -> tuple[Tensor, int]:
