@@ -47,7 +47,7 @@ class Arm:
     """A network under DDP, with or without the timers."""
 
     def __init__(self, cfg: TrainConfig, batches: Batches, here: world.World, *, timed: bool) -> None:
-        self._cfg, self._stream, self._here = cfg, Stream(batches), here
+        self._cfg, self._stream, self._here = cfg, Stream(batches, replayed=False), here
         self._stream.size = STEPS
         net = ddp.wrap(task.of(cfg).step(cfg), here, "shm")
         self._state = TrainState.of(net, cfg, STEPS)

@@ -24,6 +24,7 @@ from ddpbench import environment
 from ddpbench.config import TrainConfig
 from ddpbench.record import Record
 from ddpbench.tasks import task
+from ddpbench.tasks.samples import Samples
 
 TARGET = 0.99
 RECIPE = ("--model", "cnn-small", "--epochs", "2", "--label-smoothing", "0.2", "--device", "cpu")
@@ -104,6 +105,7 @@ def textbook_s(seed: int) -> tuple[int, float]:
         schedule.step()
         net.eval()
         with torch.no_grad():
+            assert isinstance(test, Samples), "MNIST is in memory"
             parts = zip(*(tensor.split(1_000) for tensor in test.tensors), strict=True)
             right = sum(int((net(images).argmax(1) == labels).sum()) for images, labels in parts)
         if right / len(test) >= TARGET:

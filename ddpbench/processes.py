@@ -6,7 +6,8 @@ import runpy
 import signal
 import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Literal
 
@@ -44,6 +45,29 @@ def end_with_parent(how: signal.Signals) -> None:
     ctypes.CDLL(None, use_errno=True).prctl(PR_SET_PDEATHSIG, int(how))
     if os.getppid() != parent:  # the parent ended before the kernel was asked
         os.kill(os.getpid(), how)
+
+
+def ignore(signals: Iterable[signal.Signals]) -> None:
+    """Let this process ignore these signals."""
+    for number in signals:
+        signal.signal(number, signal.SIG_IGN)
+
+
+@contextmanager
+def handler_kept(number: signal.Signals) -> Iterator[None]:
+    """Put the handler of a signal back that is there now, whatever is set inside."""
+    before = signal.getsignal(number)
+    try:
+        yield
+    finally:
+        signal.signal(number, before)
+
+
+def send(pids: Iterable[int], number: signal.Signals) -> None:
+    """Send a signal to processes that this one has started. One that has ended meanwhile is left out."""
+    for pid in pids:
+        with suppress(ProcessLookupError):
+            os.kill(pid, number)
 
 
 def become(words: Sequence[str], environment: Mapping[str, str]) -> None:

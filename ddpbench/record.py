@@ -17,14 +17,14 @@ from ddpbench.fields import Count, Duration, Number, Part, Seconds, Text
 from ddpbench.files import write_whole
 from ddpbench.settings import Settings
 
-SCHEMA = 5
-VERSIONS = {1: "0.1.0", 2: "0.1.0", 3: "0.1.0", 4: "0.1.0"}  # the version of this program that reads an older schema
+SCHEMA = 6
+VERSIONS = dict.fromkeys((1, 2, 3, 4, 5), "0.1.0")  # the version of this program that reads an older schema
 MAX_BYTES = 16 * 2**20
 
 Kind = Literal["baseline", "data_parallel", "ddp"]
 # How gradients are combined. Two controls combine none: the ranks of "none" are not wrapped at all; those of "nothing"
 # are wrapped in DistributedDataParallel, and are timed in turns alone.
-Comm = Literal["nccl", "gloo", "shm", "none", "nothing"]
+Comm = Literal["nccl", "gloo", "shm", "fp16", "bf16", "powersgd", "none", "nothing"]
 
 
 class Environment(Part, frozen=True):
@@ -93,6 +93,7 @@ class Rank(Part, frozen=True):
     reduce_s: list[Seconds] | None  # from this rank's last gradient until all gradients are reduced
     late_s: list[Seconds] | None  # of that, waiting for the step's slowest rank
     torch_reduce_s: Number | None  # the same as reduce_s for one step, by DDP's own log: a mean over sampled steps
+    data_s: list[Seconds] | None  # per epoch: waiting for data that is read while training; None: it is in memory
     peak_rss_bytes: Count
     peak_device_bytes: Count | None  # None on CPU
 
@@ -215,7 +216,7 @@ def _require_consistent(path: Path, record: Record) -> None:
         "epochs": record.status != "complete" or record.target or len(record.epochs) == record.settings.epochs,
         "target": record.target is None or record.target.epoch == len(record.epochs) <= record.settings.epochs,
     }
-    for name in ("train_s", "wait_s", "cpu_s", "reduce_s", "late_s"):
+    for name in ("train_s", "wait_s", "cpu_s", "reduce_s", "late_s", "data_s"):
         of_ranks = [getattr(rank, name) for rank in record.ranks]
         right[f"ranks.{name}"] = all(values is None or len(values) == len(record.epochs) for values in of_ranks)
     for index, epoch in enumerate(record.epochs):

@@ -15,7 +15,7 @@ from ddpbench.findings import Check
 from ddpbench.record import Environment
 from ddpbench.settings import Settings
 
-SCHEMA = 3
+SCHEMA = 4
 
 
 class TurnArm(Part, frozen=True):
@@ -23,6 +23,17 @@ class TurnArm(Part, frozen=True):
 
     arm: Arm
     global_batch: Count
+    replayed: bool = False  # it trains on a few batches in memory, again and again: what reading data costs
+
+    @property
+    def is_control(self) -> bool:
+        """Whether it shows what something costs, and is never a result."""
+        return self.arm.is_control or self.replayed
+
+    @property
+    def label(self) -> str:
+        """The name of the arm, and whether it reads no data."""
+        return f"{self.arm.label}, batches replayed" if self.replayed else self.arm.label
 
 
 class Visits(Part, frozen=True):
@@ -34,6 +45,15 @@ class Visits(Part, frozen=True):
     block_s: list[list[Duration]]  # [rounds that the arm was in, ranks of the arm]
     reduce_s: list[list[Seconds]] | None  # the same blocks: from the last gradient to the optimizer's step, summed
     late_s: list[list[Seconds]] | None  # of that, waiting for the slowest rank of each step
+    data_s: list[list[Seconds]] | None  # the same blocks: waiting for data that is read while training
+
+
+class Visit(msgspec.Struct, frozen=True):
+    """What one rank measured in one visit. Ranks exchange it."""
+
+    block_s: float
+    waits_s: list[float]  # for the gradients of each step; empty where none are reduced
+    data_s: float | None  # waiting for data; None where the data is in memory
 
 
 class Launch(Part, frozen=True):
@@ -145,7 +165,7 @@ def _wrong(launch: Launch) -> Iterator[str]:
             yield f"visits[{index}].rank_batches"
         if (each.reduce_s is None) != (each.late_s is None):
             yield f"visits[{index}].late_s"
-        for name in ("block_s", "reduce_s", "late_s"):
+        for name in ("block_s", "reduce_s", "late_s", "data_s"):
             table = getattr(each, name)
             if table is not None and (len(table) != visited.count(index) or any(len(row) != size for row in table)):
                 yield f"visits[{index}].{name}"

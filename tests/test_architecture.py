@@ -45,7 +45,8 @@ LAWS = {
 FEW = {
     "torch.distributed": (
         r"import torch\.distributed|from torch\.distributed|from torch import distributed",
-        {"train/agent.py", "train/world.py"},
+        # The hooks of fp16, bf16 and powersgd are torch's own; they lie in its package of that name.
+        {"train/agent.py", "train/world.py", "comm/compressed.py"},
     ),
     "reading the environment": (
         r"os\.environ|os\.getenv",
@@ -57,13 +58,16 @@ FEW = {
     ),
     "handling signals": (
         r"signal\.signal\(",
-        {"setup/install.py", "study/runner.py", "train/agent.py", "train/life.py", "train/watchdog.py", "__main__.py"},
+        {
+            *("__main__.py", "processes.py", "setup/install.py", "study/runner.py"),
+            *("train/agent.py", "train/life.py", "train/watchdog.py"),
+        },
     ),
     "replacing a file": (r"\.replace\(path\)|os\.replace|\.rename\(", {"files.py"}),
     "reading the notes of a run": (r"\bnotes\.read\(", {"study/runner.py", "study/notebook.py"}),
     "ending another process": (
         r"os\.kill\((?!os\.getpid)",
-        {"comm/peers.py", "train/watchdog.py"},
+        {"comm/peers.py", "processes.py", "train/watchdog.py"},
     ),
 }
 MOST_SIBLINGS, MOST_PARAMETERS = 8, 7

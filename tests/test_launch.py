@@ -133,15 +133,15 @@ def test_a_log_has_one_line_for_each_launch_and_run_and_an_estimate_before_the_f
 
     assert re.search(r"^speed: about \d+ s: 5 launches, the fewest, take longer than --minutes$", launched.err, re.M)
     assert re.search(
-        r"^accuracy: then 2 whole runs; their time is estimated after the first launch$", launched.err, re.M
+        r"^learning: then 2 whole runs; their time is estimated after the first launch$", launched.err, re.M
     )
     assert [line.split()[:3] for line in lines] == [
         *(["speed", "launch", str(number)] for number in range(1, FIRST_LOOK + 1)),
-        *(["accuracy", "run", f"{number}/2"] for number in (1, 2)),
+        *(["learning", "run", f"{number}/2"] for number in (1, 2)),
     ]
     ratio, left = r"ddp 2 x 1, (shm|gloo)  \d\.\d\dx( \(\d\.\d\d - \d\.\d\d\))?", r"(about|at most) \d+ (s|min) left"
     assert all(re.fullmatch(rf"speed     launch \d    {ratio} +{left}", line) for line in lines[:FIRST_LOOK])
-    run = r"accuracy  run 1/2     (baseline|ddp)\b.*, seed 3 +\d\.\d\d s an epoch +\d\d\.\d\d %"
+    run = r"learning  run 1/2     (baseline|ddp)\b.*, seed 3 +\d\.\d\d s an epoch +\d\d\.\d\d %"
     assert re.fullmatch(rf"{run} +{left}", lines[FIRST_LOOK])
     assert max(map(len, launched.err.splitlines()[2:])) <= 96
     assert len(launched.err.splitlines()) <= len(lines) + 15

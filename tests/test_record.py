@@ -54,8 +54,8 @@ def damaged(change: Any) -> bytes:
         (b"\xff\xfe", "is not a whole record"),
         (b"[" * 100_000, "is not a whole record"),
         (
-            damaged(lambda r: r.update(schema=6)),
-            "has schema 6; this program reads 5: judge it with the version of ddpbench that wrote it",
+            damaged(lambda r: r.update(schema=7)),
+            "has schema 7; this program reads 6: judge it with the version of ddpbench that wrote it",
         ),
         (damaged(lambda r: r.pop("schema")), "missing required field `schema`"),
         (damaged(lambda r: r.pop("seed")), "missing required field `seed`"),
@@ -99,13 +99,13 @@ def damaged(change: Any) -> bytes:
         (damaged(lambda r: r["settings"].pop("task")), "missing required field `task` - at `$.settings`"),
         (damaged(lambda r: r["settings"].pop("lr")), "missing required field `lr` - at `$.settings`"),
         (damaged(lambda r: r.update(study="a")).replace(b'"study"', b'"seed":0,"study"', 1), "`seed` is given twice"),
-        (b'{"schema":5,"study":' + b"[" * 100_000, "not a whole record"),
+        (b'{"schema":6,"study":' + b"[" * 100_000, "not a whole record"),
         *(
             (
                 damaged(lambda r, schema=schema: r.update(schema=schema)),
-                f"has schema {schema}, of ddpbench 0.1.0; this program reads 5: judge it with that version",
+                f"has schema {schema}, of ddpbench 0.1.0; this program reads 6: judge it with that version",
             )
-            for schema in (1, 2, 3, 4)
+            for schema in (1, 2, 3, 4, 5)
         ),
         (damaged(lambda r: r.update(ranks=[])), "ranks holds a value"),
         (damaged(lambda r: r.update(epochs=[])), "epochs holds a value"),

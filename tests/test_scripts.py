@@ -232,3 +232,13 @@ def test_a_batch_that_the_ranks_cannot_share_is_refused_once(tmp_path: Path) -> 
     assert [rank.stderr for rank in ended if rank.stderr] == [
         "ddp_train.py: --global-batch 256 does not divide over 3 ranks; use 255 or 258\n"
     ]
+
+
+@pytest.mark.parametrize("script", ["baseline_train.py", "ddp_train.py"])
+def test_the_page_of_help_is_no_failure(
+    script: str, run_script: Callable[..., subprocess.CompletedProcess[str]]
+) -> None:
+    done = run_script("python", script, "--help")
+
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "--accumulate N" in done.stdout

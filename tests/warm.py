@@ -89,4 +89,5 @@ def _become(words: list[str], env: dict[str, str], out: str, err: str) -> None:
         file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
         os.dup2(file, descriptor)
         os.close(file)
+    multiprocessing.process.current_process()._config["daemon"] = False  # a script may start processes of its own
     processes.become(words, env)

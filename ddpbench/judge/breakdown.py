@@ -7,18 +7,21 @@ Every level is an arm that was timed in the same units, in seconds of a step of 
     contention     the fastest rank of the ranks that never communicate, at an even share of the batch
     uneven shares  the same rank at the largest share of the batch that any rank has
     bookkeeping    the fastest rank of DDP whose hook exchanges nothing, at that share
-    exchange       the observed step: the slowest rank, with gradients exchanged
+    exchange       the slowest rank, with gradients exchanged
+    data           the same with data that is read while training; all levels before train on batches in memory
 
+The last of these is the observed step. Where the data is in memory, that is the exchange.
 A term is the difference between its level and the one before, within a unit. Differences add up to the observed step by
 construction, so that alone proves nothing: tests add losses of a known size. Where a level was not measured, its term
 and the next one stand together. Terms that cannot be told from zero stand together as well, in one row.
 
-The last term is measured a second time, by timers inside the ranks. They see gradients being reduced, and ranks that
-wait for the slowest one. They do not see that ranks may compute more slowly where they communicate.
+The exchange is measured a second time, by timers inside the ranks. They see gradients being reduced, and ranks that
+wait for the slowest one. They do not see that ranks may compute more slowly where they communicate. In the same way
+timers see ranks that wait for data, and not that they compute more slowly beside the processes that read.
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import Literal
@@ -40,6 +43,9 @@ Cause = Literal[
     "reducing",
     "waiting",
     "slower_computing",
+    "data",
+    "waiting_for_data",
+    "beside_readers",
 ]
 SMALLEST_SHARE = 0.005  # of a step: a term below it is not told from zero, however narrow its interval
 
@@ -60,7 +66,7 @@ class Breakdown:
     """The terms of one parallel arm. All figures are over the same units."""
 
     turn: TurnArm
-    terms: list[Term]  # those that add up, from ideal to observed, then the parts of the exchange
+    terms: list[Term]  # those that add up, from ideal to observed, each before its parts
     observed: Estimate  # seconds of a step
     slowest_rank: int | None  # the rank that waits least; None where that differs from unit to unit, or was not timed
 
@@ -94,6 +100,7 @@ def break_down(
 
     `rank_batches` are the samples of a step, by rank.
     """
+    base = replayed(timing, turn)
     levels, units = levels_of(timing, turn, reference, rank_batches, on_gpu=on_gpu)
     if not levels or levels[0].causes != ("ideal",):
         return None
@@ -115,9 +122,15 @@ def break_down(
         together = stats.mean(sums, timing.error)
         causes = tuple(cause for each in uncertain for cause in each.causes)
         terms.append(Term(causes, together, together.value / observed.value, is_certain=False))
-    return Breakdown(
-        turn, [*terms, *_parts(timing, turn, levels, units, rank_batches)], observed, _slowest_rank(units, turn)
-    )
+    parts = [*_parts(timing, base, levels, units, rank_batches), *_parts_of_data(timing, turn, levels, units)]
+    in_order = [each for term in terms for each in (term, *(part for part in parts if part.part_of in term.causes))]
+    return Breakdown(turn, in_order, observed, _slowest_rank(units, base))
+
+
+def replayed(timing: Timing, turn: TurnArm) -> TurnArm:
+    """Return the arm that is the same on batches in memory; the arm itself where there is none."""
+    other = replace(turn, replayed=True)
+    return other if other in timing.turns else turn
 
 
 def levels_of(
@@ -127,16 +140,18 @@ def levels_of(
 
     A level is the reference's time in a unit, divided by the speed of the level's arm against it.
     """
-    size, batch, arm = turn.arm.world_size, turn.global_batch, turn.arm
+    size, batch, arm, base = turn.arm.world_size, turn.global_batch, turn.arm, replayed(timing, turn)
     largest = max(share_of_work(rank_batches, rank) for rank in range(len(rank_batches)))
     way: list[tuple[Cause, TurnArm | None, float]] = [
-        ("ideal", timing.one_worker(turn, on_gpu=on_gpu), 1 / size),
-        ("smaller_batch", timing.one_worker(turn, on_gpu=on_gpu, global_batch=batch // size), 1 / size),
-        ("contention", _control(turn, "none"), 1.0),
-        ("uneven_shares", _control(turn, "none"), largest),
-        ("bookkeeping", _control(turn, "nothing"), largest),
-        ("exchange", turn, 1.0),
+        ("ideal", timing.one_worker(base, on_gpu=on_gpu), 1 / size),
+        ("smaller_batch", timing.one_worker(base, on_gpu=on_gpu, global_batch=batch // size), 1 / size),
+        ("contention", _control(base, "none"), 1.0),
+        ("uneven_shares", _control(base, "none"), largest),
+        ("bookkeeping", _control(base, "nothing"), largest),
+        ("exchange", base, 1.0),
     ]
+    if base != turn:
+        way.append(("data", turn, 1.0))
     known = timing.turns
     measured = [(cause, each, share) for cause, each, share in way if each in known]
     needed = {each for _, each, _ in measured if each is not None} | {reference}
@@ -160,23 +175,48 @@ def _parts(
 
     A rank with a smaller share of the batch waits for that reason as well, which belongs to uneven shares.
     """
-    if len(levels) < 2 or levels[-1].causes != ("exchange",) or not all(turn in unit.waits for unit in units):
+    before, exchanged = _level(levels, "exchange")
+    if before is None or exchanged is None or not all(turn in unit.waits for unit in units):
         return []
     largest = max(share_of_work(rank_batches, rank) for rank in range(len(rank_batches)))
     parts: dict[Cause, list[float]] = {"reducing": [], "waiting": [], "slower_computing": []}
-    for unit, took_s, before_s in zip(units, levels[-1].by_unit, levels[-2].by_unit, strict=True):
+    for unit, took_s, before_s in zip(units, exchanged.by_unit, before.by_unit, strict=True):
         waits = unit.waits[turn]
         expected = [before_s * (1 - share_of_work(rank_batches, rank) / largest) for rank in range(len(rank_batches))]
         waiting_s = max(0.0, *(late * took_s - smaller for late, smaller in zip(waits.waiting, expected, strict=True)))
         parts["reducing"].append(waits.reducing * took_s)
         parts["waiting"].append(waiting_s)
         parts["slower_computing"].append(took_s - before_s - waits.reducing * took_s - waiting_s)
-    observed = stats.mean(levels[-1].by_unit).value
-    terms = []
+    return _as_parts(timing, levels, "exchange", parts)
+
+
+def _parts_of_data(timing: Timing, turn: TurnArm, levels: Sequence[Level], units: Sequence[Unit]) -> list[Term]:
+    """Return the parts of what reading data costs, by the timers that see ranks wait; none without that cost."""
+    before, read = _level(levels, "data")
+    if before is None or read is None or not all(turn in unit.data for unit in units):
+        return []
+    waiting = [unit.data[turn] * took_s for unit, took_s in zip(units, read.by_unit, strict=True)]
+    beside = [
+        took_s - before_s - wait_s
+        for took_s, before_s, wait_s in zip(read.by_unit, before.by_unit, waiting, strict=True)
+    ]
+    return _as_parts(timing, levels, "data", {"waiting_for_data": waiting, "beside_readers": beside})
+
+
+def _level(levels: Sequence[Level], cause: Cause) -> tuple[Level, Level] | tuple[None, None]:
+    """Return the level before a cause and the level with it, where the cause stands alone."""
+    return next(((one, other) for one, other in pairwise(levels) if other.causes == (cause,)), (None, None))
+
+
+def _as_parts(
+    timing: Timing, levels: Sequence[Level], whole: Cause, parts: Mapping[Cause, Sequence[float]]
+) -> list[Term]:
+    """Return parts of a cause as terms. `parts` are in seconds of a step, by unit."""
+    observed, terms = stats.mean(levels[-1].by_unit).value, []
     for cause, values in parts.items():
         seconds = stats.mean(values, timing.error)
         is_certain = seconds.excludes_zero or seconds.n == 1
-        terms.append(Term((cause,), seconds, seconds.value / observed, part_of="exchange", is_certain=is_certain))
+        terms.append(Term((cause,), seconds, seconds.value / observed, part_of=whole, is_certain=is_certain))
     return terms
 
 
@@ -190,4 +230,4 @@ def _slowest_rank(units: Sequence[Unit], turn: TurnArm) -> int | None:
 
 def _control(turn: TurnArm, comm: str) -> TurnArm:
     """Return the control of an arm."""
-    return TurnArm(arm=replace(turn.arm, comm=comm), global_batch=turn.global_batch)
+    return replace(turn, arm=replace(turn.arm, comm=comm))

@@ -87,7 +87,7 @@ def is_sweep(study: Study) -> bool:
     Its launches have several batches and no control. A study of one batch has controls, at other batches too.
     """
     turns = {visits.turn for launch in study.launches for visits in launch.visits}
-    return len({turn.global_batch for turn in turns}) > 1 and not any(turn.arm.is_control for turn in turns)
+    return len({turn.global_batch for turn in turns}) > 1 and not any(turn.is_control for turn in turns)
 
 
 def _breakdowns(study: Study, timed: Timing, turns: Sequence[TurnArm], *, on_gpu: bool) -> list[Breakdown]:

@@ -37,6 +37,7 @@ class Unit:
 
     sample_s: Mapping[TurnArm, Mapping[int, float]]  # seconds per sample by round, of the rounds that the arm was in
     waits: Mapping[TurnArm, Waits] = field(default_factory=dict)  # only of arms that reduce gradients
+    data: Mapping[TurnArm, float] = field(default_factory=dict)  # share of the time that the slowest rank waits for it
 
     def logs(self, turn: TurnArm, reference: TurnArm) -> list[float]:
         """Return the logarithm of how many times as fast `turn` is, for each round that both were in."""
@@ -68,11 +69,11 @@ class Timing:
     def turns(self) -> list[TurnArm]:
         """Every arm, in the order in which arms are shown: controls last, single processes before ddp."""
         found = dict.fromkeys(turn for unit in self.units for turn in unit.sample_s)
-        return sorted(found, key=lambda turn: (turn.global_batch, turn.arm.is_control, *_order(turn.arm)))
+        return sorted(found, key=lambda turn: (turn.global_batch, turn.is_control, *_order(turn.arm)))
 
-    def at(self, global_batch: int) -> list[TurnArm]:
-        """Return the arms at one global batch."""
-        return [turn for turn in self.turns if turn.global_batch == global_batch]
+    def at(self, global_batch: int, *, replayed: bool = False) -> list[TurnArm]:
+        """Return the arms at one global batch: those that read their data, or those that are `replayed`."""
+        return [turn for turn in self.turns if turn.global_batch == global_batch and turn.replayed == replayed]
 
     def logs(self, turn: TurnArm, reference: TurnArm) -> list[float]:
         """Return, for every unit that has both, the logarithm of how many times as fast `turn` is, per sample."""
@@ -106,7 +107,7 @@ class Timing:
         On GPUs that is one GPU, whatever the number of threads of its process. None if it was not measured.
         """
         batch = turn.global_batch if global_batch is None else global_batch
-        singles = [other for other in self.at(batch) if other.arm.kind == "baseline"]
+        singles = [other for other in self.at(batch, replayed=turn.replayed) if other.arm.kind == "baseline"]
         threads = turn.arm.threads_per_rank
         return self._fastest([other for other in singles if on_gpu or other.arm.threads_per_rank == threads])
 
@@ -167,7 +168,8 @@ def _of_launch(launch: Launch) -> Unit:
             number: arm_s(each.turn.arm, ranks_s, each.rank_batches) / samples
             for number, ranks_s in zip(rounds, each.block_s, strict=True)
         }
-    return Unit(sample_s, {each.turn: _waits(each) for each in launch.visits if each.reduce_s and each.late_s})
+    waits = {each.turn: _waits(each) for each in launch.visits if each.reduce_s and each.late_s}
+    return Unit(sample_s, waits, {each.turn: _data(each) for each in launch.visits if each.data_s})
 
 
 def _waits(visits: Visits) -> Waits:
@@ -180,6 +182,12 @@ def _waits(visits: Visits) -> Waits:
     ]
     by_rank = zip(*(late for late, _ in rounds), strict=True)
     return Waits(median(reducing for _, reducing in rounds), [median(rank) for rank in by_rank])
+
+
+def _data(visits: Visits) -> float:
+    """Return the share of an arm's time that the rank which waits longest waits for data: a median over rounds."""
+    assert visits.data_s is not None
+    return median(max(data_s) / max(block_s) for block_s, data_s in zip(visits.block_s, visits.data_s, strict=True))
 
 
 def _run_sample_s(record: Record) -> float:

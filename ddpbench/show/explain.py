@@ -61,6 +61,18 @@ PARAGRAPHS: dict[Cause, str] = {
         "what the timers inside the ranks do not see: after a wait, caches are cold and cores wake slowly. It is what "
         "is left of the exchange, and has the noise of its other parts: read its interval."
     ),
+    "data": (
+        "training on data that is read meanwhile takes this much longer than on a few batches in memory, which the "
+        "levels before train on again and again. More processes (`--readers`) or cheaper decoding make it smaller; "
+        "data that fits in memory has none of it."
+    ),
+    "waiting_for_data": (
+        "a rank has taken its step, and the next batch is not there yet: the processes that read do not keep up."
+    ),
+    "beside_readers": (
+        "what is left of reading data: the processes that read use cores, caches and memory of the ranks, and each "
+        "batch is handed over."
+    ),
 }
 
 

@@ -29,11 +29,17 @@ TERMS: dict[Cause, str] = {
     "reducing": "reducing gradients",
     "waiting": "waiting for the slowest rank",
     "slower_computing": "slower computing",
+    "data": "reading data",
+    "waiting_for_data": "waiting for data",
+    "beside_readers": "sharing cores with the readers",
 }
 COMMS = {
     "shm": "(DDP, shared memory)",
     "gloo": "(DDP, gloo)",
     "nccl": "(DDP, NCCL)",
+    "fp16": "(DDP, gradients in fp16)",
+    "bf16": "(DDP, gradients in bf16)",
+    "powersgd": "(DDP, PowerSGD)",
     "none": "that never communicate",
     "nothing": "(DDP, nothing exchanged)",
 }

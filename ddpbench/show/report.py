@@ -70,7 +70,7 @@ def format_change(change: Change, page: Page = PAGE) -> str:
     for each in change.arms:
         before, now = (f"{1e3 * step_s.value:.2f}" for step_s in (each.old_step_s, each.new_step_s))
         table.append(
-            (each.turn.arm.label, str(each.turn.global_batch), before, now, change_with_interval(each.times_as_fast))
+            (each.turn.label, str(each.turn.global_batch), before, now, change_with_interval(each.times_as_fast))
         )
     text = f"{change_with_interval(change.arms[0].times_as_fast)} (95 %)"
     parts = [

@@ -25,6 +25,9 @@ MEASURED_BY: dict[Cause, str] = {
     "reducing": "timers inside the ranks",
     "waiting": "timers inside the ranks",
     "slower_computing": "the rest",
+    "data": "the arm itself, against replayed batches",
+    "waiting_for_data": "timers inside the ranks",
+    "beside_readers": "the rest",
 }
 
 

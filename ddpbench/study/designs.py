@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from ddpbench.arm import Arm
+from ddpbench.arm import COMPRESSED, Arm
 from ddpbench.record import Comm
 from ddpbench.study.plan import Job, Plan
 from ddpbench.turns import Pair, TurnArm
@@ -37,12 +37,14 @@ def nearest_multiple(value: int, divisor: int) -> int:
     return max(1, round(value / divisor)) * divisor
 
 
-def comms(fastest: Comm) -> list[Comm]:
-    """Return the ways to combine gradients that a comparison shows, the fastest last.
+def comms(fastest: Comm, wanted: Sequence[Comm] = ()) -> list[Comm]:
+    """Return the ways to combine gradients that a study compares: those that are wanted, or else the usual ones.
 
-    Beside shared memory it shows what gloo costs, which torch uses by default.
+    The last is probably the fastest, and stands for all where one is enough. The usual ones are the fastest and, beside
+    shared memory, gloo, which torch uses by default.
     """
-    return ["gloo", "shm"] if fastest == "shm" else [fastest]
+    usual: list[Comm] = ["gloo", "shm"] if fastest == "shm" else [fastest]
+    return sorted(wanted or usual, key=lambda comm: (comm == fastest, comm not in COMPRESSED, comm))
 
 
 def singles(sizes: Sequence[int], resources: Resources) -> list[Arm]:
@@ -57,13 +59,21 @@ def singles(sizes: Sequence[int], resources: Resources) -> list[Arm]:
 
 
 def turns(
-    sizes: Sequence[int], resources: Resources, study_comms: Sequence[Comm], global_batch: int, num_train: int
+    sizes: Sequence[int],
+    resources: Resources,
+    study_comms: Sequence[Comm],
+    global_batch: int,
+    num_train: int,
+    *,
+    reads: bool = False,
 ) -> list[TurnArm]:
     """Return the arms that take turns in a launch of a study of one batch size. `sizes` are numbers of ranks.
 
     They are the single processes, nn.DataParallel where there are GPUs, every comm, and the controls that take one
     cause of lost time away after the other: ranks that never communicate, ranks whose gradients are wrapped and not
-    exchanged, and one worker at the batch of a rank. The last are weak scaling, where the batch grows with the ranks.
+    exchanged, and one worker at the batch of a rank. Where data is read while training (`reads`), these train on
+    batches in memory, and so do one worker and the comms once more: reading is then a cost of its own. The last are
+    weak scaling, where the batch grows with the ranks.
     """
     alone = singles(sizes, resources)
     at_batch, explaining = [*alone], list[TurnArm]()
@@ -74,9 +84,14 @@ def turns(
         if size == 1:
             at_batch.append(Arm("ddp", 1, threads, fastest))
             continue
-        at_batch += [Arm("ddp", size, threads, comm) for comm in (*study_comms, "none", "nothing")]
+        exchanging, controls = (
+            [Arm("ddp", size, threads, comm) for comm in some] for some in (study_comms, ("none", "nothing"))
+        )
         worker = alone[0] if resources.gpus else Arm("baseline", 1, threads, None)
-        explaining.append(TurnArm(arm=worker, global_batch=global_batch // size))
+        at_batch += exchanging if reads else [*exchanging, *controls]
+        if reads:
+            explaining += at([worker, *exchanging, *controls], global_batch, replayed=True)
+        explaining += at([worker], global_batch // size, replayed=reads)
         if (weak_batch := global_batch * size) <= num_train:
             explaining += at([Arm("ddp", size, threads, fastest), alone[-1]], weak_batch)
     return list(dict.fromkeys([*at(at_batch, global_batch), *explaining]))
@@ -88,9 +103,9 @@ def sweep(sizes: Sequence[int], resources: Resources, fastest: Comm, batches: Se
     return [turn for batch in batches for turn in at(arms, batch)]
 
 
-def at(arms: Sequence[Arm], global_batch: int) -> list[TurnArm]:
+def at(arms: Sequence[Arm], global_batch: int, *, replayed: bool = False) -> list[TurnArm]:
     """Return arms as they take turns at one batch."""
-    return [TurnArm(arm=arm, global_batch=global_batch) for arm in arms]
+    return [TurnArm(arm=arm, global_batch=global_batch, replayed=replayed) for arm in arms]
 
 
 def ranks_of(launch_turns: Sequence[TurnArm]) -> int:

@@ -50,11 +50,22 @@ def _introduction(draft: Draft) -> Iterator[str]:
         seeds = " ".join(map(str, draft.plan.seeds))
         what += [plural(settings.epochs, "epoch"), f"seed{'s' if len(draft.plan.seeds) > 1 else ''} {seeds}"]
     yield ", ".join(what)
+    if settings.readers is not None:
+        yield _said_of_readers(settings.readers, cores)
     yield f"arms that take turns: {' | '.join(_names(draft.plan.turns, draft.plan.batches))}"
     most_ranks = max(request.world_sizes)
     if not machine.gpus and most_ranks > cores:
         cure = f"use --world-sizes of at most {cores}"
         yield f"caution: {most_ranks} ranks take turns on {plural(cores, 'core')}; {cure}"
+
+
+def _said_of_readers(readers: int, cores: int) -> str:
+    """Return how many processes read data: arms of equally many threads, over all ranks, have equally many."""
+    if readers == 0:
+        return "data is read while training, by the processes that train (--readers 0)"
+    each = "1 process" if readers == 1 else f"{readers} processes"
+    shared = f"{readers * cores} beside {cores} threads"
+    return f"data is read while training, by {each} for each thread: {shared} (--readers)"
 
 
 def _outlook(draft: Draft, records: Sequence[Record], folder: Path) -> Iterator[str]:
@@ -67,7 +78,7 @@ def _outlook(draft: Draft, records: Sequence[Record], folder: Path) -> Iterator[
         yield f"going on with {folder}: {count} {'launch' if count == 1 else 'launches'}{done}"
     if plan.is_measured and not options.is_more:
         if to_come:
-            yield f"accuracy: {runs(to_come)} left"
+            yield f"learning: {runs(to_come)} left"
         return
     least_s = FIRST_LOOK * forecast.launch_s(60 * options.minutes, draft.machine)
     if least_s < 60 * options.minutes:
@@ -76,7 +87,7 @@ def _outlook(draft: Draft, records: Sequence[Record], folder: Path) -> Iterator[
     else:
         yield f"speed: about {minutes(least_s)}: {FIRST_LOOK} launches, the fewest, take longer than --minutes"
     if to_come:
-        yield f"accuracy: then {to_come} whole runs; their time is estimated after the first launch"
+        yield f"learning: then {to_come} whole runs; their time is estimated after the first launch"
 
 
 def _runs_to_come(draft: Draft, records: Sequence[Record]) -> list[Pending]:
@@ -91,7 +102,5 @@ def _runs_to_come(draft: Draft, records: Sequence[Record]) -> list[Pending]:
 
 def _names(turns: Sequence[TurnArm], batches: Sequence[int]) -> list[str]:
     """Return the names of arms, with the batch where it is not one of the study's own."""
-    names = [
-        turn.arm.label + ("" if turn.global_batch in batches else f", batch {turn.global_batch}") for turn in turns
-    ]
+    names = [turn.label + ("" if turn.global_batch in batches else f", batch {turn.global_batch}") for turn in turns]
     return list(dict.fromkeys(names))

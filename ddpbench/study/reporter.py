@@ -54,7 +54,7 @@ class Reporter:
         """Report that the first job of `todo` begins. Returns the observer of its run."""
         job = todo[0]
         self.events.write("run_began", run=job.label, command=shlex.join(command))
-        head = head_of("accuracy", f"run {plan.jobs.index(job) + 1}/{len(plan.jobs)}")
+        head = head_of("learning", f"run {plan.jobs.index(job) + 1}/{len(plan.jobs)}")
         width, epochs = max(len(each.label) for each in plan.jobs), plan.request.settings.epochs
         return RunLine(head, width, epochs, todo, self._restarts, self._screen, self.events, self.forecast)
 

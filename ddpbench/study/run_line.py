@@ -81,7 +81,7 @@ class RunLine(Observer):
 
 
 def head_of(phase: str, number: str) -> str:
-    """Return the beginning of a line: `speed     launch 3`, `accuracy  run 4/6`."""
+    """Return the beginning of a line: `speed     launch 3`, `learning  run 4/6`."""
     return f"{phase:<{PHASE_WIDTH}}  {number:<{NUMBER_WIDTH}}"
 
 

@@ -17,7 +17,9 @@ from ddpbench.errors import UserError, one_line
 from ddpbench.record import Metric
 from ddpbench.settings import Settings
 from ddpbench.taskfile import TaskFile
-from ddpbench.tasks.samples import Batch, Samples, samples_of, tensors_of
+from ddpbench.tasks.items import Items
+from ddpbench.tasks.reading import Reading
+from ddpbench.tasks.samples import Batch, Samples, tensors_of
 from ddpbench.tasks.source import execute, told
 from ddpbench.tasks.step import Loss, Step
 from ddpbench.tasks.tested import Tested
@@ -29,8 +31,8 @@ RATES = {"adamw": 1e-3, "sgd": 0.1}  # where a task names none
 class Data:
     """The training and the test samples of a task."""
 
-    train: Samples
-    test: Samples
+    train: Samples | Items
+    test: Samples | Items
 
     def to(self, device: torch.device, floating: torch.dtype | None = None) -> "Data":
         """Return both in the memory of a device, floating-point tensors as `floating` if that is given."""
@@ -91,7 +93,7 @@ class Task:
         return Step(net, self._loss(cfg))
 
     def data(self, cfg: TrainConfig, say: Callable[[str], None] = lambda _: None) -> Data:
-        """Load the data into CPU memory. `say` is told what that took.
+        """Load the data into CPU memory, or open what is read while training. `say` is told which, and what it took.
 
         Call it before any process group exists: fetching may take longer than a collective waits.
         Raises UserError where `data` fails or returns no data sets, or when there is less than one step needs.
@@ -102,25 +104,29 @@ class Task:
                 f"data() of the task {self.file.name} must return two data sets: for training, for the test"
             )
         collate = getattr(self._source, "collate", None)
-        try:
-            train, test = (
-                samples_of(each, collate, which, say) for each, which in zip(pair, ("training", "test"), strict=True)
-            )
-        except UserError:
-            raise
-        except Exception as problem:  # such as a picture that cannot be read
-            raise UserError(f"a sample of the task {self.file.name} failed: {told(problem, self.file)}") from problem
-        if len(train) < cfg.global_batch:
-            found = f"{self.dataset()} has {len(train):,} training samples"
+        train = Reading("training", collate, self._explain, say, None if cfg.readers is None else False)
+        test = Reading("test", collate, self._explain, say)
+        return self._sized(Data(train.samples_of(pair[0]), test.samples_of(pair[1])), cfg)
+
+    def _sized(self, data: Data, cfg: TrainConfig) -> Data:
+        """Return the data in the type in which it is trained. Raises UserError where it is less than one step."""
+        if len(data.train) < cfg.global_batch:
+            found = f"{self.dataset()} has {len(data.train):,} training samples"
             raise UserError(f"--global-batch {cfg.global_batch} is more than one epoch: {found}; use a smaller one")
-        return Data(train, test).to(torch.device("cpu"), floating(cfg))
+        if cfg.readers is not None and isinstance(data.train, Samples):
+            raise UserError(f"--readers: data() of the task {self.file.name} returns tensors in memory; leave it out")
+        return data.to(torch.device("cpu"), floating(cfg))
+
+    def _explain(self, problem: Exception) -> str:
+        """Return an error of an item or of collate() in one line."""
+        return str(problem) if isinstance(problem, UserError) else told(problem, self.file)
 
     def measure(self, net: nn.Module, batch: Batch, cfg: TrainConfig) -> Tested:
         """Return what is counted over a batch of the test set. Without a metric it is the loss, in one part."""
         if hasattr(self._source, "metric"):
             ((name, (total, count)),) = self._metric(net, batch, cfg).items()
         else:
-            name, found = "test loss", self._loss(cfg)(net, batch)
+            name, found = "test loss", self._run("loss", lambda: self._loss(cfg)(net, batch))
             total, count = found if isinstance(found, tuple) else (found * (n := len(tensors_of(batch)[0])), n)
         return Tested(one_line(str(name)), _numbers(total), _numbers(count))
 
@@ -161,14 +167,23 @@ class Task:
 
     def optimizer(self, net: nn.Module) -> torch.optim.Optimizer:
         """Return the task's own optimizer. Raises UserError where it is none of torch's."""
-        made = self._source.optimizer(net)
+        made = self._run("optimizer", lambda: self._source.optimizer(net))
         if not isinstance(made, torch.optim.Optimizer):
             raise UserError(
                 f"optimizer() of the task {self.file.name} returned a {type(made).__name__}; return a torch one"
             )
         return made
 
-    def settings(self, cfg: TrainConfig, device: torch.device | str, net: nn.Module) -> Settings:
+    def schedule(self, optimizer: torch.optim.Optimizer, steps: int) -> torch.optim.lr_scheduler.LRScheduler:
+        """Return the task's own schedule over so many steps. Raises UserError where it is none of torch's."""
+        made = self._run("schedule", lambda: self._source.schedule(optimizer, steps))
+        if not isinstance(made, torch.optim.lr_scheduler.LRScheduler):
+            raise UserError(
+                f"schedule() of the task {self.file.name} returned a {type(made).__name__}; return a torch LRScheduler"
+            )
+        return made
+
+    def settings(self, cfg: TrainConfig, device: torch.device | str, net: nn.Module, data: Data) -> Settings:
         """Return the settings for the record, with all that was resolved."""
         kind = "cuda" if str(device).startswith("cuda") else "cpu"
         values = {name: getattr(cfg, name) for name in Settings.__struct_fields__}
@@ -180,6 +195,7 @@ class Task:
             "set": others,
             "model": self._argument("model", "model") or type(net).__name__,
             "dataset": self.dataset(),
+            "readers": readers(cfg, data.train),
             "lr": self.lr(cfg, net),
             "device": kind,
         }
@@ -237,12 +253,23 @@ class Task:
         function = getattr(self._source, name)
         taken = inspect.signature(function).parameters
         arguments = {key: value for key, value in self._given(cfg).items() if key in taken}
+        return self._run(name, lambda: function(*words, **arguments))
+
+    def _run(self, name: str, work: Callable[[], Any]) -> Any:
+        """Let a function of the task work. Its own errors become one line."""
         try:
-            return function(*words, **arguments)
+            return work()
         except UserError:
             raise
-        except Exception as problem:
+        except (Exception, SystemExit) as problem:
             raise UserError(f"{name}() of the task {self.file.name} failed: {told(problem, self.file)}") from problem
+
+
+def readers(cfg: TrainConfig, samples: Samples | Items) -> int | None:
+    """Return the processes that read samples for each CPU thread; None where they are in memory."""
+    if isinstance(samples, Samples):
+        return None
+    return 1 if cfg.readers is None else cfg.readers
 
 
 def floating(cfg: TrainConfig) -> torch.dtype:

@@ -13,19 +13,23 @@ from ddpbench.train.world import World
 
 # DistributedSampler orders by seed + epoch: with neighbouring seeds, epoch 2 of seed 0 would be epoch 1 of seed 1.
 EPOCHS_APART = 1_000_000
+TEST_EPOCH = 0  # the test set is the same in every epoch, whatever its items draw
 
 
 class Batches:
-    """The data of one rank, in the memory of its device, cut into batches.
+    """The data of one rank, cut into batches in the memory of its device.
 
     DistributedSampler strides one permutation, so the k-th batches of all ranks together are the k-th global batch of
     a single process. The last, partial global batch of an epoch is dropped at every world size.
     """
 
     def __init__(self, found: Task, data: Data, cfg: TrainConfig, here: World) -> None:
-        data = data.to(here.device)
         self.task, self.device = found, here.device
-        self.train, self._test = data.train, data.test
+        self.data = data = data.to(here.device)
+        threads = torch.get_num_threads()
+        self.reading = data.train.opened(threads * (task.readers(cfg, data.train) or 0), cfg.seed)
+        self._reading_test = data.test.opened(threads * (task.readers(cfg, data.test) or 0), cfg.seed)
+        self.parts = cfg.accumulate  # of a step: batches whose gradients are added up
         self.steps = len(data.train) // cfg.global_batch
         self.samples = self.steps * cfg.global_batch
         self.rank_batch = rank_batch(cfg.global_batch, here.size)
@@ -47,15 +51,16 @@ class Batches:
         return cls(found, found.data(cfg), cfg, here)
 
     def epoch(self, epoch: int, done: int = 0) -> Iterator[Batch]:
-        """Yield the batch of each step after `done`: the first dimension of its tensors is this rank's batch."""
+        """Yield the batches of the steps after `done`: one for each step, or `parts` of them.
+
+        The first dimension of their tensors is this rank's batch / `parts`.
+        """
         self._sampler.set_epoch(epoch)
         order = torch.tensor(list(self._sampler), device=self.device)
         share = self.samples // (self.steps * self._here.size)
-        for mine in order[: self.steps * share].split(share)[done:]:
-            yield self.train.take(mine)
+        return self.reading.read(order[: self.steps * share].split(share // self.parts)[done * self.parts :], epoch)
 
     def test(self) -> Iterator[Batch]:
         """Yield this rank's share of the test set in batches. Every sample belongs to one rank."""
-        mine = torch.arange(len(self._test), device=self.device)[self._here.rank :: self._here.size]
-        for some in mine.split(self._test_batch):
-            yield self._test.take(some)
+        mine = torch.arange(len(self.data.test), device=self.device)[self._here.rank :: self._here.size]
+        return self._reading_test.read(mine.split(self._test_batch) if len(mine) else (), TEST_EPOCH)

@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Iterator
-from itertools import count, islice
+from itertools import count, cycle, islice
 
 import torch
 from msgspec.structs import replace
@@ -21,22 +21,25 @@ from ddpbench.train.onlookers import Dice, Heartbeat, Onlookers, load_hook
 from ddpbench.train.reductions import ReductionTimer
 from ddpbench.train.state import TrainState
 from ddpbench.train.world import World
-from ddpbench.turns import TurnArm
+from ddpbench.turns import TurnArm, Visit
 
 UNCOUNTED_STEPS = 1  # of a visit: it warms caches and wakes threads
+REPLAYED_STEPS = 4  # whose batches an arm that reads no data trains on, again and again
 ENDLESS = 10**6  # steps of an epoch of the schedule: the learning rate hardly changes in a launch
 
 
 class Stream:
     """An endless run over the data, of which each epoch of `train_epoch` takes the next `size` steps."""
 
-    def __init__(self, batches: Batches) -> None:
-        self._steps = (step for epoch in count(1) for step in batches.epoch(epoch))
-        self.device, self.size = batches.device, 0
+    def __init__(self, batches: Batches, *, replayed: bool) -> None:
+        self._batches: Iterator[Batch] = (batch for epoch in count(1) for batch in batches.epoch(epoch))
+        self.device, self.parts, self.size = batches.device, batches.parts, 0
+        if replayed:
+            self._batches = cycle(list(islice(self._batches, REPLAYED_STEPS * self.parts)))
 
     def epoch(self, epoch: int, done: int = 0) -> Iterator[Batch]:
         """Yield the batches of the next `size` steps."""
-        return islice(self._steps, self.size)
+        return islice(self._batches, self.size * self.parts)
 
 
 class Contender:
@@ -52,11 +55,13 @@ class Contender:
         if mine is None:
             return
         cfg = replace(cfg, global_batch=turn.global_batch, data_parallel=arm.kind == "data_parallel")
+        if turn.replayed:
+            cfg = replace(cfg, readers=0)  # its few batches are read once, by this process
         torch.set_num_threads(arm.threads_per_rank)
         net: nn.Module = task.of(cfg).step(cfg).to(mine.device)
         net = world.data_parallel(net, mine.device) if cfg.data_parallel else ddp.wrap(net, mine, arm.comm)
         batches = Batches(task.of(cfg), data, cfg, mine)
-        self._cfg, self._stream = cfg, Stream(batches)
+        self._cfg, self._reading, self._stream = cfg, batches.reading, Stream(batches, replayed=turn.replayed)
         self._state = TrainState.of(net, cfg, ENDLESS, mine)
         self._reductions = ReductionTimer(net, self._state.optimizer, mine.device)
         hooks = load_hook(cfg, self._state, batches, mine)
@@ -68,16 +73,21 @@ class Contender:
         """Whether this rank is one of the arm's."""
         return self._mine is not None
 
-    def visit(self, steps: int) -> tuple[float, list[float]]:
-        """Take a turn of `steps` counted steps. Returns its seconds, and the wait for gradients of each step."""
+    def visit(self, steps: int) -> Visit:
+        """Take a turn of `steps` counted steps. What reads its data works during the turn alone."""
         assert self._mine is not None, "this rank takes part"
         torch.set_num_threads(self.turn.arm.threads_per_rank)
+        self._reading.release()
         self._take(UNCOUNTED_STEPS)
         self._reductions.take()
+        self._reading.waited_s()
         self._mine.barrier()
         begin = time.perf_counter()
         self._take(steps)
-        return time.perf_counter() - begin, self._reductions.take()
+        block_s = time.perf_counter() - begin
+        self._reading.hold()
+        data_s = None if self.turn.replayed else self._reading.waited_s()
+        return Visit(block_s, self._reductions.take(), data_s)
 
     def _take(self, steps: int) -> None:
         self._stream.size = steps

@@ -44,7 +44,7 @@ def first(net: nn.Module, batches: Batches, cfg: TrainConfig, here: World, kind:
         world_size=here.size,
         threads_per_rank=torch.get_num_threads(),
         seed=cfg.seed,
-        settings=batches.task.settings(cfg, here.device, net),
+        settings=batches.task.settings(cfg, here.device, net, batches.data),
         environment=machine.describe(),
         started_at=datetime.now(timezone.utc).isoformat(timespec="milliseconds"),
         parameters=num_parameters(net),
@@ -132,6 +132,7 @@ def _with_epoch(before: Sequence[Rank], epoch: Epoch, measured: Sequence[RankEpo
             reduce_s=[*so_far(rank, "reduce_s"), sum(mine.step_waits_s)] if reduces else None,
             late_s=[*so_far(rank, "late_s"), lates_s[rank]] if reduces else None,
             torch_reduce_s=mine.torch_reduce_s,
+            data_s=None if mine.data_s is None else [*so_far(rank, "data_s"), mine.data_s],
             peak_rss_bytes=mine.peak_rss_bytes,
             peak_device_bytes=mine.peak_device_bytes,
         )

@@ -112,6 +112,10 @@ class Life:
             return 0
         except (DdpbenchError, Preempted) as problem:
             return self._report(name, problem)
+        except SystemExit as end:
+            if end.code == 0 and self.position is None:  # argparse has printed the page of --help
+                return 0
+            return self._report(name, TrainingError(f"the task ended this process by sys.exit({end.code})"))
         except BaseException as problem:
             traceback.print_exc()
             place = traceback.extract_tb(problem.__traceback__)[-1]

@@ -9,7 +9,6 @@ from pathlib import Path
 from types import TracebackType
 from typing import TextIO
 
-import torch
 from tqdm import tqdm
 from typing_extensions import Self
 
@@ -73,7 +72,7 @@ class Bar(Onlooker):
     def _show(self, state: TrainState, now: float) -> None:
         """Show the mean of the losses since the last time. To read them waits for the device: hence not every step."""
         done = len(state.losses)
-        loss = torch.stack(state.losses[self._looked :]).mean().item()
+        loss = state.mean_losses(self._looked).mean().item()
         self._looked = done
         if self._bar is not None:
             self._bar.set_postfix(loss=f"{loss:.3f}", refresh=False)
@@ -131,6 +130,9 @@ def say_finish(record: Record, path: Path) -> None:
     last = record.epochs[-1]
     eval_s = sum(epoch.eval_s for epoch in record.epochs)
     _say(f"Finished Training in {sum(epoch.train_s for epoch in record.epochs):.2f} seconds")
+    waits_s = [sum(rank.data_s) for rank in record.ranks if rank.data_s is not None]
+    if waits_s:
+        _say(f"(of that, waiting for data: {max(waits_s):.2f} s)")
     _say(f"(not counted: evaluation {eval_s:.2f} s, start-up {record.startup_s:.2f} s)")
     parts = (name for name in record.startup.__struct_fields__ if getattr(record.startup, name))
     words = (f"{name.removesuffix('_s').replace('_', ' ')} {getattr(record.startup, name):.2f}" for name in parts)

@@ -32,6 +32,7 @@ class RankEpoch(msgspec.Struct, frozen=True, kw_only=True):
     first_step_s: float | None  # of the first step that this process took
     step_waits_s: list[float]  # for the reduction of each step; empty where gradients are not reduced
     torch_reduce_s: float | None  # of one step, by DDP's own log
+    data_s: float | None  # waiting for data; None where it is in memory
     loss: float | None  # mean over the epoch's steps; None where it is not finite
     loss_curve: list[float | None]  # means of consecutive parts of the epoch
     tested_name: str  # of the metric; empty where this rank's share of the test set is empty
@@ -76,7 +77,7 @@ class Timers(Onlooker):
 
     def measurements(self, state: TrainState, tested: Tested) -> RankEpoch:
         """Return what this rank measured in the epoch that it has trained and evaluated."""
-        losses = torch.stack(state.losses).double()
+        losses = state.mean_losses()
         parts = losses.tensor_split(min(CURVE_POINTS, len(losses)))
         return RankEpoch(
             train_s=self._train.last_s - state.paused_s + state.earlier_train_s,
@@ -85,6 +86,7 @@ class Timers(Onlooker):
             first_step_s=self._first_step_s,
             step_waits_s=self._reductions.take(),
             torch_reduce_s=self._reductions.torch_reduce_s(),
+            data_s=self._batches.reading.waited_s(),
             loss=losses.mean().item(),  # JSON has no NaN: msgspec writes null
             loss_curve=[part.mean().item() for part in parts],
             tested_name=tested.name,

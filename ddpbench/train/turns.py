@@ -33,9 +33,10 @@ from ddpbench.train.contenders import Contender
 from ddpbench.train.onlookers import Heartbeat
 from ddpbench.train.state import num_parameters
 from ddpbench.train.world import World
-from ddpbench.turns import SCHEMA, Launch, Question, TurnArm, Visits
+from ddpbench.turns import SCHEMA, Launch, Question, TurnArm, Visit, Visits
 
 CALIBRATION_STEPS = 3
+LONG_STEP_S = 0.2  # steps that are longer are calibrated by one step, and are a block each
 BLOCK_S = 0.05  # about, of the counted steps: longer blocks scatter as much, and there are fewer of them
 FULL_EVERY = 6  # rounds: one with all arms, then five with those in focus
 MOST_STEPS = 500  # of a block
@@ -47,19 +48,24 @@ class Rounds:
     def __init__(self, contenders: Sequence[Contender], here: World, number: int) -> None:
         self._contenders, self._here = contenders, here
         self._random = random.Random(number)
-        self._steps = [CALIBRATION_STEPS] * len(contenders)
+        self._steps = [1] * len(contenders)  # of a block of each arm
         self.order: list[list[int]] = []
         self.round_s: list[float] = []
         self.stolen_s: list[float] = []
         self.block_s: list[list[list[float]]] = [[] for _ in contenders]
         self.reduce_s: list[list[list[float]]] = [[] for _ in contenders]
         self.late_s: list[list[list[float]]] = [[] for _ in contenders]
+        self.data_s: list[list[list[float]]] = [[] for _ in contenders]
 
     def calibrate(self) -> None:
         """Visit every arm once, and choose the steps of its blocks so that a block takes about BLOCK_S."""
         for index in range(len(self._contenders)):
-            took_s = max(seconds for seconds, _ in self._visit(index))
-            self._steps[index] = min(MOST_STEPS, max(2, round(BLOCK_S / (took_s / CALIBRATION_STEPS))))
+            self._steps[index] = 1
+            step_s = self._step_s(index)
+            if step_s < LONG_STEP_S:
+                self._steps[index] = CALIBRATION_STEPS
+                step_s = self._step_s(index)
+                self._steps[index] = min(MOST_STEPS, max(2, round(BLOCK_S / step_s)))
 
     def run(self, seconds: float, focus: Sequence[TurnArm] | None = None) -> None:
         """Carry out rounds until so many seconds are spent.
@@ -90,21 +96,28 @@ class Rounds:
                 block_s=self.block_s[index],
                 reduce_s=self.reduce_s[index] or None,
                 late_s=self.late_s[index] or None,
+                data_s=self.data_s[index] or None,
             )
             for index, each in enumerate(self._contenders)
         ]
 
-    def _visit(self, index: int) -> list[tuple[float, list[float]]]:
+    def _step_s(self, index: int) -> float:
+        """Visit an arm. Returns the seconds of a step."""
+        return max(visit.block_s for visit in self._visit(index)) / self._steps[index]
+
+    def _visit(self, index: int) -> list[Visit]:
         """Let one arm take its turn. Returns what each of its ranks measured, on every rank."""
         contender = self._contenders[index]
         self._here.barrier()
-        mine = contender.visit(self._steps[index]) if contender.takes_part else (0.0, list[float]())
-        rows = self._here.gather([mine[0], *mine[1]])
-        return [(row[0], row[1:]) for row in rows[: contender.turn.arm.world_size]]
+        mine = contender.visit(self._steps[index]) if contender.takes_part else Visit(0.0, [], None)
+        return self._here.gather(mine)[: contender.turn.arm.world_size]
 
-    def _note(self, index: int, rows: list[tuple[float, list[float]]]) -> None:
-        self.block_s[index].append([seconds for seconds, _ in rows])
-        waits = [wait_s for _, wait_s in rows]
+    def _note(self, index: int, visits: list[Visit]) -> None:
+        self.block_s[index].append([visit.block_s for visit in visits])
+        data_s = [visit.data_s for visit in visits if visit.data_s is not None]
+        if data_s:
+            self.data_s[index].append(data_s)
+        waits = [visit.waits_s for visit in visits]
         if waits[0]:
             self.reduce_s[index].append([sum(wait_s) for wait_s in waits])
             self.late_s[index].append(reductions.late_s(waits))
@@ -120,7 +133,7 @@ def main() -> None:
     found = task.of(cfg)
     data = found.data(replace(cfg, global_batch=largest)).to(here.device)  # once for all arms
     with here, Heartbeat(here.process, cfg.timeout_s):
-        check = examine(found, data, cfg, here.size) if here.is_main and question.number == 0 else None
+        check = examine(found, data, cfg, here, question.arms) if question.number == 0 else None
         here.barrier()
         if here.is_main:
             process.tell(notes.Begun(Path(question.path).stem))
@@ -135,7 +148,7 @@ def main() -> None:
                 schema=SCHEMA,
                 study=Path(question.path).resolve().parent.name,
                 number=question.number,
-                settings=found.settings(cfg, here.device, net),
+                settings=found.settings(cfg, here.device, net, data),
                 parameters=num_parameters(net),
                 environment=machine.describe(),
                 started_at=started,

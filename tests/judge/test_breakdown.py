@@ -11,7 +11,7 @@ from ddpbench.judge.breakdown import Breakdown
 from ddpbench.judge.timing import Timing
 from ddpbench.turns import Launch, TurnArm
 from tests.judge.studies import launches
-from tests.records import BATCH, NONE, NOTHING, ONE, SHM, TRUTH, TWO, at, make_launch
+from tests.records import BATCH, NONE, NOTHING, ONE, READING, SHM, TRUTH, TWO, at, make_launch
 
 PARALLEL = at(SHM)
 WITHOUT_NOISE = [make_launch(number) for number in range(3)]
@@ -69,6 +69,34 @@ def test_without_a_control_its_cause_and_the_next_stand_together(missing: TurnAr
 
     assert joined in terms
     assert sum(value for name, value in terms.items() if name not in ("reducing", "waiting", "slower_computing")) == 15
+
+
+def test_reading_data_is_a_cost_beside_those_of_batches_in_memory() -> None:
+    terms = found([make_launch(number, truth=READING) for number in range(3)])
+
+    assert terms == {
+        "ideal": 10,
+        "smaller_batch": 1,
+        "contention": 1.5,
+        "bookkeeping": 0.5,
+        "exchange": 2,
+        "reducing": 0.75,
+        "waiting": 0.75,
+        "slower_computing": 0.5,
+        "data": 3,
+        "waiting_for_data": 0.9,
+        "beside_readers": 2.1,
+    }
+    assert list(terms)[-3:] == ["data", "waiting_for_data", "beside_readers"]
+
+
+def test_an_arm_that_reads_no_data_is_no_result() -> None:
+    timed = timing.of_launches([make_launch(number, truth=READING) for number in range(3)])
+
+    assert timed.reference(BATCH) == at(TWO)  # one worker on batches in memory would be no fairer reference
+    assert timed.parallel(BATCH) == at(SHM)
+    assert not any(turn.replayed for turn in timed.at(BATCH))
+    assert timed.one_worker(at(SHM), on_gpu=False) == at(ONE)
 
 
 def test_without_one_worker_nothing_is_broken_down() -> None:

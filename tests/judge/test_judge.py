@@ -292,7 +292,7 @@ def test_what_is_no_record_is_passed_over_and_named_once(tmp_path: Path) -> None
 @pytest.mark.parametrize(
     ("name", "content"),
     [
-        ("a.json", b'{"schema": 5}'),
+        ("a.json", b'{"schema": 6}'),
         ("a.json", b'{"schema": 5, "study": "x"'),
         ("a.json", b'{"kind": "ddp", "comm": "shm", "world_size": 2, "threads_per_rank": 1, "seed": 0, "sett'),
         ("20261124-130249-baseline-1x1-seed0.json", b""),

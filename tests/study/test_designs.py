@@ -58,6 +58,28 @@ def test_every_cause_of_lost_time_is_an_arm_of_a_launch() -> None:
     assert designs.ranks_of(turns) == 2
 
 
+def test_data_that_is_read_while_training_is_a_cause_with_arms_of_its_own() -> None:
+    """What can be chosen reads its data. What explains trains on batches in memory, and so do the comms once more."""
+    turns = designs.turns([2], TWO_CORES, ["gloo", "shm"], 256, NUM_TRAIN, reads=True)
+
+    assert [shape(turn) for turn in turns if not turn.replayed] == [
+        ("baseline", 1, 1, None, 256),
+        ("baseline", 1, 2, None, 256),
+        ("ddp", 2, 1, "gloo", 256),
+        ("ddp", 2, 1, "shm", 256),
+        ("ddp", 2, 1, "shm", 512),
+        ("baseline", 1, 2, None, 512),
+    ]
+    assert [shape(turn) for turn in turns if turn.replayed] == [
+        ("baseline", 1, 1, None, 256),
+        ("ddp", 2, 1, "gloo", 256),
+        ("ddp", 2, 1, "shm", 256),
+        ("ddp", 2, 1, "none", 256),
+        ("ddp", 2, 1, "nothing", 256),
+        ("baseline", 1, 1, None, 128),
+    ]
+
+
 def test_several_world_sizes_take_turns_in_one_launch() -> None:
     turns = designs.turns([2, 4], EIGHT_CORES, ["shm"], 256, NUM_TRAIN)
     alone = [shape(turn)[2:] for turn in turns if turn.arm.kind == "baseline"]
@@ -104,6 +126,13 @@ def test_a_sweep_has_single_processes_and_the_fastest_comm_at_every_batch() -> N
 def test_shared_memory_is_compared_with_gloo() -> None:
     assert designs.comms("shm") == ["gloo", "shm"]
     assert designs.comms("gloo") == ["gloo"]
+
+
+def test_named_comms_are_compared_in_one_order_whatever_the_fastest_last_and_other_arithmetic_first() -> None:
+    assert designs.comms("shm", ["shm", "powersgd", "gloo"]) == ["powersgd", "gloo", "shm"]
+    assert designs.comms("shm", ["gloo", "fp16", "bf16"]) == ["bf16", "fp16", "gloo"]
+    assert designs.comms("nccl", ["fp16", "nccl", "gloo"]) == ["fp16", "gloo", "nccl"]
+    assert designs.comms("nccl", ["fp16"]) == ["fp16"]
 
 
 def pair_of(turns: list[TurnArm], reference: int, parallel: int) -> Pair:

@@ -20,6 +20,7 @@ MEASURED = RankEpoch(
     first_step_s=0.1,
     step_waits_s=[0.010, 0.020],
     torch_reduce_s=0.004,
+    data_s=None,
     loss=0.4,
     loss_curve=[0.6, 0.2],
     tested_name="accuracy",

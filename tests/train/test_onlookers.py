@@ -1,6 +1,7 @@
 """What watches training: the shape, the order, and a user's own file."""
 
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -12,8 +13,9 @@ from ddpbench.record import read_record
 from ddpbench.tasks import task
 from ddpbench.train import engine, world
 from ddpbench.train.batches import Batches
-from ddpbench.train.onlookers import Onlooker, Onlookers, load_hook
+from ddpbench.train.onlookers import Dice, Onlooker, Onlookers, load_hook
 from ddpbench.train.state import TrainState
+from ddpbench.train.world import World
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 CFG = TrainConfig(dataset="synthetic", model="mlp", epochs=2, global_batch=2_000, device="cpu", threads=1)
@@ -104,3 +106,25 @@ def test_weights_are_compared_by_every_bit() -> None:
         last.view(torch.uint8)[-1] ^= 1
 
     assert one.weights_sha256() != other.weights_sha256()
+
+
+def drawn(rank: int, steps: int, *, resumed_at: int = 0) -> list[float]:
+    """Return what the steps of an epoch draw on a rank, from a step on."""
+    here = World(rank=rank, size=2, local_size=2, device=torch.device("cpu"), comm="gloo")
+    dice, state = Dice(0, here), SimpleNamespace(epoch=1, losses=[0.0] * resumed_at)
+    found = []
+    dice.epoch_begins(state)  # type: ignore[arg-type]  # all it needs
+    for _ in range(resumed_at, steps):
+        found.append(torch.rand(1).item())
+        state.losses.append(0.0)
+        dice.step_taken(state)  # type: ignore[arg-type]
+    return found
+
+
+def test_each_rank_draws_numbers_of_its_own_and_a_restart_draws_them_again() -> None:
+    with torch.random.fork_rng():
+        first, second = drawn(0, 4), drawn(1, 4)
+
+        assert len({*first, *second}) == 8
+        assert drawn(0, 4) == first
+        assert drawn(0, 4, resumed_at=2) == first[2:]

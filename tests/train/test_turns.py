@@ -9,9 +9,10 @@ import torch
 from ddpbench.arm import Arm
 from ddpbench.config import TrainConfig
 from ddpbench.tasks import task
+from ddpbench.tasks.samples import Samples
 from ddpbench.train import world
 from ddpbench.train.batches import Batches
-from ddpbench.train.contenders import UNCOUNTED_STEPS, Contender, Stream
+from ddpbench.train.contenders import REPLAYED_STEPS, UNCOUNTED_STEPS, Contender, Stream
 from ddpbench.turns import Launch, Question, TurnArm, read_launch
 from tests import warm
 
@@ -127,22 +128,36 @@ def test_a_visit_takes_its_steps_and_shares_the_data() -> None:
     contender = Contender(ALONE, data, CFG, world.solo(CFG))
     taken = []
     contender._state.optimizer.register_step_post_hook(lambda *_: taken.append(1))
-    seconds, waits_s = contender.visit(3)
+    visit = contender.visit(3)
 
     assert contender.takes_part
     assert contender.rank_batches == [240]
-    assert seconds > 0
-    assert waits_s == [], "one process waits for nobody"
+    assert visit.block_s > 0
+    assert visit.waits_s == [], "one process waits for nobody"
+    assert visit.data_s is None, "the data is in memory"
     assert len(taken) == UNCOUNTED_STEPS + 3
-    assert data.to(torch.device("cpu")).train.tensors[0] is data.train.tensors[0]
+    assert isinstance(data.train, Samples)
+    assert isinstance(again := data.to(torch.device("cpu")).train, Samples)
+    assert again.tensors[0] is data.train.tensors[0]
 
 
 def test_a_stream_goes_on_over_epochs_without_an_end() -> None:
     cfg = TrainConfig(dataset="synthetic", global_batch=3_000, device="cpu")
     batches = Batches.load(cfg, world.solo(cfg))
-    stream = Stream(batches)
+    stream = Stream(batches, replayed=False)
     stream.size = 3
     streamed = [labels for _ in range(2) for _, labels in stream.epoch(1)]
     expected = [labels for epoch in (1, 2, 3) for _, labels in batches.epoch(epoch)]
 
     assert all(torch.equal(one, other) for one, other in zip(streamed, expected, strict=True))
+
+
+def test_a_stream_that_is_replayed_has_the_first_batches_again_and_again() -> None:
+    cfg = TrainConfig(dataset="synthetic", global_batch=1_000, device="cpu")
+    batches = Batches.load(cfg, world.solo(cfg))
+    stream = Stream(batches, replayed=True)
+    stream.size = 2 * REPLAYED_STEPS
+    streamed = [labels for _, labels in stream.epoch(1)]
+    first = [labels for _, labels in batches.epoch(1)][:REPLAYED_STEPS]
+
+    assert all(torch.equal(one, other) for one, other in zip(streamed, [*first, *first], strict=True))

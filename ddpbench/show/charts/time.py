@@ -44,6 +44,9 @@ COLOURS: dict[Cause, str] = {
     "reducing": RED,
     "waiting": YELLOW,
     "slower_computing": SKY,
+    "data": YELLOW,
+    "waiting_for_data": YELLOW,
+    "beside_readers": SKY,
 }
 CUT_FROM = 0.5  # where all bars end in this last part of the axis, it need not begin at 0
 LAGS_FROM = 0.02  # of a step: others wait so long for a rank before it is shown
