@@ -129,7 +129,7 @@ def test_a_hostile_environment_changes_nothing_and_is_named(launched: Launched) 
 
 
 def test_a_log_has_one_line_for_each_launch_and_run_and_an_estimate_before_the_first(launched: Launched) -> None:
-    lines = [line for line in launched.err.splitlines() if re.match(r"(speed|accuracy)  ", line)]
+    lines = [line for line in launched.err.splitlines() if re.match(r"(speed|learning)  ", line)]
 
     assert re.search(r"^speed: about \d+ s: 5 launches, the fewest, take longer than --minutes$", launched.err, re.M)
     assert re.search(

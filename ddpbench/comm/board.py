@@ -19,7 +19,8 @@ class Board:
     3. Every rank posts its losses and the digest of its weights before it reduces step n + 2. So after that step every
        rank can read those of all others.
 
-    Two meetings are stored, by even and odd steps: the older is over before its place is needed again.
+    Two meetings and their digests are stored, by even and odd steps: the older is over before its place is needed
+    again. After a meeting another rank may have posted for the next step before this one has read; losses only grow.
     """
 
     def __init__(self, ranks: Ranks, steps: int) -> None:
@@ -29,7 +30,7 @@ class Board:
         """
         self._rank, size = ranks.rank, ranks.size
         digests = 5 * size + 1  # where they begin, in numbers of 8 bytes
-        losses = digests + size * DIGEST_BYTES // 8
+        losses = digests + 2 * size * DIGEST_BYTES // 8
         num_bytes = 8 * (losses + size * steps)
         try:
             board = share(ranks, num_bytes)[0] if size > 1 else bytearray(num_bytes)
@@ -40,7 +41,8 @@ class Board:
         self._stops = [ints[2 * size : 3 * size], ints[3 * size : 4 * size]]
         self._paused = floats[digests - 1 : digests]
         whole = memoryview(board)[8 * digests :]
-        self._digests = [whole[rank * DIGEST_BYTES :][:DIGEST_BYTES] for rank in range(size)]
+        rows = [whole[row * DIGEST_BYTES :][:DIGEST_BYTES] for row in range(2 * size)]
+        self._digests = [rows[:size], rows[size:]]
         self._losses = [floats[losses + rank * steps :][:steps] for rank in range(size)]
 
     def ask(self, step: int, *, stop: bool) -> None:
@@ -57,14 +59,14 @@ class Board:
         requests = zip(self._meetings[step % 2], self._stops[step % 2], strict=True)
         return any(when == step and stop for when, stop in requests)
 
-    def post(self, losses: Sequence[float], digest: bytes) -> None:
-        """Show this rank's losses of the epoch so far, and the SHA-256 of its weights."""
-        self._digests[self._rank][:] = digest
+    def post(self, step: int, losses: Sequence[float], digest: bytes) -> None:
+        """Show this rank's losses of the epoch up to a step, and the SHA-256 of its weights before it."""
+        self._digests[step % 2][self._rank][:] = digest
         self._losses[self._rank][: len(losses)] = memoryview(array("d", losses))
 
-    def digests(self) -> list[bytes]:
-        """Return the digest of every rank, as posted."""
-        return [bytes(row) for row in self._digests]
+    def digests(self, step: int) -> list[bytes]:
+        """Return the digest of every rank, as posted for a step."""
+        return [bytes(row) for row in self._digests[step % 2]]
 
     def losses(self, count: int) -> list[list[float]]:
         """Return the first losses of every rank [ranks, count], as posted."""

@@ -68,7 +68,7 @@ class Saver(Onlooker):
     def loss_computed(self, state: TrainState) -> None:
         """Post this rank's losses and the digest of its weights, where ranks meet after this step."""
         if self._meets and self._board:
-            self._board.post(state.mean_losses().tolist(), state.weights_sha256())
+            self._board.post(state.step, state.mean_losses().tolist(), state.weights_sha256())
 
     def step_taken(self, state: TrainState) -> None:
         """Save and stop where it is time. Raises Preempted, on every rank, after the same step."""
@@ -126,7 +126,7 @@ class Saver(Onlooker):
         if not self._here.is_main:
             return
         begin, step = time.perf_counter(), len(state.losses)
-        self.require_equal_weights(f"before {notes.position(state.epoch, step)}", board.digests())
+        self.require_equal_weights(f"before {notes.position(state.epoch, step)}", board.digests(state.step))
         train_s = state.earlier_train_s + begin - self._begin - (board.paused_s - self._paused_before_s)
         self._save(state, state.epoch, board.losses(step), train_s)
         board.paused_s += time.perf_counter() - begin

@@ -61,13 +61,13 @@ def boards(size: int, steps: int) -> list[Board]:
 def test_what_one_rank_writes_every_rank_reads_and_nothing_overlaps() -> None:
     ranks = boards(3, steps=4)
     for number, board in enumerate(ranks):
-        board.post([number + 0.25, number + 0.5], bytes([number + 1]) * 32)
+        board.post(7, [number + 0.25, number + 0.5], bytes([number + 1]) * 32)
     ranks[0].paused_s = 1.5
     ranks[1].ask(7, stop=False)
     ranks[2].ask(8, stop=True)
 
     for board in ranks:
-        assert board.digests() == [bytes([number + 1]) * 32 for number in range(3)]
+        assert board.digests(7) == [bytes([number + 1]) * 32 for number in range(3)]
         assert board.losses(2) == [[number + 0.25, number + 0.5] for number in range(3)]
         assert board.losses(4)[2] == [2.25, 2.5, 0, 0]
         assert board.paused_s == 1.5
@@ -83,9 +83,20 @@ def test_a_later_request_takes_the_place_of_an_older_one_of_the_same_parity() ->
     assert (second.is_meeting(4), second.is_meeting(6), second.is_stopping(6)) == (False, True, False)
 
 
+def test_a_rank_that_is_a_step_ahead_leaves_what_it_posted_for_the_meeting_before() -> None:
+    """A run is told to stop beside a regular save: two meetings follow each other, and one rank is slow to read."""
+    slow, fast = boards(2, steps=3)
+    for board in (slow, fast):
+        board.post(2, [1.0, 2.0], b"2" * 32)
+    fast.post(3, [1.0, 2.0, 3.0], b"3" * 32)
+
+    assert slow.digests(2) == [b"2" * 32] * 2
+    assert slow.losses(2) == [[1.0, 2.0]] * 2
+
+
 def test_a_single_rank_keeps_its_board_to_itself() -> None:
     (board,) = boards(1, steps=2)
-    board.post([0.5], b"x" * 32)
+    board.post(3, [0.5], b"x" * 32)
     board.ask(3, stop=True)
 
-    assert (board.losses(1), board.digests(), board.is_stopping(3)) == ([[0.5]], [b"x" * 32], True)
+    assert (board.losses(1), board.digests(3), board.is_stopping(3)) == ([[0.5]], [b"x" * 32], True)

@@ -331,7 +331,7 @@ def put_measured_study(results: Path) -> Path:
     """Write what the study has left when its launches are over and its runs have not begun. Returns its folder."""
     cfg = config.parse([*STUDY, *SLOW])
     found = task.of(cfg)
-    settings = found.settings(cfg, "cpu", found.step(cfg).net)
+    settings = found.settings(cfg, "cpu", found.step(cfg).net, found.data(cfg))
     arms = [Arm("baseline", 1, 1, None), Arm("ddp", 2, 1, "gloo")]
     turns = [TurnArm(arm=arm, global_batch=settings.global_batch) for arm in arms]
     request = Request(

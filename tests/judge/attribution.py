@@ -65,7 +65,7 @@ def main() -> None:
                     schema=SCHEMA,
                     study=name,
                     number=number,
-                    settings=found.settings(cfg, "cpu", found.step(cfg).net),
+                    settings=found.settings(cfg, "cpu", found.step(cfg).net, data),
                     parameters=1,
                     environment=machine.describe(),
                     started_at="",
