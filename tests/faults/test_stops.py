@@ -335,7 +335,13 @@ def put_measured_study(results: Path) -> Path:
     arms = [Arm("baseline", 1, 1, None), Arm("ddp", 2, 1, "gloo")]
     turns = [TurnArm(arm=arm, global_batch=settings.global_batch) for arm in arms]
     request = Request(
-        design="comparison", seeds=[0], world_sizes=[2], batches=[], settings=settings, injected=cfg.injected
+        design="comparison",
+        seeds=[0],
+        world_sizes=[2],
+        batches=[],
+        settings=settings,
+        injected=cfg.injected,
+        comms=["gloo", "shm"],
     )
     jobs = [Job(arm=arm, seed=0) for arm in arms]
     folder = results / "20261126-000000"
