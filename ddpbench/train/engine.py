@@ -77,7 +77,7 @@ def train_epoch(state: TrainState, batches: Batches, cfg: TrainConfig, onlookers
         state.losses.append(loss)  # on the device: to read it here would wait for the step
         state.shares.append(share)
         onlookers.loss_computed(state)
-        total.backward(share)  # `share` is what one loss counts in the mean that is trained on
+        state.passes.backward(total, share)  # `share` is what one loss counts in the mean that is trained on
         optimizer.step()
         if schedule is not None:
             schedule.step()
