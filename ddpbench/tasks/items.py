@@ -112,6 +112,11 @@ class Reading:
         if self._reader:
             self._reader.hold()
 
+    def close(self) -> None:
+        """End them."""
+        if self._reader:
+            self._reader.close()
+
     def release(self) -> None:
         """Let them go on."""
         if self._reader:

@@ -96,6 +96,10 @@ class Reader:
         """Stop the processes. They go on exactly where they were."""
         processes.send(self._pids, signal.SIGSTOP)
 
+    def close(self) -> None:
+        """End the processes. Without it torch waits five seconds for each that is held."""
+        processes.send(self._pids, signal.SIGKILL)
+
     def release(self) -> None:
         """Let the processes go on."""
         processes.send(self._pids, signal.SIGCONT)

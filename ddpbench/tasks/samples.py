@@ -92,6 +92,9 @@ class InMemory:
     def hold(self) -> None:
         """Nothing works ahead."""
 
+    def close(self) -> None:
+        """There is nothing to end."""
+
     def release(self) -> None:
         """Nothing was held."""
 

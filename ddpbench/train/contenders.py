@@ -73,6 +73,11 @@ class Contender:
         """Whether this rank is one of the arm's."""
         return self._mine is not None
 
+    def close(self) -> None:
+        """End what reads its data."""
+        if self._mine is not None:
+            self._reading.close()
+
     def visit(self, steps: int) -> Visit:
         """Take a turn of `steps` counted steps. What reads its data works during the turn alone."""
         assert self._mine is not None, "this rank takes part"

@@ -86,6 +86,11 @@ class Rounds:
             self.stolen_s.append(environment.stolen_s() - before_s)
             is_over = self._here.gather(time.perf_counter() - begin > seconds)[0]
 
+    def close(self) -> None:
+        """End what reads the data of the arms."""
+        for each in self._contenders:
+            each.close()
+
     def visits(self) -> list[Visits]:
         """Return what was measured, by arm."""
         return [
@@ -141,6 +146,7 @@ def main() -> None:
         rounds.calibrate()
         startup_s = max(here.gather(process.alive_s(with_torchrun=True)))
         rounds.run(question.seconds, question.focus)
+        rounds.close()
         peaks = here.gather(environment.peak_rss_bytes())
         if here.is_main:
             net = found.step(cfg).net

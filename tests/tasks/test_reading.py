@@ -266,6 +266,19 @@ def test_a_held_process_reads_nothing_ahead(tmp_path: Path, children: Callable[[
     assert len(list(batches)) == SIZE - 1
 
 
+def test_held_processes_end_at_once_where_they_are_closed(children: Callable[[], list[psutil.Process]]) -> None:
+    opened = items().opened(2, 0)
+    batches = opened.read(orders(1), 1)
+    next(batches)
+    opened.hold()
+    opened.close()
+    begin = time.monotonic()
+    del batches, opened  # torch waits for processes that it has not seen end, five seconds for each
+
+    assert time.monotonic() - begin < 4
+    assert children() == []
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("held", [False, True])
 def test_the_processes_end_with_their_rank(held: bool) -> None:
