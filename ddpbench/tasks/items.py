@@ -74,12 +74,12 @@ class Items:
         """Return them so that batches come in the memory of a device, floating-point tensors as `floating`."""
         return Items(self._keyed, device, floating or self._floating)
 
-    def opened(self, processes: int, seed: int) -> "Reading":
+    def opened(self, processes: int, seed: int) -> "Opened":
         """Return what reads them by so many processes, or in this process where that is 0."""
-        return Reading(replace(self._keyed, seed=seed), processes, self._device, self._floating)
+        return Opened(replace(self._keyed, seed=seed), processes, self._device, self._floating)
 
 
-class Reading:
+class Opened:
     """Reads the batches of one rank, ahead of training where there are processes for it."""
 
     def __init__(self, keyed: Keyed, processes: int, device: torch.device, floating: torch.dtype | None) -> None:

@@ -58,7 +58,7 @@ class Rounds:
         self.data_s: list[list[list[float]]] = [[] for _ in contenders]
 
     def calibrate(self) -> None:
-        """Visit every arm once, and choose the steps of its blocks so that a block takes about BLOCK_S."""
+        """Visit every arm, and choose the steps of its blocks so that a block takes about BLOCK_S."""
         for index in range(len(self._contenders)):
             self._steps[index] = 1
             step_s = self._step_s(index)

@@ -15,6 +15,16 @@ from tests.records import BATCH, NONE, NOTHING, ONE, READING, SHM, TRUTH, TWO, a
 
 PARALLEL = at(SHM)
 WITHOUT_NOISE = [make_launch(number) for number in range(3)]
+TERMS = {
+    "ideal": 10,
+    "smaller_batch": 1,
+    "contention": 1.5,
+    "bookkeeping": 0.5,
+    "exchange": 2,
+    "reducing": 0.75,
+    "waiting": 0.75,
+    "slower_computing": 0.5,
+}  # in milliseconds
 
 
 def break_down(timed: Timing, rank_batches: tuple[int, int] = (128, 128)) -> Breakdown | None:
@@ -33,16 +43,7 @@ def without(turn: TurnArm) -> dict[TurnArm, float]:
 
 
 def test_every_term_is_the_difference_of_two_levels() -> None:
-    assert found(WITHOUT_NOISE) == {
-        "ideal": 10,
-        "smaller_batch": 1,
-        "contention": 1.5,
-        "bookkeeping": 0.5,
-        "exchange": 2,
-        "reducing": 0.75,
-        "waiting": 0.75,
-        "slower_computing": 0.5,
-    }
+    assert found(WITHOUT_NOISE) == TERMS
 
 
 def test_the_terms_add_up_to_what_was_observed() -> None:
@@ -74,19 +75,7 @@ def test_without_a_control_its_cause_and_the_next_stand_together(missing: TurnAr
 def test_reading_data_is_a_cost_beside_those_of_batches_in_memory() -> None:
     terms = found([make_launch(number, truth=READING) for number in range(3)])
 
-    assert terms == {
-        "ideal": 10,
-        "smaller_batch": 1,
-        "contention": 1.5,
-        "bookkeeping": 0.5,
-        "exchange": 2,
-        "reducing": 0.75,
-        "waiting": 0.75,
-        "slower_computing": 0.5,
-        "data": 3,
-        "waiting_for_data": 0.9,
-        "beside_readers": 2.1,
-    }
+    assert terms == {**TERMS, "data": 3, "waiting_for_data": 0.9, "beside_readers": 2.1}
     assert list(terms)[-3:] == ["data", "waiting_for_data", "beside_readers"]
 
 
