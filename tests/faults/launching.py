@@ -7,10 +7,11 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeVar
 
 import psutil
 from safetensors.torch import load_file
@@ -24,6 +25,7 @@ SHORT = ("--dataset", "synthetic", "--device", "cpu", "--model", "mlp", "--epoch
 SAVING = ("--checkpoint-every", "10", "--timeout-s", "3")
 MARK = "DDPBENCH_TEST"  # in the environment of every process that a test starts, so that none can hide
 _started: dict[str, list["subprocess.Popen[str]"]] = {}
+Answer = TypeVar("Answer")
 ROOT_CAUSE = re.compile(r"^(launch\.sh|ddp_train\.py|baseline_train\.py): ", re.M)
 
 
@@ -116,8 +118,7 @@ def run(command: list[str], results: Path, timeout_s: float = 100, **env: str) -
         try:
             out, err = process.communicate(timeout=timeout_s)
         except BaseException:
-            for left in marked(mark):
-                left.kill()
+            answers(marked(mark), psutil.Process.kill)
             process.communicate()
             raise
         return Ended.of(process.returncode, out, err, results)
@@ -132,6 +133,15 @@ def marked(mark: str) -> list[psutil.Process]:
             if wanted in (folder / "environ").read_bytes():  # a zombie's is empty
                 processes.append(psutil.Process(int(folder.name)))
     return processes
+
+
+def answers(processes: Iterable[psutil.Process], question: Callable[[psutil.Process], Answer]) -> list[Answer]:
+    """Ask or tell each of these processes something. One that has ended meanwhile has no answer."""
+    found = []
+    for process in processes:
+        with contextlib.suppress(psutil.Error):
+            found.append(question(process))
+    return found
 
 
 def training(mark: str, script: str) -> list[psutil.Process]:
@@ -166,8 +176,7 @@ def nothing_left(results: Path, within_s: float = 5, *, may_be_damaged: bool = F
         yield mark
         wait_for(lambda: not marked(mark), within_s)
     finally:
-        for left in marked(mark):
-            left.kill()
+        answers(marked(mark), psutil.Process.kill)
         for process in _started.pop(mark, []):
             if process.returncode is None:
                 print(*process.communicate())  # of a test that has failed: pytest shows it

@@ -25,7 +25,7 @@ from pathlib import Path
 
 import psutil
 
-from tests.faults.launching import Ended, ddp, marked, nothing_left, partial_files, start, supervised
+from tests.faults.launching import Ended, answers, ddp, marked, nothing_left, partial_files, start, supervised
 
 STEPS = 279  # of a run
 RANKS = 2
@@ -135,16 +135,12 @@ class Running:
         elif how == "orchestrator told to stop":
             self._process.terminate()
         elif how == "child killed":
-            for child in psutil.Process(self._process.pid).children():
-                child.kill()
+            answers(psutil.Process(self._process.pid).children(), psutil.Process.kill)
         elif how == "all stopped for a while":
             everything = marked(self._mark)
-            for each in everything:
-                each.suspend()
+            answers(everything, psutil.Process.suspend)
             time.sleep(plan.uniform(0.1, 9))
-            for each in everything:
-                with contextlib.suppress(psutil.NoSuchProcess):
-                    each.resume()
+            answers(everything, psutil.Process.resume)
         else:
             filler = self._results / "filler"
             with contextlib.suppress(OSError), filler.open("wb", buffering=0) as file:
@@ -160,8 +156,7 @@ class Running:
             try:
                 out, err = self._process.communicate(timeout=300)
             except subprocess.TimeoutExpired:
-                for left in marked(self._mark):
-                    left.kill()
+                answers(marked(self._mark), psutil.Process.kill)
                 out, err = self._process.communicate()
                 raise SystemExit(f"it hung:\n{err}") from None
         return Ended.of(self._process.returncode, out, err, self._results)

@@ -30,7 +30,19 @@ from ddpbench.study import commands, options, plan
 from ddpbench.study.runner import Program
 from tests.conftest import PROJECT
 from tests.faults.conftest import end_of, start_unsupervised
-from tests.faults.launching import SHORT, Clean, Ended, ddp, marked, nothing_left, run, start, training, wait_for
+from tests.faults.launching import (
+    SHORT,
+    Clean,
+    Ended,
+    answers,
+    ddp,
+    marked,
+    nothing_left,
+    run,
+    start,
+    training,
+    wait_for,
+)
 
 SOURCES = sorted([*(PROJECT / "ddpbench").rglob("*.py"), *PROJECT.glob("*.py")])
 CANARY = "canary-5f0c1d"
@@ -90,15 +102,6 @@ def descriptors(pids: Iterable[int]) -> Iterator[tuple[Path, str]]:
                         yield path, str(path.readlink())
 
 
-def environments(mark: str, script: str) -> list[dict[str, str]]:
-    """Return the environment of every process of a run that trains by this script, and has not ended meanwhile."""
-    found = []
-    for process in training(mark, script):
-        with contextlib.suppress(psutil.Error):
-            found.append(process.environ())
-    return found
-
-
 def marked_pids(mark: str) -> list[int]:
     return [process.pid for process in marked(mark)]
 
@@ -124,7 +127,7 @@ def seen(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactor
             return any(results.glob("*.checkpoint/0*")) or process.poll() is not None
 
         wait_for(has_saved)
-        ranks = environments(mark, "ddp_train.py")
+        ranks = answers(training(mark, "ddp_train.py"), psutil.Process.environ)
         memory: dict[str, set[int]] = {}
         for path, target in descriptors(marked_pids(mark)):
             if target.startswith("/memfd:"):
@@ -308,9 +311,9 @@ def test_launch_drops_and_names_what_would_steer_torchrun_and_then_works(tmp_pat
         training: list[dict[str, str]] = []
 
         def has_trained() -> bool:  # a launch is forked from a server, which has the environment of all launches
-            training.extend(
-                each.environ() for each in marked(mark) if "ddpbench.train.preloaded" in " ".join(each.cmdline())
-            )
+            for words, environment in answers(marked(mark), lambda each: (each.cmdline(), each.environ())):
+                if "ddpbench.train.preloaded" in " ".join(words):
+                    training.append(environment)
             return any(tmp_path.glob("*/turns-000.json")) or process.poll() is not None
 
         wait_for(has_trained)

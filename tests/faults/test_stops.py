@@ -28,6 +28,7 @@ from tests.faults.launching import (
     Clean,
     Ended,
     alone,
+    answers,
     ddp,
     marked,
     nothing_left,
@@ -170,7 +171,8 @@ def test_torchrun_that_is_stopped_or_killed_leaves_nothing_but_a_run_to_resume(
 
 
 def agent(mark: str) -> psutil.Process:
-    (found,) = [each for each in marked(mark) if "ddpbench.train.agent" in each.cmdline()]
+    asked = answers(marked(mark), lambda each: (each, each.cmdline()))
+    (found,) = [process for process, words in asked if "ddpbench.train.agent" in words]
     return found
 
 
@@ -191,11 +193,9 @@ def stand_still(processes: Callable[[str], list[psutil.Process]]) -> Callable[["
 
     def stop_and_continue(_: "subprocess.Popen[str]", mark: str) -> None:
         chosen = processes(mark)
-        for each in chosen:
-            each.suspend()
+        answers(chosen, psutil.Process.suspend)
         time.sleep(STILL_S)
-        for each in chosen:
-            each.resume()
+        answers(chosen, psutil.Process.resume)
 
     return stop_and_continue
 
