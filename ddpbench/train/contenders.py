@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Iterator
-from itertools import count, cycle, islice
+from itertools import chain, count, cycle, islice
 
 import torch
 from msgspec.structs import replace
@@ -29,13 +29,18 @@ ENDLESS = 10**6  # steps of an epoch of the schedule: the learning rate hardly c
 
 
 class Stream:
-    """An endless run over the data, of which each epoch of `train_epoch` takes the next `size` steps."""
+    """An endless run over the data, of which each epoch of `train_epoch` takes the next `size` steps.
+
+    The first batch is read at once. That starts the processes that read, which are forked from this one: were they
+    forked later, all arms would have to copy, in a step that counts, the memory that they write to (copy on write).
+    """
 
     def __init__(self, batches: Batches, *, replayed: bool) -> None:
         self._batches: Iterator[Batch] = (batch for epoch in count(1) for batch in batches.epoch(epoch))
         self.device, self.parts, self.size = batches.device, batches.parts, 0
         if replayed:
             self._batches = cycle(list(islice(self._batches, REPLAYED_STEPS * self.parts)))
+        self._batches = chain([next(self._batches)], self._batches)
 
     def epoch(self, epoch: int, done: int = 0) -> Iterator[Batch]:
         """Yield the batches of the next `size` steps."""
@@ -62,6 +67,7 @@ class Contender:
         net = world.data_parallel(net, mine.device) if cfg.data_parallel else ddp.wrap(net, mine, arm.comm)
         batches = Batches(task.of(cfg), data, cfg, mine)
         self._cfg, self._reading, self._stream = cfg, batches.reading, Stream(batches, replayed=turn.replayed)
+        self._reading.hold()
         self._state = TrainState.of(net, cfg, ENDLESS, mine)
         self._reductions = ReductionTimer(net, self._state.optimizer, mine.device)
         hooks = load_hook(cfg, self._state, batches, mine)

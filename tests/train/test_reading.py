@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import msgspec
+import psutil
 import pytest
 import torch
 from msgspec.structs import replace
@@ -17,8 +18,10 @@ from ddpbench.record import Record, read_record
 from ddpbench.tasks import reading, task
 from ddpbench.train import engine, world
 from ddpbench.train.batches import Batches
+from ddpbench.train.contenders import Contender
 from ddpbench.turns import Launch, Question, TurnArm, read_launch
 from tests import warm
+from tests.faults.launching import wait_for
 
 TASK = """
 import os
@@ -117,6 +120,20 @@ def test_readers_are_refused_where_the_data_is_in_memory() -> None:
     cfg = TrainConfig(dataset="synthetic", readers=2)
     with pytest.raises(UserError, match=r"--readers: data\(\) of the task mnist returns tensors in memory; leave it"):
         task.of(cfg).data(cfg)
+
+
+@pytest.mark.usefixtures("one_thread")
+def test_what_reads_for_an_arm_is_forked_before_its_first_step_and_held_until_its_turn(cfg: TrainConfig) -> None:
+    """A process that is forked later makes every arm copy its weights, in a step that counts."""
+    here, others = world.solo(cfg), psutil.Process().children()
+    found = task.of(cfg)
+    contender = Contender(TurnArm(arm=Arm("baseline", 1, 1, None), global_batch=16), found.data(cfg), cfg, here)
+    readers = [child for child in psutil.Process().children() if child not in others]
+    wait_for(lambda: [each.status() for each in readers] == [psutil.STATUS_STOPPED])
+    contender.visit(3)
+
+    assert [child for child in psutil.Process().children() if child not in others] == readers
+    contender.close()
 
 
 @pytest.mark.slow
