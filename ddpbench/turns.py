@@ -108,6 +108,7 @@ class Look(msgspec.Struct, frozen=True):
     pairs: list[Pair]  # by global batch, ascending
     next_batch: int | None  # of a sweep: where its prediction is to be checked; None where there is nothing to check
     findings: list[str] = []  # about the task, by the check of the first launch
+    round_s: float = 0.0  # of a round with all arms of the study
 
 
 FIRST_LOOK = 5  # launches before the first look at the interval: fewer may agree by chance

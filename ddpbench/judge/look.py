@@ -22,13 +22,15 @@ def look(folder: Path, within: float, margin: float) -> Look:
     launches = read_launches(folder)
     timed = timing.of_launches(launches)
     study = Study(folder.name, folder, [], launches, [])
-    said = findings(launches)
+    said, round_s = findings(launches), max(launch.round_s[0] for launch in launches)
     if not is_sweep(study):
-        return Look([_pair(timed, launches[0].settings.global_batch, within, margin, is_swept=False)], None, said)
+        pair = _pair(timed, launches[0].settings.global_batch, within, margin, is_swept=False)
+        return Look([pair], None, said, round_s)
     swept = analyse(timed, margin)
     batches = sorted({turn.global_batch for turn in timed.turns})
     pairs = [_pair(timed, batch, within, margin, is_swept=True) for batch in batches]
-    return Look(pairs, swept.next_batch if swept and all(pair.low is not None for pair in pairs) else None, said)
+    next_batch = swept.next_batch if swept and all(pair.low is not None for pair in pairs) else None
+    return Look(pairs, next_batch, said, round_s)
 
 
 def _pair(timed: Timing, global_batch: int, within: float, margin: float, *, is_swept: bool) -> Pair:

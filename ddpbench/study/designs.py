@@ -108,6 +108,11 @@ def at(arms: Sequence[Arm], global_batch: int, *, replayed: bool = False) -> lis
     return [TurnArm(arm=arm, global_batch=global_batch, replayed=replayed) for arm in arms]
 
 
+def choices(study_turns: Sequence[TurnArm], global_batch: int) -> list[TurnArm]:
+    """Return the arms that a user could choose at this batch; the others explain how long these take."""
+    return [turn for turn in study_turns if turn.global_batch == global_batch and not turn.is_control]
+
+
 def ranks_of(launch_turns: Sequence[TurnArm]) -> int:
     """Return how many ranks a launch of these arms needs."""
     return max(turn.arm.world_size for turn in launch_turns)

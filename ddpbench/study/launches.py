@@ -69,7 +69,8 @@ class Launches:
         if self._count > 0:
             self.latest = self.look()
         while (left := self._left(rule, self.clock() - begin_s)) is not None:
-            code = self._carry_out_one(self.draft.plan.turns, forecast.rounds_s(budget_s), left)
+            rounds_s = forecast.rounds_s(budget_s)
+            code = self._carry_out_one(self._turns(rounds_s), rounds_s, left)
             if code != 0:
                 return code
             self._count += 1
@@ -79,6 +80,17 @@ class Launches:
             left = self._left(rule, self.clock() - begin_s) or self._with_runs(Left(0.0, is_most=False))
             self.reporter.launch_judged(self._next_number, result(self.pairs()), left)
         return 0
+
+    def _turns(self, rounds_s: float) -> list[TurnArm]:
+        """Return the arms of the next launch: all, or those that a user could choose.
+
+        Where a round of all takes most of a launch, because steps are long, every other launch has only the latter:
+        the rounds that remain tell more about the answer than about its causes.
+        """
+        turns, is_heavy = self.draft.plan.turns, self.latest is not None and self.latest.round_s > rounds_s / 2
+        if self.draft.plan.request.design == "sweep" or not is_heavy or self._count % 2 == 0:
+            return turns
+        return designs.choices(turns, self.draft.plan.batches[0])
 
     def _left(self, rule: Rule, spent_s: float) -> Left | None:
         """Return the time that is left where another launch follows; None where the launches are enough."""

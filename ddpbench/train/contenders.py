@@ -23,7 +23,6 @@ from ddpbench.train.state import TrainState
 from ddpbench.train.world import World
 from ddpbench.turns import TurnArm, Visit
 
-UNCOUNTED_STEPS = 1  # of a visit: it warms caches and wakes threads
 REPLAYED_STEPS = 4  # whose batches an arm that reads no data trains on, again and again
 ENDLESS = 10**6  # steps of an epoch of the schedule: the learning rate hardly changes in a launch
 
@@ -84,12 +83,13 @@ class Contender:
         if self._mine is not None:
             self._reading.close()
 
-    def visit(self, steps: int) -> Visit:
-        """Take a turn of `steps` counted steps. What reads its data works during the turn alone."""
+    def visit(self, steps: int, uncounted: int) -> Visit:
+        """Take a turn of `steps` counted steps after `uncounted` ones. What reads its data works in the turn alone."""
         assert self._mine is not None, "this rank takes part"
         torch.set_num_threads(self.turn.arm.threads_per_rank)
         self._reading.release()
-        self._take(UNCOUNTED_STEPS)
+        if uncounted:
+            self._take(uncounted)
         self._reductions.take()
         self._reading.waited_s()
         self._mine.barrier()

@@ -8,6 +8,8 @@ python -m ddpbench.train.turns QUESTION      under torchrun's agent; QUESTION is
    are in every sixth round, so that more of them is known about the arms that the answer is about.
 3. A visit is a step that does not count, which warms caches and wakes threads, and then a block of steps. All ranks of
    the arm begin the block together, and it ends with its slowest rank. The loop that trains a run takes the steps.
+4. Long steps, of LONG_STEP_S and more, are a block each, and none is left uncounted but an arm's first: what warming
+   costs is little beside them.
 """
 
 from ddpbench.train import life
@@ -36,7 +38,7 @@ from ddpbench.train.world import World
 from ddpbench.turns import SCHEMA, Launch, Question, TurnArm, Visit, Visits
 
 CALIBRATION_STEPS = 3
-LONG_STEP_S = 0.2  # steps that are longer are calibrated by one step, and are a block each
+LONG_STEP_S = 0.2
 BLOCK_S = 0.05  # about, of the counted steps: longer blocks scatter as much, and there are fewer of them
 FULL_EVERY = 6  # rounds: one with all arms, then five with those in focus
 MOST_STEPS = 500  # of a block
@@ -49,6 +51,7 @@ class Rounds:
         self._contenders, self._here = contenders, here
         self._random = random.Random(number)
         self._steps = [1] * len(contenders)  # of a block of each arm
+        self._uncounted = [1] * len(contenders)  # before each block
         self.order: list[list[int]] = []
         self.round_s: list[float] = []
         self.stolen_s: list[float] = []
@@ -66,6 +69,8 @@ class Rounds:
                 self._steps[index] = CALIBRATION_STEPS
                 step_s = self._step_s(index)
                 self._steps[index] = min(MOST_STEPS, max(2, round(BLOCK_S / step_s)))
+            else:
+                self._uncounted[index] = 0
 
     def run(self, seconds: float, focus: Sequence[TurnArm] | None = None) -> None:
         """Carry out rounds until so many seconds are spent.
@@ -114,7 +119,8 @@ class Rounds:
         """Let one arm take its turn. Returns what each of its ranks measured, on every rank."""
         contender = self._contenders[index]
         self._here.barrier()
-        mine = contender.visit(self._steps[index]) if contender.takes_part else Visit(0.0, [], None)
+        steps, uncounted = self._steps[index], self._uncounted[index]
+        mine = contender.visit(steps, uncounted) if contender.takes_part else Visit(0.0, [], None)
         return self._here.gather(mine)[: contender.turn.arm.world_size]
 
     def _note(self, index: int, visits: list[Visit]) -> None:

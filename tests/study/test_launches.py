@@ -143,6 +143,31 @@ def test_more_adds_five_launches_and_then_goes_on_by_the_same_rule(tmp_path: Pat
     assert unknown.numbers == [6, 7, 8, 9, 10, 11], "the minutes begin anew"
 
 
+def test_where_steps_are_long_every_other_launch_has_only_the_arms_that_a_user_could_choose(tmp_path: Path) -> None:
+    def answer(count: int, round_s: float) -> Look:
+        return Look([pair(is_known=count >= 5)], None, round_s=round_s)
+
+    heavy = Bench(tmp_path / "heavy", lambda count: answer(count, 0.51 * forecast.ROUNDS_S))
+    light = Bench(tmp_path / "light", lambda count: answer(count, 0.49 * forecast.ROUNDS_S))
+    for bench in (heavy, light):
+        bench.folder.mkdir()
+        bench.carry_out(draft())
+
+    chosen = ["baseline, 1 thread", "baseline, 2 threads", "ddp 2 x 1, gloo", "ddp 2 x 1, shm"]
+    arms = [[turn.label for turn in question.arms] for question in heavy.asked]
+    assert arms[1] == arms[3] == chosen
+    assert arms[0] == arms[2] == arms[4] == [turn.label for turn in light.asked[0].arms]
+    assert len({len(question.arms) for question in light.asked}) == 1
+
+
+def test_a_sweep_has_all_its_arms_however_long_their_steps_are(tmp_path: Path) -> None:
+    pairs = [pair(batch, is_known=True) for batch in (64, 256)]
+    bench = Bench(tmp_path, lambda _: Look(pairs, None, round_s=99.0))
+    bench.carry_out(draft(design="sweep", batches=[64, 256]))
+
+    assert {len(question.arms) for question in bench.asked} == {6}
+
+
 def test_a_sweep_checks_its_prediction_in_three_short_launches_at_that_batch_alone(tmp_path: Path) -> None:
     def answer(count: int) -> Look:
         pairs = [pair(batch, is_known=True) for batch in (64, 256)]

@@ -12,7 +12,7 @@ from ddpbench.tasks import task
 from ddpbench.tasks.samples import Samples
 from ddpbench.train import world
 from ddpbench.train.batches import Batches
-from ddpbench.train.contenders import REPLAYED_STEPS, UNCOUNTED_STEPS, Contender, Stream
+from ddpbench.train.contenders import REPLAYED_STEPS, Contender, Stream
 from ddpbench.turns import Launch, Question, TurnArm, read_launch
 from tests import warm
 
@@ -128,14 +128,14 @@ def test_a_visit_takes_its_steps_and_shares_the_data() -> None:
     contender = Contender(ALONE, data, CFG, world.solo(CFG))
     taken = []
     contender._state.optimizer.register_step_post_hook(lambda *_: taken.append(1))
-    visit = contender.visit(3)
+    visit = contender.visit(3, uncounted=1)
 
     assert contender.takes_part
     assert contender.rank_batches == [240]
     assert visit.block_s > 0
     assert visit.waits_s == [], "one process waits for nobody"
     assert visit.data_s is None, "the data is in memory"
-    assert len(taken) == UNCOUNTED_STEPS + 3
+    assert len(taken) == 1 + 3
     assert isinstance(data.train, Samples)
     assert isinstance(again := data.to(torch.device("cpu")).train, Samples)
     assert again.tensors[0] is data.train.tensors[0]
