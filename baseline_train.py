@@ -20,8 +20,8 @@ def main() -> None:
     batches = Batches.load(cfg, here)
     with here:
         step = batches.task.step(cfg).to(here.device)  # the network and its loss
-        net = world.data_parallel(step, here.device) if cfg.data_parallel else step
-        engine.fit(net, batches, cfg, here, kind="data_parallel" if cfg.data_parallel else "baseline")
+        net = world.alone(step, here.device, cfg.kind)  # as it is, compiled, or in nn.DataParallel
+        engine.fit(net, batches, cfg, here, kind=cfg.kind)
 
 
 if __name__ == "__main__":

@@ -15,7 +15,7 @@ from ddpbench.train.batches import Batches
 
 def main() -> None:
     """Build everything, then fit."""
-    cfg = config.parse(doc=__doc__, refuse={"data_parallel": "is for baseline_train.py"})
+    cfg = config.parse(doc=__doc__, refuse=dict.fromkeys(("data_parallel", "compile"), "is for baseline_train.py"))
     here = world.join(cfg, process)
     files.claim(cfg.results, writer=here.is_main)
     batches = Batches.load(cfg, here)  # this rank's; loaded before ranks can wait for each other

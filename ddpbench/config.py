@@ -13,6 +13,7 @@ from ddpbench.errors import UserError
 from ddpbench.flags import Parser as Parser
 from ddpbench.flags import explain_unknown, flags_of
 from ddpbench.flags import flag_name as flag_name
+from ddpbench.record import Kind
 from ddpbench.settings import Help, Settings
 from ddpbench.taskfile import TaskFile
 
@@ -41,6 +42,9 @@ class TrainConfig(Settings, frozen=True):
     )
     resume: Annotated[bool, Help("go on with the newest unfinished run of these settings in --results")] = False
     data_parallel: Annotated[bool, Help("baseline_train.py only: wrap the model in nn.DataParallel")] = False
+    compile: Annotated[
+        bool, Help("baseline_train.py: compile the model by torch.compile; a study: also one process that does")
+    ] = False
     results: Annotated[Path, Help("folder for the record and the weights")] = Path("results")
     hook: Annotated[
         str | None, Help("FILE.py or FILE.py:WORDS: your own onlooker of training; its runs are no results")
@@ -52,6 +56,8 @@ class TrainConfig(Settings, frozen=True):
             flag.require_in_bounds(getattr(self, flag.name))
         saving_interval(self.checkpoint_every)
         hook_file(self.hook)
+        if self.data_parallel and self.compile:
+            raise UserError("--data-parallel and --compile are two ways to train in one process; give one of them")
         if self.data_parallel and self.precision == "bf16":
             raise UserError("--data-parallel forgets bf16 in its threads and would train in fp16; use --precision fp32")
         if self.data_parallel and self.precision == "fp16":
@@ -60,6 +66,11 @@ class TrainConfig(Settings, frozen=True):
             raise UserError(
                 "--comm powersgd carries gradients over, also those that overflow in fp16; use --precision bf16"
             )
+
+    @property
+    def kind(self) -> Kind:
+        """The kind of run that one process with this configuration is."""
+        return "data_parallel" if self.data_parallel else "compiled" if self.compile else "baseline"
 
     @property
     def injected(self) -> str | None:

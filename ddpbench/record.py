@@ -21,7 +21,7 @@ SCHEMA = 6
 VERSIONS = dict.fromkeys((1, 2, 3, 4, 5), "0.1.0")  # the version of this program that reads an older schema
 MAX_BYTES = 16 * 2**20
 
-Kind = Literal["baseline", "data_parallel", "ddp"]
+Kind = Literal["baseline", "compiled", "data_parallel", "ddp"]
 # How gradients are combined. Two controls combine none: the ranks of "none" are not wrapped at all; those of "nothing"
 # are wrapped in DistributedDataParallel, and are timed in turns alone.
 Comm = Literal["nccl", "gloo", "shm", "fp16", "bf16", "powersgd", "none", "nothing"]

@@ -113,6 +113,7 @@ def test_settings_hold_what_is_computed_and_not_where_or_on_how_many_threads() -
         "threads",
         "comm",
         "data_parallel",
+        "compile",
         "hook",
         "timeout_s",
         "checkpoint_every",

@@ -100,6 +100,18 @@ def test_data_parallel_says_that_it_needs_gpus(tmp_path: Path) -> None:
     assert record.kind == "data_parallel"
 
 
+@pytest.mark.slow
+def test_a_compiled_network_learns_the_same_and_leaves_no_process(tmp_path: Path) -> None:
+    plain, compiled = tmp_path / "plain", tmp_path / "compiled"
+    for folder, flags in ((plain, []), (compiled, ["--compile"])):
+        done = warm.run("baseline_train.py", *SYNTHETIC, *flags, "--results", folder, folder=tmp_path)
+        assert done.returncode == 0, done.stderr
+    (one,), (other,) = (list(map(read_record, folder.glob("*.json"))) for folder in (plain, compiled))
+
+    assert (one.kind, other.kind) == ("baseline", "compiled")
+    assert other.epochs[-1].train_loss == pytest.approx(one.epochs[-1].train_loss, rel=1e-3)
+
+
 def test_the_control_is_marked_and_offers_no_accuracy(tmp_path: Path) -> None:
     control = ("ddp_train.py", *SYNTHETIC, "--comm", "none", "--results", tmp_path)
     done, other = (rank.wait() for rank in warm.start_ranks(2, *control, folder=tmp_path))

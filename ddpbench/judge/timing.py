@@ -119,7 +119,7 @@ class Timing:
 
 def is_parallel_choice(arm: Arm) -> bool:
     """Return whether a user could choose this arm to train in parallel: no single process, and no control."""
-    return arm.kind != "baseline" and not arm.is_control
+    return arm.kind in ("ddp", "data_parallel") and not arm.is_control
 
 
 def of_launches(launches: Sequence[Launch]) -> Timing:

@@ -62,6 +62,8 @@ def arm_in_words(arm: Arm, *, on_gpu: bool) -> str:
     """Return an arm for a sentence: `2 workers (DDP, shared memory)`, `one process (2 threads)`."""
     if arm.kind == "data_parallel":
         return "one process (nn.DataParallel)"
+    if arm.kind == "compiled":
+        return "one process (torch.compile)"
     if arm.kind == "baseline":
         return f"one process ({'one GPU' if on_gpu else plural(arm.threads_per_rank, 'thread')})"
     each = f" of {plural(arm.threads_per_rank, 'thread')}" if arm.threads_per_rank > 1 and not on_gpu else ""

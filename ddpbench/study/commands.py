@@ -41,6 +41,7 @@ def flags_of(job: Job, options: StudyOptions, folder: Path, *, resume: bool) -> 
         threads=job.arm.threads_per_rank,
         comm=job.arm.comm or "auto",
         data_parallel=job.arm.kind == "data_parallel",
+        compile=job.arm.kind == "compiled",
         results=folder,
         resume=resume,
     )

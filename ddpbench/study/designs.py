@@ -3,6 +3,8 @@
 from collections.abc import Sequence
 from typing import NamedTuple
 
+from msgspec.structs import replace
+
 from ddpbench.arm import COMPRESSED, Arm
 from ddpbench.record import Comm
 from ddpbench.study.plan import Job, Plan
@@ -97,6 +99,13 @@ def turns(
     return list(dict.fromkeys([*at(at_batch, global_batch), *explaining]))
 
 
+def with_compiled(study_turns: Sequence[TurnArm]) -> list[TurnArm]:
+    """Return arms with one more: the single process with the most threads, and a network that torch.compile made."""
+    single = next(turn for turn in study_turns if turn.arm == expected_arms(study_turns)[0])
+    at = study_turns.index(single) + 1
+    return [*study_turns[:at], replace(single, arm=replace(single.arm, kind="compiled")), *study_turns[at:]]
+
+
 def sweep(sizes: Sequence[int], resources: Resources, fastest: Comm, batches: Sequence[int]) -> list[TurnArm]:
     """Return the arms that take turns in a launch of a sweep: single processes and ddp arms, at every batch."""
     arms = [*singles(sizes, resources), *(Arm("ddp", size, resources.threads(size), fastest) for size in sizes)]
@@ -121,12 +130,12 @@ def ranks_of(launch_turns: Sequence[TurnArm]) -> int:
 def runs(plan: Plan, pairs: Sequence[Pair], *, is_more: bool) -> list[Job]:
     """Return the whole runs of a study whose launches are over: all of them, those that are complete too.
 
-    The two arms that the launches have chosen train whole runs, and nn.DataParallel. Arms that have such runs already
-    stay. `is_more` adds seeds.
+    The two arms that the launches have chosen train whole runs, nn.DataParallel, and a compiled network. Arms that have
+    such runs already stay. `is_more` adds seeds.
     """
     if plan.request.design != "comparison":
         return []
-    also = [turn.arm for turn in plan.turns if turn.arm.kind == "data_parallel"]
+    also = [turn.arm for turn in plan.turns if turn.arm.kind in ("data_parallel", "compiled")]
     chosen = [turn.arm for pair in pairs for turn in (pair.reference, pair.parallel)]
     arms = [job.arm for job in plan.jobs] or [*chosen, *also]
     return interleave(list(dict.fromkeys(arms)), more_seeds(plan.seeds) if is_more else plan.seeds)
@@ -139,7 +148,7 @@ def expected_arms(study_turns: Sequence[TurnArm]) -> list[Arm]:
     ddp = [arm for arm in arms if arm.kind == "ddp" and not arm.is_control]
     most = max(arm.world_size for arm in ddp)
     at_most = [arm for arm in dict.fromkeys(ddp) if arm.world_size == most]
-    return [alone, at_most[-1], *dict.fromkeys(arm for arm in arms if arm.kind == "data_parallel")]
+    return [alone, at_most[-1], *dict.fromkeys(arm for arm in arms if arm.kind in ("data_parallel", "compiled"))]
 
 
 def more_seeds(seeds: Sequence[int]) -> list[int]:

@@ -68,6 +68,8 @@ def _design(options: StudyOptions, inquiry: Inquiry) -> tuple[StudyOptions, Plan
     else:
         reads, num_train = machine.settings.readers is not None, machine.num_train
         turns = designs.turns(sizes, resources, comms, cfg.global_batch, num_train, reads=reads)
+    if cfg.compile:
+        turns = designs.with_compiled(turns)
     if cfg.precision in ("bf16", "fp16") or cfg.sync_batchnorm:  # the threads of nn.DataParallel know none of these
         turns = [turn for turn in turns if turn.arm.kind != "data_parallel"]
     request = Request(
@@ -76,6 +78,7 @@ def _design(options: StudyOptions, inquiry: Inquiry) -> tuple[StudyOptions, Plan
         world_sizes=sizes,
         batches=batches,
         comms=comms,
+        compile=cfg.compile,
         settings=structs.replace(machine.settings, global_batch=cfg.global_batch),
         injected=cfg.injected,
     )

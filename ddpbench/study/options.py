@@ -89,6 +89,8 @@ def read(design: Design, argv: Sequence[str], environment: Mapping[str, str]) ->
     comms = _comms(values["comms"])
     _require_of_design(design, lists, comms)
     train = {name: value for name, value in values.items() if name not in {"comms", *LISTS, *ENDINGS, *SWITCHES}}
+    if design == "sweep" and train.get("compile"):
+        raise UserError("--compile adds an arm to a study of one batch, and a sweep has many; leave it out")
     if values["more"] and train.get("resume"):
         raise UserError("--more adds to a study, and --resume finishes one: give one of them")
     seeds = lists.get("seeds", DEFAULT_SEEDS) if design == "comparison" else []
@@ -125,6 +127,7 @@ def read_run(argv: Sequence[str]) -> RunOptions:
     for name, is_misplaced, script in (
         ("comm", ranks is None, "ddp_train.py: give --ranks N"),
         ("data_parallel", ranks is not None, "baseline_train.py: leave out --ranks"),
+        ("compile", ranks is not None, "baseline_train.py: leave out --ranks"),
     ):
         if name in values and is_misplaced:
             raise UserError(f"{config.flag_name(name)} is for {script}")

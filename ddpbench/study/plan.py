@@ -48,6 +48,7 @@ class Request(msgspec.Struct, frozen=True, kw_only=True):
     settings: Settings
     injected: str | None
     comms: list[Comm] = []  # that are compared, the probably fastest last
+    compile: bool = False  # whether one process that torch.compile speeds up is compared, too
 
     def differences(self, other: "Request") -> list[str]:
         """Return in what another request differs: each name, the other's value and this one's."""

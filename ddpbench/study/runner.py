@@ -24,7 +24,8 @@ LOOK_EVERY_S = 0.5
 PERSONS_SIGNALS = {signal.SIGINT, signal.SIGHUP}  # Ctrl-C, and the end of a terminal; others come from a scheduler
 OWN_VARIABLES = {
     "PYTHONUNBUFFERED": "1",
-    "TORCHINDUCTOR_CACHE_DIR": str(Path.cwd()),  # torch makes this folder, by default in /tmp, and then leaves it empty
+    # torch makes this folder, by default in /tmp, and leaves it empty where nothing is compiled.
+    "TORCHINDUCTOR_CACHE_DIR": os.environ.get("TORCHINDUCTOR_CACHE_DIR", str(Path.cwd())),
 }
 
 

@@ -6,7 +6,6 @@ from itertools import chain, count, cycle, islice
 
 import torch
 from msgspec.structs import replace
-from torch import nn
 
 from ddpbench.comm import ddp
 from ddpbench.config import TrainConfig
@@ -58,12 +57,13 @@ class Contender:
         self._mine, self._device = mine, here.device
         if mine is None:
             return
-        cfg = replace(cfg, global_batch=turn.global_batch, data_parallel=arm.kind == "data_parallel")
+        is_wrapped, is_compiled = arm.kind == "data_parallel", arm.kind == "compiled"
+        cfg = replace(cfg, global_batch=turn.global_batch, data_parallel=is_wrapped, compile=is_compiled)
         if turn.replayed:
             cfg = replace(cfg, readers=0)  # its few batches are read once, by this process
         torch.set_num_threads(arm.threads_per_rank)
-        net: nn.Module = task.of(cfg).step(cfg).to(mine.device)
-        net = world.data_parallel(net, mine.device) if cfg.data_parallel else ddp.wrap(net, mine, arm.comm)
+        step = task.of(cfg).step(cfg).to(mine.device)
+        net = ddp.wrap(step, mine, arm.comm) if arm.kind == "ddp" else world.alone(step, mine.device, arm.kind)
         batches = Batches(task.of(cfg), data, cfg, mine)
         self._cfg, self._reading, self._stream = cfg, batches.reading, Stream(batches, replayed=turn.replayed)
         self._reading.hold()

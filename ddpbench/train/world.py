@@ -1,8 +1,10 @@
 """This process's place among the ranks. Only this file, the agent and `comm.compressed` use torch.distributed."""
 
 import os
+import shutil
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
+from pathlib import Path
 from types import TracebackType
 from typing import Any, Literal, TypeVar
 
@@ -18,11 +20,12 @@ from ddpbench.comm import ddp, peers
 from ddpbench.config import TrainConfig, part_batch
 from ddpbench.errors import TrainingError, UserError
 from ddpbench.record import Comm
-from ddpbench.tasks.step import OverGpus
+from ddpbench.tasks.step import OverGpus, Step
 from ddpbench.train import machine
 from ddpbench.train.life import WATCHDOG_GRACE_S, Life
 
 T = TypeVar("T")
+COMPILERS = (os.environ.get("CXX", "g++"), "g++", "clang++")  # torch.compile needs one of them on the CPU
 
 
 @dataclass(slots=True)
@@ -150,11 +153,26 @@ def solo(cfg: TrainConfig, process: Life | None = None) -> World:
     return World(rank=0, size=1, local_size=1, device=device, comm=None, process=process or Life())
 
 
-def data_parallel(net: nn.Module, device: torch.device) -> nn.Module:
-    """Return `net` in nn.DataParallel, which takes every GPU. Raises UserError for the CPU beside GPUs."""
-    if device.type == "cpu" and machine.gpus():
-        raise UserError("--data-parallel takes every GPU and cannot train with --device cpu beside them; leave one out")
-    return OverGpus(net)
+def alone(step: Step, device: torch.device, kind: str) -> nn.Module:
+    """Return a step as one process trains it: as it is, with a compiled network, or in nn.DataParallel.
+
+    Raises UserError for nn.DataParallel, which takes every GPU, on the CPU beside them, and where torch.compile would
+    need a C++ compiler that is not there.
+    """
+    if kind == "data_parallel":
+        if device.type == "cpu" and machine.gpus():
+            raise UserError(
+                "--data-parallel takes every GPU and cannot train with --device cpu beside them; leave one out"
+            )
+        return OverGpus(step)
+    if kind == "compiled":
+        if device.type == "cpu" and not any(map(shutil.which, COMPILERS)):
+            raise UserError("--compile needs a C++ compiler, and finds neither g++ nor clang++; install one of them")
+        os.environ.setdefault("TORCHINDUCTOR_COMPILE_THREADS", "1")  # no processes beside those that are timed
+        if os.environ.get("TORCHINDUCTOR_CACHE_DIR") == str(Path.cwd()):  # of a supervisor: nothing is to be compiled
+            del os.environ["TORCHINDUCTOR_CACHE_DIR"]
+        step.net.compile()
+    return step
 
 
 def join(cfg: TrainConfig, process: Life | None = None) -> World:

@@ -292,6 +292,17 @@ def test_next_offers_a_larger_batch_only_where_it_was_measured_to_help(
     assert advice.startswith("stay with one process (2 threads)")
 
 
+def test_a_compiled_network_is_advice_and_never_the_reference_or_the_parallel_arm(tmp_path: Path) -> None:
+    compiled = at(Arm("compiled", 1, 2, None))
+    written = answer_to(tmp_path, *launches(5, {**faster(1.1), compiled: 0.01}))
+    plain = answer_to(tmp_path / "plain", *launches(5, faster(1.1)))
+
+    assert row(written, "so").endswith("; torch.compile makes one process 20 % faster, without a second worker")
+    slower = answer_to(tmp_path / "slower", *launches(5, {**faster(1.1), compiled: 0.013}))
+    assert row(slower, "so") == row(plain, "so")
+    assert (written.title, written.subject, row(written, "speed")) == (plain.title, plain.subject, row(plain, "speed"))
+
+
 @pytest.mark.parametrize(
     ("made", "subject", "text"),
     [
@@ -349,3 +360,4 @@ def test_a_gpu_is_no_thread() -> None:
     assert arm_in_words(Arm("ddp", 4, 8, "nccl"), on_gpu=True) == "4 workers (DDP, NCCL)"
     assert arm_in_words(Arm("ddp", 4, 8, "gloo"), on_gpu=False) == "4 workers of 8 threads (DDP, gloo)"
     assert arm_in_words(Arm("data_parallel", 1, 8, None), on_gpu=True) == "one process (nn.DataParallel)"
+    assert arm_in_words(Arm("compiled", 1, 8, None), on_gpu=False) == "one process (torch.compile)"

@@ -115,6 +115,21 @@ def test_on_gpus_there_is_one_thread_count_and_data_parallel() -> None:
     assert [turn.arm.comm for turn in turns if turn.arm.kind == "ddp"] == ["nccl", "none", "nothing", "nccl"]
 
 
+def test_a_compiled_network_stands_beside_the_single_process_with_the_most_threads_and_trains_whole_runs() -> None:
+    turns = designs.with_compiled(designs.turns([2], TWO_CORES, ["gloo", "shm"], 256, NUM_TRAIN))
+
+    assert [shape(turn) for turn in turns[:4]] == [
+        ("baseline", 1, 1, None, 256),
+        ("baseline", 1, 2, None, 256),
+        ("compiled", 1, 2, None, 256),
+        ("ddp", 2, 1, "gloo", 256),
+    ]
+    assert [turn.arm.kind for turn in turns].count("compiled") == 1
+    jobs = designs.runs(plan_of(turns), [pair_of(turns, 0, 3)], is_more=False)
+    assert [job.arm.kind for job in jobs[:3]] == ["baseline", "ddp", "compiled"]
+    assert [arm.kind for arm in designs.expected_arms(turns)] == ["baseline", "ddp", "compiled"]
+
+
 def test_a_sweep_has_single_processes_and_the_fastest_comm_at_every_batch() -> None:
     turns = designs.sweep([2], TWO_CORES, "shm", [64, 256])
 

@@ -73,6 +73,15 @@ def test_data_parallel_does_not_take_part_where_its_threads_would_forget_bf16(tm
     assert kinds == [{"baseline", "data_parallel", "ddp"}, {"baseline", "ddp"}]
 
 
+def test_a_compiled_arm_takes_part_where_it_is_asked_for(tmp_path: Path) -> None:
+    plain, compiled = (make(tmp_path, *argv)[0].plan for argv in ([], ["--compile"]))
+
+    assert [turn for turn in compiled.turns if turn.arm.kind != "compiled"] == plain.turns
+    assert (plain.request.compile, compiled.request.compile) == (False, True)
+    with pytest.raises(UserError, match="--compile adds an arm to a study of one batch, and a sweep has many"):
+        options.read("sweep", ["--compile"], {})
+
+
 def test_resume_goes_on_with_a_study_and_its_launches(tmp_path: Path) -> None:
     folder = start(tmp_path, "1")
     put(folder, make_launch(0), make_launch(1))

@@ -1,5 +1,8 @@
 """Which device a run takes, what needs a GPU, and how ranks of GPUs meet. None of it needs one."""
 
+import os
+import shutil
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -10,11 +13,28 @@ from ddpbench.comm import ddp
 from ddpbench.config import TrainConfig
 from ddpbench.errors import UserError
 from ddpbench.record import Comm
+from ddpbench.tasks import task
 from ddpbench.train import clock, machine, world
+from ddpbench.train.findings import is_compiled
 from ddpbench.train.world import World
 
 CPU, GPU = torch.device("cpu"), torch.device("cuda", 0)
 SYNC = TrainConfig(sync_batchnorm=True)
+
+
+def test_a_compiled_network_needs_a_compiler_on_the_cpu(monkeypatch: pytest.MonkeyPatch) -> None:
+    step = task.of(TrainConfig(dataset="synthetic")).step(TrainConfig(dataset="synthetic"))
+    monkeypatch.setattr(shutil, "which", lambda _: None)
+    with pytest.raises(UserError, match=r"--compile needs a C\+\+ compiler, and finds neither g\+\+ nor clang\+\+"):
+        world.alone(step, CPU, "compiled")
+
+    assert world.alone(step, CPU, "baseline") is step
+    monkeypatch.setenv("TORCHINDUCTOR_COMPILE_THREADS", "1")
+    monkeypatch.setenv("TORCHINDUCTOR_CACHE_DIR", str(Path.cwd()))
+    monkeypatch.setattr(shutil, "which", lambda name: name if name == "clang++" else None)
+    assert world.alone(step, CPU, "compiled") is step
+    assert is_compiled(step.net)
+    assert os.environ["TORCHINDUCTOR_CACHE_DIR"] != str(Path.cwd()), "where one stands"
 
 
 def pretend(monkeypatch: pytest.MonkeyPatch, kind: str | None, count: int = 2) -> None:

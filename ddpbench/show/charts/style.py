@@ -147,7 +147,7 @@ def conditions_of(newest: Record | Launch, *more: str) -> str:
 
 def colour_of(arm: Arm, *, is_reference: bool = False) -> str:
     """Return an arm's colour, the same in every chart."""
-    if arm.kind == "data_parallel":
+    if arm.kind in ("data_parallel", "compiled"):
         return PURPLE
     if arm.kind == "ddp" and not arm.is_control:
         return COLOURS[arm.comm or ""]
