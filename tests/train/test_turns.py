@@ -1,5 +1,6 @@
 """Arms in turns: each trains as a run of its own would, among others and on a part of the ranks."""
 
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import msgspec
@@ -13,7 +14,8 @@ from ddpbench.tasks.samples import Samples
 from ddpbench.train import world
 from ddpbench.train.batches import Batches
 from ddpbench.train.contenders import REPLAYED_STEPS, Contender, Stream
-from ddpbench.turns import Launch, Question, TurnArm, read_launch
+from ddpbench.train.turns import Rounds
+from ddpbench.turns import Launch, Question, TurnArm, Visit, read_launch
 from tests import warm
 
 CFG = TrainConfig(dataset="synthetic", model="mlp", global_batch=240, device="cpu", threads=1)
@@ -139,6 +141,43 @@ def test_a_visit_takes_its_steps_and_shares_the_data() -> None:
     assert isinstance(data.train, Samples)
     assert isinstance(again := data.to(torch.device("cpu")).train, Samples)
     assert again.tensors[0] is data.train.tensors[0]
+
+
+@dataclass
+class Fake:
+    """An arm whose steps take as long as they are said to, its first one longer."""
+
+    step_s: float
+    first_s: float
+    turn: TurnArm = ALONE
+    visits: list[tuple[int, int]] = field(default_factory=list)  # steps, uncounted
+    takes_part = True
+
+    def visit(self, steps: int, uncounted: int) -> Visit:
+        is_first = not self.visits and not uncounted
+        self.visits.append((steps, uncounted))
+        return Visit(self.first_s if is_first else steps * self.step_s, [], None)
+
+
+@pytest.mark.parametrize(
+    ("step_s", "first_s", "calibrated", "block"),
+    [
+        (0.01, 20.0, [(1, 1), (3, 1)], (5, 1)),  # torch.compile works in the first step
+        (0.0001, 0.01, [(1, 1), (3, 1)], (500, 1)),
+        (0.15, 0.3, [(1, 1), (3, 1)], (2, 1)),
+        (0.25, 0.3, [(1, 1)], (1, 0)),
+    ],
+)
+def test_blocks_are_as_long_as_a_twentieth_of_a_second_and_long_steps_are_one_each(
+    step_s: float, first_s: float, calibrated: list[tuple[int, int]], block: tuple[int, int]
+) -> None:
+    fake = Fake(step_s, first_s)
+    rounds = Rounds([fake], world.solo(CFG), 0)  # type: ignore[list-item]  # all that rounds need
+    rounds.calibrate()
+    before = [*fake.visits]
+    rounds.run(0.0)
+
+    assert (before, fake.visits[-1]) == (calibrated, block)
 
 
 def test_a_stream_goes_on_over_epochs_without_an_end() -> None:
