@@ -16,7 +16,7 @@ from typing_extensions import Self
 
 from ddpbench import environment
 from ddpbench.arm import COMPRESSED
-from ddpbench.comm import ddp, peers
+from ddpbench.comm import ddp, links, peers
 from ddpbench.config import TrainConfig, part_batch
 from ddpbench.errors import TrainingError, UserError
 from ddpbench.record import Comm
@@ -48,14 +48,18 @@ class World:
         if self.comm is not None:
             # gloo may wait ten minutes for a rank that has ended.
             self.process.watchdog.alive(self.timeout_s + WATCHDOG_GRACE_S)
-            dist.init_process_group(
-                # gloo carries our own messages in every world; nccl is there for gradients.
-                backend="cpu:gloo,cuda:nccl" if self._uses_nccl else "gloo",
-                store=_store_of_attempt(self),
-                rank=self.rank,
-                world_size=self.size,
-                timeout=timedelta(seconds=self.timeout_s),
-            )
+            try:
+                dist.init_process_group(
+                    # gloo carries our own messages in every world; nccl is there for gradients.
+                    backend="cpu:gloo,cuda:nccl" if self._uses_nccl else "gloo",
+                    store=_store_of_attempt(self),
+                    rank=self.rank,
+                    world_size=self.size,
+                    timeout=timedelta(seconds=self.timeout_s),
+                )
+            except RuntimeError as problem:
+                self._explain_hosts(problem)
+                raise
             if self.size == self.local_size:
                 self.pids = self.gather(os.getpid())
             self.process.watchdog.alive(0)
@@ -71,13 +75,21 @@ class World:
         """
         if self.comm is not None and kind is None:
             dist.destroy_process_group()
-        if self.pids and isinstance(error, RuntimeError) and "gloo/transport" in str(error):
+        if not isinstance(error, RuntimeError) or "gloo/transport" not in str(error):
+            return
+        self._explain_hosts(error)
+        if self.pids:
             timed_out = "Timed out" in str(error)
             if timed_out and self.process.watchdog.stood_still_within(2 * self.timeout_s):
                 why = "all ranks were stopped, and gloo timed out meanwhile; no rank is to blame"
                 raise TrainingError(why) from error
             others = {rank: pid for rank, pid in enumerate(self.pids) if rank != self.rank}
             raise peers.blame(others, self.timeout_s if timed_out else None) from error
+
+    def _explain_hosts(self, problem: RuntimeError) -> None:
+        """Raise TrainingError in one line, where the ranks are on several hosts; else do nothing."""
+        if self.size > self.local_size:
+            raise TrainingError(links.why_apart(problem, os.environ["GLOO_SOCKET_IFNAME"])) from problem
 
     @property
     def is_main(self) -> bool:
@@ -192,9 +204,7 @@ def join(cfg: TrainConfig, process: Life | None = None) -> World:
     device = torch.device("cuda", local_rank) if on_gpu else torch.device("cpu")
     if on_gpu:
         torch.accelerator.set_device_index(device)
-    if size == local_size:
-        # One machine: gradients and the libraries' own greetings stay on loopback.
-        os.environ["GLOO_SOCKET_IFNAME"] = os.environ["NCCL_SOCKET_IFNAME"] = "lo"
+    _choose_interface(one_machine=size == local_size)
     torch.set_num_threads(cfg.threads or max(1, environment.usable_cores() // local_size))
     comm = ddp.resolve(cfg.comm, device.type, one_machine=size == local_size)
     return World(
@@ -202,6 +212,21 @@ def join(cfg: TrainConfig, process: Life | None = None) -> World:
         timeout_s=cfg.timeout_s,
         sync_batchnorm=cfg.sync_batchnorm,
     )
+
+
+def _choose_interface(*, one_machine: bool) -> None:
+    """Tell gloo and NCCL over which interface ranks meet. Raises UserError where no other host can be reached over it.
+
+    On one machine gradients and the libraries' own greetings stay on loopback. Left to itself gloo takes the address
+    that this machine's name has, which often is loopback too, and then ranks of several hosts never meet.
+    """
+    if one_machine:
+        os.environ["GLOO_SOCKET_IFNAME"] = os.environ["NCCL_SOCKET_IFNAME"] = "lo"
+        return
+    given = os.environ.get("GLOO_SOCKET_IFNAME")
+    name = links.require(given) if given else links.interface_to(os.environ.get("MASTER_ADDR", ""))
+    os.environ["GLOO_SOCKET_IFNAME"] = name
+    os.environ.setdefault("NCCL_SOCKET_IFNAME", f"={name}")  # without "=" it is the beginning of several names
 
 
 def resolve_device(cfg: TrainConfig) -> Literal["cpu", "cuda"]:
