@@ -70,7 +70,7 @@ class Launches:
             self.latest = self.look()
         while (left := self._left(rule, self.clock() - begin_s)) is not None:
             rounds_s = forecast.rounds_s(budget_s)
-            code = self._carry_out_one(self._turns(rounds_s), rounds_s, left)
+            code = self._carry_out_one(self._turns(), rounds_s, left)
             if code != 0:
                 return code
             self._count += 1
@@ -81,13 +81,14 @@ class Launches:
             self.reporter.launch_judged(self._next_number, result(self.pairs()), left)
         return 0
 
-    def _turns(self, rounds_s: float) -> list[TurnArm]:
+    def _turns(self) -> list[TurnArm]:
         """Return the arms of the next launch: all, or those that a user could choose.
 
-        Where a round of all takes most of a launch, because steps are long, every other launch has only the latter:
-        the rounds that remain tell more about the answer than about its causes.
+        Where a round of all takes most of a usual launch, because steps are long, every other launch has only the
+        latter: the rounds that remain tell more about the answer than about its causes.
         """
-        turns, is_heavy = self.draft.plan.turns, self.latest is not None and self.latest.round_s > rounds_s / 2
+        turns = self.draft.plan.turns
+        is_heavy = self.latest is not None and self.latest.round_s > forecast.ROUNDS_S / 2
         if self.draft.plan.request.design == "sweep" or not is_heavy or self._count % 2 == 0:
             return turns
         return designs.choices(turns, self.draft.plan.batches[0])
