@@ -11,7 +11,7 @@ import gc
 from argparse import Namespace, RawDescriptionHelpFormatter
 from pathlib import Path
 
-from ddpbench import config, errors
+from ddpbench import command, config, errors
 from ddpbench.judge import change, gates, judgement, study
 from ddpbench.show import answer, explain, layout, report
 
@@ -43,7 +43,9 @@ def show(judgements: list[judgement.Judgement], changed: change.Change | None, *
 
 def parse() -> Namespace:
     """Read the command line. Raises UserError for flags and values that do not exist."""
-    parser = config.Parser(description=__doc__, formatter_class=RawDescriptionHelpFormatter, allow_abbrev=False)
+    page = (__doc__ or "").replace("python compare.py", command.COMPARE)
+    parser = config.Parser(description=page, formatter_class=RawDescriptionHelpFormatter, allow_abbrev=False)
+    parser.prog = command.COMPARE_NAME
     parser.add_argument("paths", nargs="*", type=Path, default=[Path("results")], help="records, or folders of them")
     parser.add_argument("--no-charts", action="store_true", help="print only; write nothing")
     parser.add_argument("--explain", action="store_true", help="print only where the time goes, in words")
@@ -54,4 +56,4 @@ def parse() -> Namespace:
 
 if __name__ == "__main__":
     gc.disable()  # the program ends soon: looking for cycles among charts would take 7 % of its time
-    errors.run(main)
+    errors.run(main, name=command.COMPARE_NAME)

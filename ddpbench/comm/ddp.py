@@ -15,6 +15,7 @@ from ddpbench import environment
 from ddpbench.arm import COMPRESSED
 from ddpbench.comm import compressed, shm
 from ddpbench.comm.ranks import Ranks
+from ddpbench.command import COMMAND
 from ddpbench.errors import UserError
 from ddpbench.record import Comm
 
@@ -88,7 +89,7 @@ def resolve(wanted: str, device: str, *, one_machine: bool) -> Comm:
     if wanted == "powersgd" and device == "cpu" and torch.cuda.is_available():
         raise UserError(
             "--comm powersgd waits for the GPUs that torch sees, and fails where ranks train on CPUs beside them; "
-            "hide them: CUDA_VISIBLE_DEVICES= bash launch.sh"
+            f"hide them: CUDA_VISIBLE_DEVICES= {COMMAND}"
         )
     if wanted == "auto":
         if device == "cuda":

@@ -4,6 +4,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from ddpbench.command import COMPARE
 from ddpbench.errors import UserError
 from ddpbench.judge import fairness, stats
 from ddpbench.judge.judgement import Judgement
@@ -44,7 +45,7 @@ def between(judgements: Sequence[Judgement], *, is_required: bool) -> Change | N
     """
     if len(judgements) != 2:
         if is_required:
-            raise UserError("--fail-if-slower needs two studies: python compare.py OLD NEW --fail-if-slower")
+            raise UserError(f"--fail-if-slower needs two studies: {COMPARE} OLD NEW --fail-if-slower")
         return None
     try:
         return change(*judgements)

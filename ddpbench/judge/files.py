@@ -10,6 +10,7 @@ from typing import NamedTuple
 
 import msgspec
 
+from ddpbench.command import COMMAND
 from ddpbench.errors import UserError, one_line
 from ddpbench.record import MAX_BYTES, Record
 
@@ -51,9 +52,7 @@ def newest_study(folder: Path) -> Found:
     with_records = [found for found in studies if found.records or found.turns]
     if not with_records:
         also = f" ({named(studies[0].others)}: no records)" if studies[0].others else ""
-        raise UserError(
-            f"no records in {folder}{also}; run: bash launch.sh, or baseline_train.py and then ddp_train.py"
-        )
+        raise UserError(f"no records in {folder}{also}; run: {COMMAND}")
     return max(with_records, key=lambda found: max(map(_moment, [*found.records, *found.turns])))
 
 

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Protocol
 
+from ddpbench.command import COMPARE_NAME
 from ddpbench.errors import DdpbenchError, GateFailedError, UserError
 from ddpbench.judge import learning
 from ddpbench.judge.change import Change
@@ -77,7 +78,7 @@ def enforced(judgements: Sequence[Judgement], changed: Change | None, gates: Gat
         raise
     except Exception:
         if failure:
-            print(f"compare.py: {failure}", file=sys.stderr)
+            print(f"{COMPARE_NAME}: {failure}", file=sys.stderr)
         raise
     if failure:
         raise GateFailedError(failure)

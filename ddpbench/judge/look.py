@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 
 from ddpbench import errors, notes
+from ddpbench.command import NAME
 from ddpbench.judge import timing
 from ddpbench.judge.judgement import is_sweep
 from ddpbench.judge.outcome import enough, is_known, is_settled, outcome_of
@@ -64,4 +65,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    errors.run(main, name="launch.sh")
+    errors.run(main, name=NAME)

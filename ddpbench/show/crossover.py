@@ -4,6 +4,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from ddpbench.command import COMMAND
 from ddpbench.judge.sweep import Point, Sweep
 from ddpbench.show.phrases import OUTCOMES, arm_in_words, change, change_with_interval, count_text
 
@@ -48,10 +49,10 @@ def sweep_rows(sweep: Sweep, noun: str, metric: str) -> list[Row]:
         rows.append(("check", _check(sweep.checked, sweep, noun)))
     if best.outcome == "faster":
         figures = f"{change_with_interval(best.speed)} ({count_text(best.speed, noun)})"
-        advice = f"{metric} was not measured: bash launch.sh --global-batch {best.global_batch}"
+        advice = f"{metric} was not measured: {COMMAND} --global-batch {best.global_batch}"
         rows.append(("so", f"the best batch is {best.global_batch}, {figures}; {advice}"))
     else:
-        rows.append(("so", "stay with one process; larger batches: bash launch.sh sweep --batches"))
+        rows.append(("so", f"stay with one process; larger batches: {COMMAND} sweep --batches"))
     return [(word, text) for word, text in rows if text]
 
 
@@ -74,7 +75,7 @@ def _batches(points: Sequence[Point]) -> str:
 def _prediction(sweep: Sweep) -> str:
     """Return where the fitted lines and the measured speeds cross."""
     if not sweep.lines:
-        return "too few batches for a fit: name three or more, bash launch.sh sweep --batches"
+        return f"too few batches for a fit: name three or more, {COMMAND} sweep --batches"
     if sweep.predicted_batch is None:
         return "the fitted lines do not cross between these batches"
     text = f"the fitted lines cross at batch {sweep.predicted_batch:.0f}"

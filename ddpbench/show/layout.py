@@ -27,7 +27,8 @@ BETWEEN_WORDS = re.compile(r"( )")
 BETWEEN_NAMES = re.compile(r"( |(?<=/)(?=\w\w))")  # steps/epoch may be broken, samples/s may not
 # Spaces at which text must not be broken, as in 0.98 - 1.19, n = 3, 2 x 1, 3 %, bash launch.sh. They become hard ones.
 TIGHT = re.compile(
-    r" (?=[-=x] )|(?<= [-=x%]) | (?=%)|(?<=\d) (?=[a-z])| (?=m?s\b)|(?<=bash) |(?<=launch\.sh) |(?<=batch) (?=\d)"
+    r" (?=[-=x] )|(?<= [-=x%]) | (?=%)|(?<=\d) (?=[a-z])| (?=m?s\b)|(?<=batch) (?=\d)"
+    r"|(?<=bash) |(?<=launch\.sh) |(?<=ddpbench) (?=--|sweep)"
 )
 HARD_SPACE = "\u00a0"
 

@@ -1,23 +1,22 @@
 """The command of a run: as a supervisor starts it, and as a person may paste it."""
 
+import shlex
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 
 from msgspec.structs import replace
 
-from ddpbench import config
+from ddpbench import command, config
 from ddpbench.study.options import StudyOptions
 from ddpbench.study.plan import Job
-
-PROJECT = Path(__file__).parents[2]
 
 
 def supervised(ranks: int | None, flags: Sequence[str]) -> list[str]:
     """Return the command with which a supervisor starts a run: on so many ranks, None for a single process."""
     if ranks is None:
-        return [sys.executable, str(PROJECT / "baseline_train.py"), *flags]
-    return [sys.executable, "-m", "ddpbench.train.agent", str(ranks), str(PROJECT / "ddp_train.py"), *flags]
+        return [sys.executable, str(command.SCRIPTS / "baseline_train.py"), *flags]
+    return [sys.executable, "-m", "ddpbench.train.agent", str(ranks), str(command.SCRIPTS / "ddp_train.py"), *flags]
 
 
 def command_of(job: Job, options: StudyOptions, folder: Path, *, resume: bool) -> list[str]:
@@ -28,9 +27,8 @@ def command_of(job: Job, options: StudyOptions, folder: Path, *, resume: bool) -
 def by_hand(job: Job, options: StudyOptions, folder: Path, *, resume: bool) -> list[str]:
     """Return the command with which a person starts a job."""
     flags = flags_of(job, options, folder, resume=resume)
-    if job.ranks is None:
-        return ["python", "baseline_train.py", *flags]
-    return ["torchrun", f"--nproc_per_node={job.ranks}", "ddp_train.py", *flags]
+    words = command.ALONE if job.ranks is None else command.on_ranks(job.ranks)
+    return [*shlex.split(words), *flags]
 
 
 def flags_of(job: Job, options: StudyOptions, folder: Path, *, resume: bool) -> list[str]:

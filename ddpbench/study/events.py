@@ -13,6 +13,7 @@ import msgspec
 from typing_extensions import Self
 
 from ddpbench import __version__, environment, files
+from ddpbench.command import NAME
 from ddpbench.errors import DiskError
 from ddpbench.study.plan import Request
 
@@ -55,7 +56,7 @@ class EventLog:
         except OSError as problem:
             if not self._has_failed:
                 why = f"cannot write {self._path}: {problem.strerror}"
-                print(f"launch.sh: {why}; the study goes on, and its log lacks events", file=sys.stderr)
+                print(f"{NAME}: {why}; the study goes on, and its log lacks events", file=sys.stderr)
             self._has_failed = True
 
     def __exit__(

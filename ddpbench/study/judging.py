@@ -6,10 +6,10 @@ from pathlib import Path
 
 import msgspec
 
+from ddpbench.command import SCRIPTS
 from ddpbench.errors import DdpbenchError
 from ddpbench.notes import Launch
 from ddpbench.study import runner
-from ddpbench.study.commands import PROJECT
 from ddpbench.study.options import StudyOptions
 from ddpbench.study.runner import Program, Stop, Stopped
 from ddpbench.turns import Look
@@ -28,7 +28,7 @@ def judge(folder: Path, options: StudyOptions, stop: Stop) -> int:
     flags = ["--margin-speed", f"{100 * options.margin:g}"]
     if options.price_per_hour is not None:
         flags += ["--price-per-hour", f"{options.price_per_hour:g}"]
-    program = Program([sys.executable, str(PROJECT / "compare.py"), str(folder), *flags])
+    program = Program([sys.executable, str(SCRIPTS / "compare.py"), str(folder), *flags])
     code = runner.wait(program.start(Launch(parent=os.getpid())), stop)
     return code if code >= 0 else 128 - code
 

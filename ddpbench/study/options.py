@@ -8,6 +8,7 @@ from typing import Any, NamedTuple, get_args
 
 from ddpbench import config
 from ddpbench.arm import CONTROLS
+from ddpbench.command import COMMAND, NAME
 from ddpbench.config import TrainConfig
 from ddpbench.errors import UserError
 from ddpbench.record import Comm
@@ -120,8 +121,9 @@ def read(design: Design, argv: Sequence[str], environment: Mapping[str, str]) ->
 def read_run(argv: Sequence[str]) -> RunOptions:
     """Read the command line of one run. Raises UserError for anything that no run could use."""
     parser = config.parser(None)
-    parser.add_argument("--ranks", default=None, metavar="N")
-    parser.add_argument("--restarts", default=str(DEFAULT_RESTARTS), metavar="N")
+    parser.prog = f"{NAME} run"
+    parser.add_argument("--ranks", default=None, metavar="N", help="so many ranks under torchrun; default: one process")
+    parser.add_argument("--restarts", default=str(DEFAULT_RESTARTS), metavar="N", help="starts after a failure")
     values = config.read(parser, argv)
     ranks, restarts = values.pop("ranks"), values.pop("restarts")
     for name, is_misplaced, script in (
@@ -196,9 +198,9 @@ def _minutes(text: str) -> float:
 def _require_of_design(design: Design, lists: Mapping[str, list[int]], comms: Sequence[Comm]) -> None:
     """Raise UserError for numbers and comms that this kind of study has no use for."""
     if design != "sweep" and "batches" in lists:
-        raise UserError("--batches is for a sweep: bash launch.sh sweep --batches 64 256; or use --global-batch N")
+        raise UserError(f"--batches is for a sweep: {COMMAND} sweep --batches 64 256; or use --global-batch N")
     if design != "comparison" and "seeds" in lists:
-        raise UserError(f"--seeds is for whole runs, and launch.sh {design} has none; leave out --seeds and SEEDS")
+        raise UserError(f"--seeds is for whole runs, and {NAME} {design} has none; leave out --seeds and SEEDS")
     if design == "sweep" and len(comms) > 1:
         raise UserError(f"--comms {' '.join(comms)}: a sweep follows one way to combine gradients; name one")
 

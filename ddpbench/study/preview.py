@@ -8,6 +8,7 @@ from msgspec.structs import replace
 
 from ddpbench import __version__
 from ddpbench.arm import plural, runs
+from ddpbench.command import COMPARE
 from ddpbench.record import Record
 from ddpbench.study import commands, designs, folders, forecast
 from ddpbench.study.draft import Draft
@@ -34,7 +35,7 @@ def print_plan(draft: Draft) -> None:
     print(f"{chosen} the arms of these runs. By hand, in this order:")
     for job, has_begun in _runs_to_come(draft, records):
         print(f"  {shlex.join(commands.by_hand(job, draft.options, folder, resume=has_begun))}")
-    print(f"  {shlex.join(['python', 'compare.py', str(folder)])}")
+    print(f"  {shlex.join([*COMPARE.split(), str(folder)])}")
 
 
 def _introduction(draft: Draft) -> Iterator[str]:

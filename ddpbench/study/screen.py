@@ -6,11 +6,11 @@ import textwrap
 from collections.abc import Sequence
 from typing import TextIO
 
+from ddpbench.command import NAME
 from ddpbench.errors import one_line
 
 LOG_WIDTH = 96  # columns, without a terminal
 DEFAULT_WIDTH = 80  # columns of a terminal that says 0, as some do
-NAME = "launch.sh"
 
 
 class Screen:

@@ -9,7 +9,7 @@ from pathlib import Path
 import psutil
 import torch
 
-from ddpbench import environment, variables
+from ddpbench import command, environment, variables
 from ddpbench.record import Environment
 
 
@@ -51,7 +51,12 @@ def _cpu_model() -> str:
 
 
 def _commit() -> str | None:
-    """Return the commit of this checkout, "-dirty" added where files differ from it; None outside git."""
+    """Return the commit of this checkout, "-dirty" added where files differ from it; None outside git.
+
+    An installed package may lie in the folder of another project, whose commit says nothing about it.
+    """
+    if command.IS_INSTALLED:
+        return None
     here = Path(__file__).parent
     git = ["git", "-C", str(here), "--no-optional-locks"]  # `describe --dirty` would lock the index for a moment
     run = partial(subprocess.run, capture_output=True, text=True, timeout=10)
