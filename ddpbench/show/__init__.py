@@ -7,7 +7,7 @@ findings     rows of the answer: speed, what is learnt, a whole run, cost
 reasons      rows of the answer: why, why the outcome is open, and what to do
 crossover    the answer of a sweep
 answer       the answer of a study: title, subject and rows
-strip        an interval as a line of characters
+strip        an interval on a line from slower to faster
 tables       the tables, as rows of text
 report       the text that compare.py prints
 explain      the text of --explain: a paragraph for each term of a breakdown

@@ -1,7 +1,9 @@
 """The answer of a study in words: a title, what is compared, and a few rows of figures, reasons and advice."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
+from ddpbench.command import ALONE, COMMAND, on_ranks
 from ddpbench.judge.comparison import Comparison
 from ddpbench.judge.judgement import Judgement
 from ddpbench.judge.outcome import Outcome
@@ -23,12 +25,27 @@ LOST_TITLES: dict[Outcome, str] = {
 
 
 @dataclass(frozen=True, slots=True)
+class Row:
+    """A row of the answer. A reader in a hurry gets its lead, and all others its text."""
+
+    word: str
+    text: str  # of several lines where it has line breaks
+    lead: str  # the part of the text that says what was found, or what to do; "" where all of it explains
+    more: Sequence[str] = ()  # the other parts
+
+
+@dataclass(frozen=True, slots=True)
 class Answer:
     """What a study says. Every figure in it was measured."""
 
     title: str
     subject: str  # what is compared with what
-    rows: list[tuple[str, str]]  # a word, and its text: of several lines where it has line breaks
+    entries: Sequence[Row]
+
+    @property
+    def rows(self) -> list[tuple[str, str]]:
+        """Return the word and the text of every row."""
+        return [(row.word, row.text) for row in self.entries]
 
 
 def write(judgement: Judgement) -> Answer:
@@ -38,7 +55,7 @@ def write(judgement: Judgement) -> Answer:
     if judgement.sweep is not None:
         title, subject = crossover.sweep_title(judgement.sweep), crossover.sweep_subject(judgement.sweep, on_gpu=on_gpu)
         name = figures.name_of(judgement.study.newest)
-        return Answer(title, subject, crossover.sweep_rows(judgement.sweep, noun, name))
+        return Answer(title, subject, _of_sweep(crossover.sweep_rows(judgement.sweep, noun, name)))
     comparison = judgement.comparison
     if comparison is None:
         return _half(judgement, on_gpu=on_gpu)
@@ -54,30 +71,48 @@ def title_of(comparison: Comparison) -> str:
     return LOST_TITLES[comparison.outcome].format(lost=words.lost)
 
 
-def _rows(judgement: Judgement, comparison: Comparison, noun: str, *, on_gpu: bool) -> list[tuple[str, str]]:
-    breakdown, learnt = judgement.breakdown, comparison.learnt
-    rows, name = [("speed", findings.speed_text(comparison.speed, noun))], figures.name_of(judgement.study.newest)
+def _rows(judgement: Judgement, comparison: Comparison, noun: str, *, on_gpu: bool) -> list[Row]:
+    breakdown, learnt, name = judgement.breakdown, comparison.learnt, figures.name_of(judgement.study.newest)
+    rows = [_whole("speed", findings.speed_text(comparison.speed, noun))]
     if learnt is not None:
-        rows.append((name, findings.learnt_text(comparison, learnt)))
+        text, metric = findings.learnt_text(comparison, learnt), comparison.reference.runs[0].metric
+        rows.append(Row(name, text, findings.learnt_lead(comparison, learnt), [figures.difference(metric, learnt)]))
     elif not judgement.study.records:
-        rows.append((name, "not measured: bash launch.sh"))
+        rows.append(_whole(name, f"not measured: {COMMAND}"))
     if comparison.whole_run is not None:
-        rows.append(("whole run", findings.whole_run_text(comparison, comparison.whole_run)))
+        lead, *more = findings.whole_run_parts(comparison, comparison.whole_run)
+        rows.append(Row("whole run", "; ".join([lead, *more]), lead, more))
     if comparison.cost is not None:
-        rows.append(("cost", findings.cost_text(comparison.cost)))
+        rows.append(_whole("cost", findings.cost_text(comparison.cost)))
     if breakdown is not None:
-        rows.append(("why", reasons.why_text(judgement, breakdown)))
+        rows.append(_reason("why", reasons.why_text(judgement, breakdown)))
     if comparison.outcome == "cannot_tell":
-        rows.append(("unsure", reasons.unsure_text(comparison, on_gpu=on_gpu)))
-    rows.append(("so", reasons.so_text(judgement, comparison, on_gpu=on_gpu)))
-    return [(word, text) for word, text in rows if text]
+        *why, cure = reasons.unsure_lines(comparison, on_gpu=on_gpu) or [""]
+        rows.append(Row("unsure", "\n".join([*why, cure]), cure, why))
+    what, *others = reasons.so_parts(judgement, comparison, on_gpu=on_gpu)
+    rows.append(Row("so", "; ".join([what, *others]), reasons.so_lead(judgement, comparison), others))
+    return [row for row in rows if row.text]
+
+
+def _of_sweep(rows: Sequence[tuple[str, str]]) -> list[Row]:
+    """Return the rows of a sweep: how its fit was made and checked explains what was found."""
+    return [(_reason if word in ("fit", "check") else _whole)(word, text) for word, text in rows]
+
+
+def _whole(word: str, text: str) -> Row:
+    return Row(word, text, text)
+
+
+def _reason(word: str, text: str) -> Row:
+    """Return a row that explains, each line by itself."""
+    return Row(word, text, "", text.split("\n"))
 
 
 def _half(judgement: Judgement, *, on_gpu: bool) -> Answer:
     """Return the answer of a study that has not both arms."""
     measured = judgement.reference or judgement.parallel
     subject = "no arm to compare" if measured is None else f"only {arm_in_words(measured.arm, on_gpu=on_gpu)}"
-    missing = "a parallel arm: torchrun --nproc_per_node=2 ddp_train.py"
+    missing = f"a parallel arm: {on_ranks(2)}"
     if judgement.reference is None:
-        missing = "a single process: python baseline_train.py"
-    return Answer(TITLES["cannot_tell"], subject, [("so", f"train {missing}; or everything: bash launch.sh")])
+        missing = f"a single process: {ALONE}"
+    return Answer(TITLES["cannot_tell"], subject, [_whole("so", f"train {missing}; or everything: {COMMAND}")])

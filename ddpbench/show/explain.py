@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 
+from ddpbench.command import COMMAND
 from ddpbench.judge.breakdown import Breakdown, Cause, Term
 from ddpbench.judge.comparison import Comparison, WholeRun
 from ddpbench.judge.judgement import Judgement
@@ -22,8 +23,8 @@ from ddpbench.show.phrases import (
 # What a term is, how it is measured, and what to do about it.
 PARAGRAPHS: dict[Cause, str] = {
     "ideal": (
-        "one worker alone needs this for its part of a step. Only a smaller model, a faster library or more workers "
-        "lower it."
+        "what one worker alone needs for the whole batch, divided by the number of workers. Only a smaller model, a "
+        "faster library or more workers lower it."
     ),
     "smaller_batch": (
         "a rank works on a part of the global batch, and small batches use a core or a GPU less well. Measured by one "
@@ -97,19 +98,20 @@ def paragraphs(judgement: Judgement) -> list[Paragraph]:
 
 def explain(judgement: Judgement, page: Page) -> str:
     """Return the paragraphs as Markdown. Says so if nothing was measured."""
-    breakdown = judgement.breakdown
-    if breakdown is None:
-        text = "Where the time goes was not measured in this study: bash launch.sh measures what it takes."
-        return page.paragraph(text) + "\n"
-    lines = [page.paragraph(opening(judgement, breakdown)), ""]
+    lines = [page.paragraph(opening(judgement))]
+    if judgement.breakdown is not None:
+        lines.append("")
     for each in paragraphs(judgement):
         lead = "  - " if each.is_part else "- "
         lines.append(page.paragraph(f"**{each.heading}**: {each.text}", lead))
     return "\n".join(lines) + "\n"
 
 
-def opening(judgement: Judgement, breakdown: Breakdown) -> str:
-    """Return the sentence before the paragraphs."""
+def opening(judgement: Judgement) -> str:
+    """Return the sentence before the paragraphs; without a breakdown, that nothing was measured."""
+    breakdown = judgement.breakdown
+    if breakdown is None:
+        return f"Where the time goes was not measured in this study: {COMMAND} measures what it takes."
     took = with_interval(breakdown.observed.scaled(1e3), unit=" ms")
     counted = count_text(breakdown.observed, judgement.timing.noun)
     return f"A step of {breakdown.turn.arm.label} takes {took}; {counted}."

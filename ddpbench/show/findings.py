@@ -22,16 +22,29 @@ def speed_text(speed: Estimate | None, noun: str) -> str:
 
 def learnt_text(comparison: Comparison, learnt: Equivalence) -> str:
     """Return whether the parallel arm learns as much, with the interval that was tested."""
+    metric, why = comparison.reference.runs[0].metric, other_model(comparison)
+    said = f"although workers train another model ({why})"
+    return f"{_learnt(comparison, learnt, said)} ({figures.difference(metric, learnt)})"
+
+
+def learnt_lead(comparison: Comparison, learnt: Equivalence) -> str:
+    """Return the same in short."""
+    metric = comparison.reference.runs[0].metric
+    short = _learnt(comparison, learnt, "although workers train another model")
+    return short if "although" in short else f"{short} ({figures.short_difference(metric, learnt)})"
+
+
+def _learnt(comparison: Comparison, learnt: Equivalence, although: str) -> str:
+    """Return a word and both figures. `although` is said where figures are as good and the models differ."""
     parallel, reference = comparison.parallel.metric, comparison.reference.metric
     assert parallel is not None, "a difference comes from runs of both arms"
     assert reference is not None, "a difference comes from runs of both arms"
     metric = comparison.reference.runs[0].metric
     both = " and ".join(figures.value(metric, each.value) for each in (parallel, reference))
-    word, why = _learnt_word(learnt, metric), other_model(comparison)
-    if why and learnt.outcome == "kept" and word != figures.words_of(metric).better:
-        word = f"{'the same figure' if word == SAME else word}, although workers train another model ({why})"
-    gap = ";" if learnt.outcome == "not_judged" else ":"
-    return f"{word}{gap} {both} ({figures.difference(metric, learnt)})"
+    word = _learnt_word(learnt, metric)
+    if other_model(comparison) and learnt.outcome == "kept" and word != figures.words_of(metric).better:
+        word = f"{'the same figure' if word == SAME else word}, {although}"
+    return f"{word}{';' if learnt.outcome == 'not_judged' else ':'} {both}"
 
 
 def other_model(comparison: Comparison) -> str:
@@ -42,8 +55,8 @@ def other_model(comparison: Comparison) -> str:
     return causes.get(comparison.equal_gradient or "", "")
 
 
-def whole_run_text(comparison: Comparison, run: WholeRun) -> str:
-    """Return how long a whole run takes, and from how many epochs on the parallel arm is ahead."""
+def whole_run_parts(comparison: Comparison, run: WholeRun) -> list[str]:
+    """Return how long a whole run takes; then why, and from how many epochs on the parallel arm is ahead."""
     parts = [
         f"{_bracketed(run.times_as_long)}: {run.parallel_s.value:.1f} s and {run.reference_s.value:.1f} s "
         f"for {plural(run.epochs, 'epoch')}"
@@ -53,7 +66,7 @@ def whole_run_text(comparison: Comparison, run: WholeRun) -> str:
         more = "more" if run.later_start_s > 0 else "less"
         parts.append(f"starting {workers(arm)} takes {abs(run.later_start_s):.1f} s {more}")
     they = "they are" if arm.world_size > 1 else "it is"
-    return "; ".join([*parts, f"{they} {ahead_text(run)}"])
+    return [*parts, f"{they} {ahead_text(run)}"]
 
 
 def ahead_text(run: WholeRun) -> str:

@@ -1,35 +1,53 @@
 """What a study says, as Markdown: summary.md, for pull requests."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Sequence
 
 from ddpbench.errors import one_line
 from ddpbench.judge import cautions
 from ddpbench.judge.judgement import Judgement
-from ddpbench.show.answer import Answer
+from ddpbench.show.answer import Answer, Row
 from ddpbench.show.figures import name_of
 from ddpbench.show.layout import Table
 from ddpbench.show.phrases import conditions
 from ddpbench.show.tables import arms_notes, arms_table, sweep_table
 
-ROWS = ("speed", "whole run", "range", "fit", "check", "cost", "so")  # beside the metric; reasons stand in the report
-
 
 def format_markdown(judgement: Judgement, answer: Answer) -> str:
-    """Return the answer in a few lines, one table, cautions, and the conditions of a study."""
-    parts = [f"**{one_line(answer.title)}** {one_line(answer.subject)}"]
-    shown = (*ROWS, name_of(judgement.study.newest))
-    rows = [f"- {word}: {one_line(text)}" for word, text in answer.rows if word in shown]
-    parts.append("\n".join(rows))
+    """Return the answer in three lines, the cautions that touch it, and one table. All else is folded."""
+    found = ("speed", "range", name_of(judgement.study.newest))
+    leads = [row for row in answer.entries if row.lead]
+    lines = [_line(row for row in leads if (row.word in found) is is_found) for is_found in (True, False)]
+    collected = cautions.collect(judgement)
+    lines += [f"- **caution** {_plain(caution.text)}" for caution in collected if caution.touches]
+    parts = [f"**{_plain(answer.title)}** {_plain(answer.subject)}", "\n".join(filter(None, lines))]
     if judgement.sweep is not None:
         parts.append(_table(sweep_table(judgement.sweep)))
     elif judgement.results:
-        parts += [_table(arms_table(judgement)), one_line("; ".join(arms_notes(judgement)))]
-    notes = [f"- caution: {one_line(caution)}" for caution in cautions.find(judgement)]
-    notes += [f"- left out: {one_line(reason)}" for reason in judgement.study.left_out]
-    if notes:
-        parts.append("\n".join(notes))
-    parts.append(f"_{one_line('; '.join(conditions(judgement.study.newest, swept=judgement.sweep is not None)))}_")
+        parts.append(_table(arms_table(judgement)))
+    others = [caution.text for caution in collected if not caution.touches]
+    parts += [
+        "<details><summary>Why, and where it was measured</summary>",
+        "\n".join(_folded(judgement, answer, others)),
+        "</details>",
+    ]
     return "\n\n".join(parts) + "\n"
+
+
+def _line(rows: Iterable[Row]) -> str:
+    """Return rows in one line, each behind its word; no text without rows."""
+    text = "; ".join(f"**{_plain(row.word)}** {_plain(row.lead)}" for row in rows)
+    return text and f"- {text}"
+
+
+def _folded(judgement: Judgement, answer: Answer, others: Sequence[str]) -> Iterator[str]:
+    """Yield what explains the answer, other cautions, what is left out, how to read the table, and the conditions."""
+    for row in answer.entries:
+        yield from (f"- {_plain(row.word)}: {_plain(text)}" for text in row.more)
+    yield from (f"- caution: {_plain(text)}" for text in others)
+    yield from (f"- left out: {_plain(reason)}" for reason in judgement.study.left_out)
+    if judgement.results:
+        yield from (f"- {_plain(note)}" for note in arms_notes(judgement))
+    yield from (f"- {_plain(text)}" for text in conditions(judgement.study.newest, swept=judgement.sweep is not None))
 
 
 def _table(table: Table) -> str:
@@ -38,4 +56,9 @@ def _table(table: Table) -> str:
 
 
 def _row(cells: Iterable[str]) -> str:
-    return "| " + " | ".join(one_line(cell).replace("|", "\\|") for cell in cells) + " |"
+    return "| " + " | ".join(_plain(cell).replace("|", "\\|") for cell in cells) + " |"
+
+
+def _plain(text: str) -> str:
+    """Return one line in which nothing is HTML: a name must not end the folded part."""
+    return one_line(text).replace("<", "&lt;")

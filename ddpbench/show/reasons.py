@@ -3,6 +3,7 @@
 import math
 
 from ddpbench.arm import plural
+from ddpbench.command import COMMAND
 from ddpbench.judge.breakdown import Breakdown, Term
 from ddpbench.judge.comparison import Comparison
 from ddpbench.judge.disturbance import Disturbance
@@ -23,7 +24,7 @@ from ddpbench.show.phrases import (
     workers,
 )
 
-MORE = "bash launch.sh --more"
+MORE = f"{COMMAND} --more"
 MIN_SHARE = 0.02  # of a step: the advice names no smaller loss
 SMALLEST = 0.01  # of the blocks, or of the CPU time: a smaller disturbance is not named
 
@@ -38,7 +39,7 @@ def why_text(judgement: Judgement, breakdown: Breakdown) -> str:
     reference = judgement.reference
     if reference is not None and reference.arm.threads_per_rank > breakdown.turn.arm.threads_per_rank:
         busy = ideal.value / reference.step_s.value
-        lines.append(f"one process keeps the cores {busy:.0%} as busy as {count} ideal workers".replace("%", " %"))
+        lines.append(f"one process reaches {busy:.0%} of the speed of {count} ideal workers".replace("%", " %"))
     lines += [
         f"{_cost(term.seconds)}: {causes_text(term.causes)}{_parts(breakdown, term)}" for term in breakdown.losses
     ]
@@ -50,30 +51,44 @@ def why_text(judgement: Judgement, breakdown: Breakdown) -> str:
     return "\n".join(lines)
 
 
-def unsure_text(comparison: Comparison, *, on_gpu: bool) -> str:
-    """Return why the outcome is open, and how many more minutes would settle it."""
+def unsure_lines(comparison: Comparison, *, on_gpu: bool) -> list[str]:
+    """Return why the outcome is open; in the last line, what would settle it. No line where nothing was measured."""
     found, speed = comparison.disturbance, comparison.speed
     if speed is None:
-        return ""
+        return []
     if found is None:
         why = "one run of each has no interval" if speed.low is None else "whole runs differ too much to settle it"
-        return f"{why}; measure in turns: bash launch.sh"
+        return [f"{why}; measure in turns: {COMMAND}"]
     if speed.low is None:
-        return f"one launch has no interval; add launches: {MORE}"
-    return "\n".join([*_disturbed(found, on_gpu=on_gpu), _minutes(found)])
+        return [f"one launch has no interval; add launches: {MORE}"]
+    return [*_disturbed(found, on_gpu=on_gpu), _minutes(found)]
 
 
-def so_text(judgement: Judgement, comparison: Comparison, *, on_gpu: bool) -> str:
-    """Return what to do. A cause is named only where its interval excludes zero."""
-    if comparison.learnt is not None and comparison.learnt.outcome == "lost":
-        return f"{name_of(judgement.study.newest)} first: {_why_lost(comparison)}"
+def so_lead(judgement: Judgement, comparison: Comparison) -> str:
+    """Return what to do in short: the subject of the answer says which workers and which process."""
+    one, many = (workers(each.arm) for each in (comparison.reference, comparison.parallel))
+    return _lost(judgement, comparison) or _choice(comparison, one, many)
+
+
+def so_parts(judgement: Judgement, comparison: Comparison, *, on_gpu: bool) -> list[str]:
+    """Return what to do, then what else helps. A cause is named only where its interval excludes zero."""
+    if lost := _lost(judgement, comparison):
+        return [lost]
+    both = (comparison.reference, comparison.parallel)
     parts = [
-        _choice(comparison, on_gpu=on_gpu),
+        _choice(comparison, *(arm_in_words(each.arm, on_gpu=on_gpu) for each in both)),
         _larger(judgement.larger_batch, comparison.speed, judgement.criteria.speed, comparison),
         _largest_loss(judgement.breakdown),
         _compiled(judgement),
     ]
-    return "; ".join(part for part in parts if part)
+    return [part for part in parts if part]
+
+
+def _lost(judgement: Judgement, comparison: Comparison) -> str:
+    """Return what to do where workers learn less; no text where they do not."""
+    if comparison.learnt is None or comparison.learnt.outcome != "lost":
+        return ""
+    return f"{name_of(judgement.study.newest)} first: {_why_lost(comparison)}"
 
 
 def _why_lost(comparison: Comparison) -> str:
@@ -90,10 +105,8 @@ def _why_lost(comparison: Comparison) -> str:
     return "at an equal batch and learning rate parallel training should learn the same; look for what differs"
 
 
-def _choice(comparison: Comparison, *, on_gpu: bool) -> str:
-    """Return which arm to train with."""
-    one = arm_in_words(comparison.reference.arm, on_gpu=on_gpu)
-    many = arm_in_words(comparison.parallel.arm, on_gpu=on_gpu)
+def _choice(comparison: Comparison, one: str, many: str) -> str:
+    """Return which arm to train with. `one` and `many` name the reference and the parallel arm."""
     speed, run = comparison.speed, comparison.whole_run
     if comparison.outcome == "cannot_tell":
         stay, arm = f"until then stay with {one}", comparison.parallel.arm
@@ -122,7 +135,7 @@ def _larger(larger: LargerBatch | None, speed: Estimate | None, margin: float, c
     if comparison.outcome == "faster" and (larger.speed.low or 0) <= (speed.high or math.inf):
         return ""
     many = f"{workers(comparison.parallel.arm)} {are(comparison.parallel.arm)}"
-    return f"at batch {larger.global_batch}, {many} {_in_brackets(larger.speed)}; from which batch on: bash launch.sh sweep"
+    return f"at batch {larger.global_batch}, {many} {_in_brackets(larger.speed)}; from which batch on: {COMMAND} sweep"
 
 
 def _largest_loss(breakdown: Breakdown | None) -> str:

@@ -1,4 +1,4 @@
-"""The sections of the page: each chart with its tables, then words, settings, environment, and every run."""
+"""The parts of the page below the answer: what explains it, the pictures, and what is folded away."""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -8,30 +8,24 @@ from markupsafe import Markup
 
 from ddpbench.arm import arm_of
 from ddpbench.errors import one_line
+from ddpbench.judge import cautions
 from ddpbench.judge.epochs import final_metric
 from ddpbench.judge.judgement import Judgement
 from ddpbench.judge.outcome import Criteria
 from ddpbench.record import Record
-from ddpbench.show import explain, figures, tables
+from ddpbench.show import figures, tables
 from ddpbench.show.drawing import embed
-from ddpbench.show.explain import Paragraph
 from ddpbench.show.layout import NO_VALUE, Table
-from ddpbench.show.phrases import capitalized
 from ddpbench.turns import Launch
 
 if TYPE_CHECKING:  # the module imports matplotlib
     from ddpbench.show.charts.style import Chart
 
-NAMES = {  # of charts and tables in the list of contents, by slug
-    "strip": "Answer",
-    "comparison": "All arms",
+EXPLAINING = ("breakdown", "ranks", "sweep")  # charts that say why; the others show what was found
+ALONE = {  # names of tables whose chart could not be drawn, by its slug
+    "comparison": "Every arm",
     "breakdown": "Where a step goes",
-    "whole-run": "Whole run",
-    "launches": "Launches",
     "speedup": "Scaling",
-    "learning": "Learning",
-    "classes": "{Metric} by {part}",
-    "ranks": "Ranks",
     "sweep": "Batch sizes",
 }
 WORDS: Table = [
@@ -61,65 +55,52 @@ class Sheet:
 
 @dataclass(frozen=True, slots=True)
 class Section:
-    """A part of the page: a chart, paragraphs, tables, or some of them."""
+    """A piece of the page: a chart with its tables, or tables or lines that are folded away."""
 
     slug: str
-    name: str  # in the list of contents
     heading: str
     conditions: Sequence[str] = ()
     drawing: Markup | None = None
-    paragraphs: Sequence[Paragraph] = ()
     sheets: Sequence[Sheet] = ()
+    lines: Sequence[str] = ()
 
 
-def sections_of(judgement: Judgement, charts: "Sequence[Chart]") -> list[Section]:
-    """Return the sections of the page, from findings to raw runs."""
-    records, newest = judgement.study.records, judgement.study.newest
-    words = [tuple(_about(cell, newest) for cell in row) for row in WORDS]
-    return [
-        *_findings(judgement, charts),
-        Section("words", "Words", "What the words mean", sheets=[_sheet("Words of this page", words, wraps=True)]),
-        *_facts(newest, judgement.criteria),
-        *([_raw_runs(records)] if records else []),
-    ]
+@dataclass(frozen=True, slots=True)
+class Sections:
+    """The parts of the page below the answer."""
+
+    explaining: Sequence[Section]
+    pictures: Sequence[Section]
+    folded: Sequence[Section]
 
 
-def _name(slug: str, newest: Record | Launch) -> str:
-    """Return the name of a chart or table in the list of contents."""
-    text = NAMES.get(slug, slug.replace("-", " ").capitalize())
-    return _about(text, newest)
-
-
-def _about(text: str, newest: Record | Launch) -> str:
-    """Return a text with the name of the metric in it."""
-    name = figures.name_of(newest)
-    part = figures.words_of(newest.metric).part if isinstance(newest, Record) else "part"
-    for field, word in (("{metric}", name), ("{Metric}", capitalized(name)), ("{part}", part)):
-        text = text.replace(field, word)
-    return text
-
-
-def _findings(judgement: Judgement, charts: "Sequence[Chart]") -> list[Section]:
-    """Return a section for each chart with the tables that belong to it, then the tables without a chart."""
-    newest = judgement.study.newest
+def sections_of(judgement: Judgement, charts: "Sequence[Chart]") -> Sections:
+    """Return every chart with its tables, and what is folded away: from cautions to raw runs."""
+    study = judgement.study
+    records, newest = study.records, study.newest
     sheets = {slug: sheets for slug, sheets in _sheets(judgement).items() if sheets}
-    paragraphs = {"breakdown": explain.paragraphs(judgement)}
-    with_charts = [
-        Section(
-            slug=chart.slug,
-            name=_name(chart.slug, newest),
-            heading=one_line(chart.finding),
-            conditions=[one_line(line) for line in chart.conditions.split("\n") if line],
-            drawing=embed(chart),
-            paragraphs=paragraphs.pop(chart.slug, ()),
-            sheets=sheets.pop(chart.slug, ()),
-        )
-        for chart in charts
+    drawn = [_picture(chart, sheets.pop(chart.slug, ())) for chart in charts]
+    harmless = [one_line(caution.text) for caution in cautions.collect(judgement) if not caution.touches]
+    words = [tuple(cell.replace("{metric}", figures.name_of(newest)) for cell in row) for row in WORDS]
+    folded = [
+        Section("cautions", f"Cautions that do not touch the answer: {len(harmless)}", lines=harmless),
+        Section("left-out", f"Left out: {len(study.left_out)}", lines=list(map(one_line, study.left_out))),
+        *(Section(f"{slug}-alone", ALONE[slug], sheets=alone) for slug, alone in sheets.items()),
+        Section("words", "Words", sheets=[_sheet("What the words mean", words, wraps=True)]),
+        *_facts(newest, judgement.criteria),
+        Section("every-launch", "Launches", sheets=_launches(judgement)),
+        Section("runs", "Raw runs", sheets=[_raw_runs(records)] if records else []),
     ]
-    return with_charts + [
-        Section(slug, _name(slug, newest), _name(slug, newest), paragraphs=paragraphs.get(slug, ()), sheets=alone)
-        for slug, alone in sheets.items()
-    ]
+    return Sections(
+        [each for each in drawn if each.slug in EXPLAINING],
+        [each for each in drawn if each.slug not in EXPLAINING],
+        [each for each in folded if each.sheets or each.lines],
+    )
+
+
+def _picture(chart: "Chart", sheets: Sequence[Sheet]) -> Section:
+    _, *small = map(one_line, chart.conditions.split("\n"))  # the page says once on which machine it was
+    return Section(chart.slug, one_line(chart.finding), small, embed(chart), sheets)
 
 
 def _sheets(judgement: Judgement) -> dict[str, list[Sheet]]:
@@ -136,9 +117,13 @@ def _sheets(judgement: Judgement) -> dict[str, list[Sheet]]:
         sheets["speedup"] = [_sheet("Strong and weak scaling beside one worker", tables.scaling_table(scaling))]
     if sweep is not None:
         sheets["sweep"] = [_sheet("Every batch size", tables.sweep_table(sweep))]
-    if judgement.study.launches:
-        sheets["launches"] = [_sheet("Every launch of turns", tables.launches_table(judgement))]
     return sheets
+
+
+def _launches(judgement: Judgement) -> list[Sheet]:
+    if not judgement.study.launches:
+        return []
+    return [_sheet("Every launch of turns, in the order they were made", tables.launches_table(judgement))]
 
 
 def _sheet(title: str, table: Table, notes: Iterable[str] = (), *, wraps: bool = False) -> Sheet:
@@ -161,8 +146,8 @@ def _facts(newest: Record | Launch, criteria: Criteria) -> list[Section]:
     around = [(name, getattr(machine, name)) for name in machine.__struct_fields__]
     of = f"of the newest {'run' if isinstance(newest, Record) else 'launch'}, started {newest.started_at}"
     return [
-        Section("settings", "Settings", "Every setting", sheets=[_pairs(f"Settings {of}", "setting", computed)]),
-        Section("environment", "Environment", "Environment", sheets=[_pairs(f"Environment {of}", "property", around)]),
+        Section("settings", "Settings", sheets=[_pairs(f"Settings {of}", "setting", computed)]),
+        Section("environment", "Environment", sheets=[_pairs(f"Environment {of}", "property", around)]),
     ]
 
 
@@ -183,16 +168,14 @@ def _value_text(name: str, value: object) -> str:
     return f"{value:g}" if isinstance(value, float) else str(value)
 
 
-def _raw_runs(runs: Sequence[Record]) -> Section:
+def _raw_runs(runs: Sequence[Record]) -> Sheet:
     """Return every run that was judged, one in each row."""
     metric = figures.tested(figures.name_of(runs[-1]))
     names = ("arm", "seed", "global batch", "train s of each epoch", metric, "start-up s")
     table: Table = [(*names, "status", "load before", "commit", "started at", "injected")]
     table += map(_run_cells, runs)
     note = f"{NO_VALUE}: none, or no result."
-    return Section(
-        "runs", "Raw runs", "Raw runs", sheets=[_sheet("Every run, in the order they were made", table, [note])]
-    )
+    return _sheet("Every run, in the order they were made", table, [note])
 
 
 def _run_cells(run: Record) -> tuple[str, ...]:

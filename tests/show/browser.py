@@ -1,6 +1,8 @@
 """A real browser for tests of the page: chromium without a window, opened and closed by the test."""
 
+import base64
 import json
+import re
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -53,6 +55,11 @@ def emulate(browser: Chrome, *, media: str = "screen", scheme: str = "light") ->
     """Show the page as on paper, or as where the reader prefers dark pages."""
     features = [{"name": "prefers-color-scheme", "value": scheme}]
     browser.execute_cdp_cmd("Emulation.setEmulatedMedia", {"media": media, "features": features})
+
+
+def pages_on_paper(browser: Chrome) -> int:
+    """Print the page as PDF, and return how many sheets of paper that takes."""
+    return len(re.findall(rb"/Type\s*/Page\b", base64.b64decode(browser.print_page())))
 
 
 def photograph(browser: Chrome, path: Path) -> None:

@@ -102,7 +102,7 @@ def test_summary_md_and_the_report_tell_the_metric(tmp_path: Path) -> None:
     written = answer.write(judgement)
     text, page = markdown.format_markdown(judgement, written), report.format_report(judgement, written)
 
-    assert "- perplexity: not judged: the task gives no margin; 12.42 and 12.32 (" in text
+    assert "; **perplexity** not judged: the task gives no margin; 12.42 and 12.32 (" in text
     assert "| arm | ms a step | speed (95 %) | test perplexity | n |" in text
     assert "\n  perplexity not judged: the task gives no margin; 12.42 and 12.32" in page
     assert "accura" not in text + page
@@ -142,7 +142,7 @@ def test_the_page_tells_the_metric_and_never_speaks_of_accuracy(tmp_path: Path) 
     assert "perplexity, lower is better, no margin: not judged" in page
     assert "mean absolute error, in mg/dl, lower is better, margin 0.5 mg/dl" in second
     assert "fasting, after a meal" in second
-    assert '<a href="#classes">Mean absolute error by part</a>' in second
+    assert "<h3>Mean absolute error by part: " in second
     assert 'id="classes"' not in page
     assert "perplexity comes from whole runs" in page
     for each in (page, second):

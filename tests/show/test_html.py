@@ -5,17 +5,22 @@ import time
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from html import unescape
 from itertools import pairwise
 from pathlib import Path
 
+import msgspec
 import pytest
 from selenium.webdriver import Chrome
 from selenium.webdriver.common.by import By
 
 from ddpbench.judge.judgement import Judgement
-from ddpbench.show import answer, charts, drawing, html
-from tests.judge.studies import complete, judge, launches, swept
-from tests.records import ddp, make_record
+from ddpbench.judge.outcome import Criteria
+from ddpbench.record import Metric
+from ddpbench.show import answer, charts, drawing, explain, html
+from ddpbench.show.layout import Page
+from tests.judge.studies import complete, faster, judge, launches, scored, swept, whole_runs
+from tests.records import MACHINE, ddp, make_launch, make_record
 from tests.show import browser as browsers
 
 CONTRAST = """
@@ -40,6 +45,13 @@ while (walker.nextNode()) {
   if (ratio < 4.5) poor.push(`${text}: ${ratio.toFixed(2)}`);
 }
 return poor;
+"""
+
+
+BOXES = """
+const lines = (e) => Math.round(e.getBoundingClientRect().height / parseFloat(getComputedStyle(e).lineHeight));
+return Array.from(document.querySelectorAll("#answer dd"), e => [
+  e.previousElementSibling.textContent, e.getBoundingClientRect().bottom, lines(e.querySelector("p"))]);
 """
 
 
@@ -128,6 +140,34 @@ def test_every_run_is_listed_and_a_thousand_are_quick(tmp_path: Path) -> None:
     assert len(re.findall(r"2026-11-24T00:0[\d:.+]*</td>", page)) == len(many.study.records) > 1000
 
 
+def test_cautions_that_touch_the_answer_stand_in_it_and_others_are_folded_away(tmp_path: Path) -> None:
+    dirty = msgspec.structs.replace(MACHINE, commit="0123-dirty")
+    page = page_of(judge(tmp_path, make_record(environment=dirty), ddp(environment=dirty)))
+    answered, _, below = page.partition('<section id="why">')
+
+    assert re.findall("<b>Caution</b>: (.*)</p>", answered) == [
+        "an arm has only 1 run: for a usable interval run three seeds or more"
+    ]
+    assert "Read with a caution" in answered
+    assert "<li>the code differed from commit 0123; commit, then run again</li>" in below.partition('id="cautions">')[2]
+    assert "Cautions that do not touch the answer: 1" in below
+    assert "caution" not in page_of(judge(tmp_path / "calm", *complete())).partition("</style>")[2].lower()
+
+
+def test_the_text_of_explain_stands_on_the_page(tmp_path: Path) -> None:
+    judgement = judge(tmp_path, *complete())
+    page = " ".join(unescape(re.sub("<[^>]*>", "", page_of(judgement))).split())
+    said = re.sub(r"[*`]|(?<=\n) *- ", "", explain.explain(judgement, Page()))
+
+    assert len(said) > 2000
+    assert [text for text in said.split("\n\n") if " ".join(text.split()) not in page] == []
+
+
+def test_a_speed_without_an_interval_has_no_strip(tmp_path: Path) -> None:
+    assert 'class="strip"' not in page_of(judge(tmp_path / "one", *launches(1)))
+    assert 'class="strip"' in page_of(judge(tmp_path / "two", *launches(2)))
+
+
 def test_a_sweep_has_its_table_and_no_outcome_of_its_own(tmp_path: Path) -> None:
     page = page_of(judge(tmp_path, *swept((64, 256, 1024))))
 
@@ -146,9 +186,11 @@ def test_what_was_not_measured_is_left_out_or_said(tmp_path: Path) -> None:
 
 def test_launches_stand_beside_runs_and_words_are_explained(tmp_path: Path) -> None:
     page = page_of(judge(tmp_path, *complete()))
-    launches_at, words_at, runs_at = (page.index(f'<section id="{slug}">') for slug in ("launches", "words", "runs"))
+    words_at, launches_at, runs_at = (
+        page.index(f'<details id="{slug}">') for slug in ("words", "every-launch", "runs")
+    )
 
-    assert launches_at < words_at < runs_at
+    assert words_at < launches_at < runs_at
     assert "<td>9</td><td>9.0</td><td>0.5 %</td><td>0.800x</td>" in re.sub(r">\s+<", "><", page)
     assert "DDP&#39;s bookkeeping, +0.50 ms" in page
 
@@ -157,7 +199,7 @@ def test_a_study_of_launches_alone_has_no_runs(tmp_path: Path) -> None:
     page = page_of(judge(tmp_path, *launches()))
 
     assert "Raw runs" not in page
-    assert "Judged from 5 launches by" in page
+    assert "judged from 5 launches</p>" in page
 
 
 @pytest.mark.slow
@@ -200,6 +242,12 @@ def test_the_page_can_be_walked_without_seeing_it(browser: Chrome) -> None:
     assert all(after <= before + 1 for before, after in pairwise(levels))
     assert all(each.get_attribute("aria-label") for each in images)
     assert len(images) == len(browser.find_elements(By.TAG_NAME, "svg"))
+    menu = browser.find_elements(By.CSS_SELECTOR, "nav a")
+    targets = [each.get_attribute("href").partition("#")[2] for each in menu]
+    assert [each.text for each in menu] == [
+        browser.find_element(By.CSS_SELECTOR, f"section[id='{slug}'] > h2").text for slug in targets
+    ]
+    assert len(menu) == levels.count(2) - 1  # the first is the outcome, which stands on the first screen
     assert all(len(browser.find_elements(By.TAG_NAME, name)) == 1 for name in ("header", "nav", "main", "footer"))
     assert browser.find_element(By.TAG_NAME, "html").get_attribute("lang") == "en"
 
@@ -209,6 +257,7 @@ def test_a_table_is_sorted_up_down_and_as_it_was(browser: Chrome) -> None:
     def column() -> list[float]:
         return [float(each.text) for each in browser.find_elements(By.CSS_SELECTOR, "#runs tbody td:nth-child(6)")]
 
+    browser.find_element(By.CSS_SELECTOR, "#runs summary").click()
     as_made = column()
     head = browser.find_element(By.CSS_SELECTOR, "#runs th:nth-child(6)")
     button = head.find_element(By.TAG_NAME, "button")
@@ -236,5 +285,77 @@ def test_paper_shows_everything(browser: Chrome, tmp_path: Path) -> None:
     hidden = "main svg, main table, main tr, main p, main h2"
     script = "return Array.from(document.querySelectorAll(arguments[0])).filter(e => !e.getClientRects().length).length"
     assert browser.execute_script(script, hidden) == 0
+    sheets = browsers.pages_on_paper(browser)
+    browser.execute_script("document.querySelectorAll('details').forEach(e => { e.open = true; })")
+    assert browsers.pages_on_paper(browser) == sheets
     clipped = "return Array.from(document.querySelectorAll('.table')).filter(e => e.scrollWidth > e.clientWidth).length"
     assert browser.execute_script(clipped) == 0
+    browser.execute_script("document.querySelectorAll('details').forEach(e => { e.remove(); })")
+    assert browsers.pages_on_paper(browser) < sheets
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("width", "height"), [(375, 800), (1440, 900)])
+def test_the_first_screen_has_the_whole_answer(width: int, height: int, browser: Chrome, tmp_path: Path) -> None:
+    dear = judge(tmp_path / "dear", *complete(times=1.25), criteria=Criteria(price_per_hour=1.0))
+    path = tmp_path / "dear.html"
+    path.write_text(page_of(dear), encoding="utf-8")
+    browser.get(path.as_uri())
+    browsers.resize(browser, width, height)
+    boxes = browser.execute_script(BOXES)
+    words, lows, lines = zip(*boxes, strict=True)
+
+    assert words == ("speed", "accuracy", "whole run", "cost", "so")
+    assert max(lows) <= height
+    assert max(lines) <= 3
+    assert browser.find_element(By.CSS_SELECTOR, "#answer h2").text == "FASTER"
+    strip = {
+        name: browser.find_element(By.CSS_SELECTOR, f".strip {name}").rect for name in (".interval", ".equal", "circle")
+    }
+    assert strip[".equal"]["x"] < strip[".interval"]["x"] < strip["circle"]["x"]
+
+
+@pytest.mark.slow
+def test_what_is_folded_opens_by_mouse_and_by_keyboard_and_without_a_script(
+    browser: Chrome, page: Path, tmp_path: Path
+) -> None:
+    plain = tmp_path / "plain.html"
+    plain.write_text(re.sub("<script>.*</script>", "", page.read_text(), flags=re.S))
+    for each in (page, plain):
+        browser.get(each.as_uri())
+        settings, words = (browser.find_element(By.ID, slug) for slug in ("settings", "words"))
+        assert "one-cycle" not in settings.text
+        assert browser.find_element(By.CSS_SELECTOR, "#settings tbody").is_displayed() is False
+        settings.find_element(By.TAG_NAME, "summary").click()
+        words.find_element(By.TAG_NAME, "summary").send_keys("\ue007")  # Enter
+
+        assert "one-cycle" in settings.text
+        assert "one update of the weights" in words.text
+        buttons = browser.find_elements(By.TAG_NAME, "button")
+        assert bool(buttons) == (each == page), "a button that does nothing"
+        assert browser.find_element(By.ID, "sorting").is_displayed() == (each == page)
+
+
+@pytest.mark.slow
+def test_a_sweep_another_metric_and_a_study_that_cannot_tell_fit_a_phone_in_the_dark(
+    browser: Chrome, tmp_path: Path
+) -> None:
+    metric = Metric(name="x" * 40, unit="mg/dl", lower_is_better=True, margin=0.5, parts=[], counts=[9.0])
+    unsure = [make_launch(n, lambda turn, _, n=n: 1 + n * (turn.arm.world_size - 1)) for n in range(2)]  # type: ignore[misc]
+    studies = {
+        "sweep": swept((64, 256, 1024)),
+        "metric": [*launches(6, faster(1.25)), *scored(metric, [(12.2, 14.1), (12.3, 14.3), (12.4, 14.5)])],
+        "unsure": [*unsure, *whole_runs(1)],
+    }
+    browsers.resize(browser, 375, 800)
+    browsers.emulate(browser, scheme="dark")
+    for name, measured in studies.items():
+        path = tmp_path / f"{name}.html"
+        path.write_text(page_of(judge(tmp_path / name, *measured)), encoding="utf-8")
+        browser.get(path.as_uri())
+        browser.execute_script("document.querySelectorAll('details').forEach(e => { e.open = true; })")
+
+        assert browser.execute_script("return document.documentElement.scrollWidth") <= 375, name
+        assert browser.execute_script(CONTRAST) == [], name
+        lows = [low for _, low, _ in browser.execute_script(BOXES)]
+        assert max(lows) <= 800, name

@@ -1,5 +1,6 @@
 """summary.json, summary.md, the gates of CI, and several studies side by side."""
 
+import dataclasses
 import json
 import subprocess
 import sys
@@ -17,7 +18,7 @@ from ddpbench.record import Record
 from ddpbench.show import answer, markdown, outputs, summary
 from ddpbench.turns import Launch
 from tests.conftest import PROJECT
-from tests.judge.studies import complete, judge, launches, paired, swept
+from tests.judge.studies import complete, faster, judge, launches, paired, swept
 from tests.records import MACHINE, ddp, make_launch, make_record, put
 
 Run = Callable[..., subprocess.CompletedProcess[str]]
@@ -80,7 +81,7 @@ def test_summary_json_has_the_promised_names(tmp_path: Path) -> None:
 
 def test_every_name_of_summary_json_is_documented(tmp_path: Path) -> None:
     content = summary_of(tmp_path, *complete())
-    page = (PROJECT / "results/README.md").read_text().split("## summary.json")[1]
+    page = (PROJECT / "docs/results.md").read_text().split("\n## summary.json")[1]
 
     assert [name for name in content if f"`{name}`" not in page.replace("[]", "")] == []
     inner = {name for each in content.values() if isinstance(each, dict) for name in each}
@@ -120,13 +121,47 @@ def test_a_sweep_is_summarized_by_its_crossover(tmp_path: Path) -> None:
     assert [point["outcome"] for point in parts(sweep, "points")] == ["slower", "slower", "faster"]
 
 
-def test_summary_md_states_the_answer_one_table_and_the_conditions(tmp_path: Path) -> None:
+def test_summary_md_is_three_lines_and_one_table_and_the_rest_is_folded(tmp_path: Path) -> None:
     text = markdown_of(tmp_path, *complete())
+    shown, _, folded = text.partition("<details>")
+    title, lines, table, *rest = shown.split("\n\n")
+    found, advice = lines.split("\n")
 
-    assert text.startswith("**SLOWER** 2 workers (DDP, shared memory) against one process (2 threads)\n\n- speed: 20 %")
-    assert text.count("\n| - | - |") == 1
-    assert "global batch 256, 3 epochs" in text
-    assert "- why" not in text
+    assert title == "**SLOWER** 2 workers (DDP, shared memory) against one process (2 threads)"
+    assert found.startswith(
+        "- **speed** 20 % slower: 18 to 22 % (95 %, n = 5 launches); **accuracy** the same: 99.00 %"
+    )
+    assert advice.startswith("- **whole run** ")
+    assert advice.endswith("; **so** stay with one process")
+    assert table.count("\n| - | - |") == 1
+    assert rest == [""]
+    assert "\n- why: a step takes" in folded
+    assert "global batch 256, 3 epochs" in folded
+    assert folded.endswith("\n\n</details>\n")
+
+
+def test_summary_md_of_a_sweep_and_of_a_study_that_cannot_tell_fit_as_well(tmp_path: Path) -> None:
+    sweep, unsure = (
+        markdown_of(tmp_path / "sweep", *swept((64, 256, 1024), count=5)),
+        markdown_of(tmp_path / "few", *launches(2, faster(1.02))),
+    )
+    shown = [text.partition("\n\n<details>")[0] for text in (sweep, unsure)]
+    lines = [[line for line in each.split("\n") if line and not line.startswith("|")] for each in shown]
+
+    assert [line.split(" ")[:2] for line in lines[0]] == [["**FASTER", "FROM"], ["-", "**range**"], ["-", "**so**"]]
+    assert "\n- fit: " in sweep.partition("<details>")[2]
+    assert lines[1][0].startswith("**CANNOT TELL** ")
+    assert " **unsure** " in lines[1][2]
+    assert lines[1][3:] == ["- **caution** speed is from 2 of at least 5 launches; bash launch.sh --more adds some"]
+
+
+def test_summary_md_shows_a_caution_that_touches_the_answer_and_folds_another(tmp_path: Path) -> None:
+    runs = [each(environment=msgspec.structs.replace(MACHINE, commit="0-dirty")) for each in (make_record, ddp)]
+    shown, _, folded = markdown_of(tmp_path, *runs).partition("<details>")
+
+    assert "- **caution** an arm has only 1 run" in shown
+    assert "- caution: the code differed from commit 0" in folded
+    assert shown.count("caution") == folded.count("caution") == 1
 
 
 @pytest.mark.slow
@@ -144,6 +179,12 @@ def test_summary_md_is_markdown_that_strings_cannot_break(tmp_path: Path) -> Non
     assert text.startswith("**CANNOT TELL**")
     table = [line for line in text.splitlines() if line.startswith("|")]
     assert table[0].count("|") == table[1].count("|") == table[2].count("|")
+
+    judgement = judge(tmp_path / "hostile", make_record(), ddp())
+    hostile = dataclasses.replace(judgement, study=dataclasses.replace(judgement.study, left_out=["</details><b>"]))
+    folded = markdown.format_markdown(hostile, answer.write(hostile)).partition("<details>")[2]
+    assert "- left out: &lt;/details>&lt;b>\n" in folded
+    assert folded.count("</details>") == 1
 
 
 @pytest.mark.slow

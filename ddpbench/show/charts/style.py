@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import accumulate
 from typing import Any
 
 import matplotlib as mpl
@@ -209,10 +210,16 @@ def ratio_axis(axis: Axis, low: float, high: float) -> None:
     axis.set_minor_formatter(NullFormatter())
 
 
-def label_rows(axes: Axes, labels: Sequence[str]) -> None:
-    """Label the rows of a chart, the first at the top."""
-    axes.set_yticks(range(len(labels)), labels)
-    axes.set_ylim(len(labels) - 0.5, -0.5)
+def centres_of(heights: Sequence[float]) -> list[float]:
+    """Return where the rows of a chart have their middle, the first at the top. Rows of height 1 are at 0, 1, 2, ..."""
+    return [end - height / 2 - 0.5 for end, height in zip(accumulate(heights), heights, strict=True)]
+
+
+def label_rows(axes: Axes, labels: Sequence[str], heights: Sequence[float] = ()) -> None:
+    """Label the rows of a chart, the first at the top. Without heights all are equally high."""
+    heights = heights or [1.0] * len(labels)
+    axes.set_yticks(centres_of(heights), labels)
+    axes.set_ylim(sum(heights) - 0.5, -0.5)
     axes.tick_params(axis="y", length=0)
 
 

@@ -91,7 +91,10 @@ def _finding(sweep: Sweep) -> str:
         for batches, word in ((slower, "slower"), (faster, "faster"))
         if batches
     ]
-    return f"{name} {' and '.join(parts)}; at other batches that is not shown"
+    open_at = words.together(
+        [str(point.global_batch) for point in sweep.points if point.outcome not in ("slower", "faster")]
+    )
+    return f"{name} {' and '.join(parts)}; at {open_at} neither is shown"
 
 
 def _draw_band(axes: Axes, points: Sequence[Point], colour: str) -> None:

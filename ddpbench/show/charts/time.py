@@ -24,6 +24,7 @@ from ddpbench.show.charts.style import (
     YELLOW,
     Chart,
     bounds_of,
+    centres_of,
     colour_of,
     conditions_of,
     draw_interval,
@@ -49,6 +50,7 @@ COLOURS: dict[Cause, str] = {
     "beside_readers": SKY,
 }
 CUT_FROM = 0.5  # where all bars end in this last part of the axis, it need not begin at 0
+ROW = 0.37  # inches of a row with one line
 LAGS_FROM = 0.02  # of a step: others wait so long for a rank before it is shown
 
 
@@ -57,20 +59,22 @@ def waterfall(judgement: Judgement, breakdown: Breakdown) -> Chart:
     bars, label = _bars(breakdown), breakdown.turn.arm.label
     ends = [bar.start + bar.ms.value for bar in bars]
     lowest, highest = min(ends), max(ends)
+    heights = [(0.2 + 0.17 * len(bar.label.split("\n"))) / ROW for bar in bars]
+    rows = centres_of(heights)
     start = max(0.0, lowest - 0.3 * (highest - lowest)) if lowest > CUT_FROM * highest else 0.0
 
     def draw(figure: Figure) -> None:
         axes = figure.subplots()
-        for row, bar in enumerate(bars):
+        for row, bar in zip(rows, bars, strict=True):
             height = 0.3 if bar.is_part else 0.62
             axes.barh(row, bar.ms.value, left=bar.start, height=height, color=bar.colour)
             if bar.is_term:
                 draw_interval(axes, row, _moved(bar.ms, bar.start))
             write_column(axes, row, f"{bar.ms.value:{'+' if bar.is_term else ''}.2f} ms")
-        whole = [(row, ends[row]) for row, bar in enumerate(bars) if not bar.is_part]
+        whole = [(row, end) for row, end, bar in zip(rows, ends, bars, strict=True) if not bar.is_part]
         for (row, end), (below, _) in pairwise(whole):
             axes.plot([end, end], [row, below], color=INK, linewidth=0.8)
-        label_rows(axes, [bar.label for bar in bars])
+        label_rows(axes, [bar.label for bar in bars], heights)
         widest = max(highest, *(max(bounds_of(_moved(bar.ms, bar.start))) for bar in bars if bar.is_term))
         # An interval of few launches may be many times as wide as all bars. It is cut, so that these can be read.
         axes.set_xlim(start, min(widest, highest + 0.5 * (highest - start)) + 0.03 * (highest - start))
@@ -79,14 +83,14 @@ def waterfall(judgement: Judgement, breakdown: Breakdown) -> Chart:
     texts = [f"{bar.label.replace(chr(10), ' ')} {bar.ms.value:.2f} ms" for bar in bars]
     lines = "" if breakdown.observed.low is None else "; lines: 95 % intervals of the causes"
     has_pale = any(not term.is_certain for term in _whole(breakdown))
-    pale = "; pale: causes that cannot be told from zero" if has_pale else ""
+    pale = "; light grey: causes that could not be told apart, or from zero" if has_pale else ""
     n = words.units(judgement.timing, breakdown.observed.n)
     return Chart(
         slug="breakdown",
         finding=_finding(breakdown),
         conditions=conditions_of(judgement.study.newest, f"{label}; n = {n}{lines}{pale}"),
         alt=f"A waterfall of the milliseconds of a step: {'; '.join(texts)}.",
-        height=1.0 + sum(0.2 + 0.17 * len(bar.label.split("\n")) for bar in bars),
+        height=1.0 + ROW * sum(heights),
         draw=draw,
     )
 
