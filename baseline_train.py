@@ -14,13 +14,13 @@ from ddpbench.train.batches import Batches
 
 def main() -> None:
     """Build everything, then fit."""
-    cfg = config.parse(doc=__doc__, refuse={"comm": "is for ddp_train.py"})
+    cfg = config.parse(doc=__doc__, refuse=config.OF_RANKS)
     here = world.solo(cfg, process)
     files.claim(cfg.results, writer=here.is_main)
     batches = Batches.load(cfg, here)
     with here:
         step = batches.task.step(cfg).to(here.device)  # the network and its loss
-        net = world.alone(step, here.device, cfg.kind)  # as it is, compiled, or in nn.DataParallel
+        net = world.alone(step, here.device, cfg.kind)  # or compiled, or in nn.DataParallel
         engine.fit(net, batches, cfg, here, kind=cfg.kind)
 
 

@@ -15,13 +15,13 @@ from ddpbench.train.batches import Batches
 
 def main() -> None:
     """Build everything, then fit."""
-    cfg = config.parse(doc=__doc__, refuse=dict.fromkeys(("data_parallel", "compile"), "is for baseline_train.py"))
+    cfg = config.parse(doc=__doc__, refuse=config.OF_ONE_PROCESS)
     here = world.join(cfg, process)
     files.claim(cfg.results, writer=here.is_main)
-    batches = Batches.load(cfg, here)  # this rank's; loaded before ranks can wait for each other
+    batches = Batches.load(cfg, here)  # this rank's, before ranks can wait for others
     with here:
         step = batches.task.step(cfg).to(here.device)  # the network and its loss
-        net = ddp.wrap(step, here, here.comm)  # in DistributedDataParallel; the control stays as it is
+        net = ddp.wrap(step, here, here.comm)  # in DistributedDataParallel, but for a control
         engine.fit(net, batches, cfg, here, kind="ddp")
 
 

@@ -15,9 +15,13 @@ python -m ddpbench    study/    the orchestrator: plans a study, starts its laun
   compare.py          judge/    from records to numbers
                       show/     from numbers to words, pictures and files
 
+python -m ddpbench    check/    the command `check`: looks at this machine for some seconds; no torch
+  starts
+  check.worker                  imports torch, and exchanges data with a twin
+
 The ground: files that every room may import.
 errors        errors by what they mean for a run, each with its exit code
-words         text for terminals of any encoding
+words         text for terminals of any encoding; command: the words that start this program, and where its scripts lie
 fields        types of the values that a record may hold
 settings      what a run computes; config: how it is carried out, and the command line; flags: a field as a flag
 record        the JSON record of a run: what training and judging share; turns: that of a launch
@@ -29,4 +33,4 @@ processes     what the kernel knows about a process
 files         the one atomic writer, and one writer at a time; memory: what processes share without a name
 """
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"

@@ -21,10 +21,10 @@ def runs(count: int) -> str:
 class Arm(msgspec.Struct, frozen=True, order=True):
     """A way of training. Runs of one arm differ in their seed alone."""
 
-    kind: str
-    world_size: int
+    kind: str  # as in a record, and so are the others
+    world_size: int  # ranks
     threads_per_rank: int
-    comm: str | None
+    comm: str | None  # None: one process
 
     @property
     def is_control(self) -> bool:

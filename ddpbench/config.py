@@ -79,6 +79,8 @@ class TrainConfig(Settings, frozen=True):
         return None if path is None else path.name + (f":{words}" if words else "")
 
 
+OF_RANKS = {"comm": "is for ddp_train.py"}  # flags that one process refuses, with the reason
+OF_ONE_PROCESS = dict.fromkeys(("data_parallel", "compile"), "is for baseline_train.py")
 FLAGS = tuple(flags_of(TrainConfig))
 DEFAULTS = {flag.name: flag.default for flag in FLAGS}
 

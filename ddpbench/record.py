@@ -120,26 +120,26 @@ class Metric(Part, frozen=True):
 class Record(Part, frozen=True):
     """One execution of a training script."""
 
-    schema: int
-    study: Text
-    kind: Kind
+    schema: int  # readers refuse other numbers than their own
+    study: Text  # name of the folder
+    kind: Kind  # with the next three: the arm
     comm: Comm | None  # None: one process; "none": replicas that never talk, a control
-    world_size: Count
+    world_size: Count  # ranks
     threads_per_rank: Count
-    seed: Count
-    settings: Settings
+    seed: Count  # which of the runs of this arm it is
+    settings: Settings  # what was computed
     environment: Environment
     started_at: Text  # wall clock, UTC: a label, never used for an interval
-    parameters: Count
-    metric: Metric
+    parameters: Count  # trained numbers of the network
+    metric: Metric  # what was counted over the test set
     startup_s: Seconds  # slowest rank: from the start of torchrun or python to the first training step
     startup: Startup  # the same by part
     epochs: list[Epoch]
     target: Target | None  # None: not asked for, or not reached
     ranks: list[Rank]
     weights: Text | None  # file beside the record
-    injected: Text | None  # a loss added on purpose, by a test of the judge: never a result
-    status: Literal["running", "complete", "failed", "preempted"]
+    injected: Text | None  # the hook that took part, as tests of the judge do: never a result
+    status: Literal["running", "complete", "failed", "preempted"]  # running: also of a run that was killed
     attempts: Count  # starts of this run: 1 unless it was resumed
 
 

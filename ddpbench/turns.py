@@ -59,20 +59,20 @@ class Visit(msgspec.Struct, frozen=True):
 class Launch(Part, frozen=True):
     """One launch of turns."""
 
-    schema: int
-    study: Text
+    schema: int  # readers refuse other numbers than their own
+    study: Text  # name of the folder
     number: Count  # of the launch in its study, from 0; it seeds data and order
     settings: Settings
     parameters: Count  # of the network
     environment: Environment
-    started_at: Text
+    started_at: Text  # wall clock, UTC: a label, never used for an interval
     startup_s: Seconds  # of the slowest rank, from the start of torchrun until the first round
     order: list[list[Count]]  # of each round: the indices of the `visits` that took a turn, as they did
     round_s: list[Duration]  # of each round, with the steps that do not count
     stolen_s: list[Seconds]  # of each round: CPU time that the host took from this machine, over all its cores
-    visits: list[Visits]
+    visits: list[Visits]  # of each arm
     check: Check | None  # of the task, by the first launch of a study; None in the others
-    injected: Text | None
+    injected: Text | None  # as in the record of a run
     peak_rss_bytes: list[Count]  # by rank
 
 

@@ -1,11 +1,22 @@
-"""The page of faults is whole, and what it points at is there."""
+"""The page of faults is whole, what pages show of commands is true, and the published schemas fit our files."""
 
 import ast
+import json
 import re
+import subprocess
+import sys
 from functools import lru_cache
 from pathlib import Path
 
+import jsonschema
+import pytest
+
+from ddpbench.judge.outcome import Criteria
+from ddpbench.show import answer, summary
+from docs import reference, refresh
 from tests.conftest import PROJECT
+from tests.judge.studies import complete, judge, launches, swept, whole_runs
+from tests.records import TRUTH, TWO, at, make_record
 
 PAGE = PROJECT / "docs/faults.md"
 ROW = re.compile(r"^\| ([HSC]?\d+[bcd]?) \| ([^|]+) \| ([^|]+) \| ([^|]+) \|$", re.M)
@@ -69,3 +80,67 @@ def test_no_interval_is_taken_from_a_clock_that_can_jump() -> None:
         ("files.py", "datetime.fromtimestamp"),
         ("processes.py", "time.time"),
     }
+
+
+@pytest.mark.slow
+def test_what_the_pages_show_of_commands_is_what_these_print() -> None:
+    done = subprocess.run(
+        [sys.executable, "docs/refresh.py", "--check"], cwd=PROJECT, capture_output=True, text=True, check=False
+    )
+
+    assert done.returncode == 0, done.stderr
+    for page in refresh.PAGES:
+        text = page.read_text()
+        assert len(re.findall("^<!-- (?:output|text) of: ", text, re.M)) == len(refresh.commands_in(text)), page
+
+
+def test_old_output_is_found_and_replaced() -> None:
+    page = "<!-- output of: a -->\n```text\nold\n```\n<!-- text of: b -->\n\nold\n\n<!-- end of text -->\n"
+    outputs = {"a": "new\n", "b": "\nnew\\1\n\n"}
+    new = refresh.refreshed(page, outputs)
+
+    assert refresh.commands_in(page) == ["a", "b"] == refresh.stale(page, outputs)
+    assert refresh.stale(new, outputs) == []
+    assert "\nnew\n```\n" in new
+    assert "-->\n\nnew\\1\n\n<!-- end of text -->" in new
+
+
+def validator(name: str) -> jsonschema.Draft202012Validator:
+    """Return a validator of a published schema, which has to be one itself."""
+    schema = json.loads((PROJECT / f"docs/schema/{name}.json").read_text())
+    jsonschema.Draft202012Validator.check_schema(schema)
+    return jsonschema.Draft202012Validator(schema)
+
+
+@pytest.mark.parametrize(
+    ("name", "files"), [("summary", "summary.json"), ("record", "2*.json"), ("launch", "turns-*.json")]
+)
+def test_the_example_fits_the_published_schemas_and_other_values_do_not(name: str, files: str) -> None:
+    schema, paths = validator(name), sorted((PROJECT / "docs/example").glob(files))
+    contents = [json.loads(path.read_text()) for path in paths]
+
+    assert contents
+    for content in contents:
+        schema.validate(content)
+    for other in (contents[0] | {"schema": "six"}, contents[0] | {"settings": {"lr": 0.1}}, {"schema": 6}):
+        assert not schema.is_valid(other)
+
+
+def test_all_that_a_summary_may_lack_or_hold_fits_the_schema(tmp_path: Path) -> None:
+    """A sweep, speed alone, half a study, and a whole run that is never shorter."""
+    never = [*launches(), *whole_runs(startup_s=(3.0, 7.0), parallel_step_s=TRUTH[at(TWO)])]
+    for number, measured in enumerate((swept(), launches(1), [make_record()], complete(), never)):
+        judgement = judge(tmp_path / str(number), *measured, criteria=Criteria(price_per_hour=1.0))
+        content = json.loads(summary.encode(judgement, answer.write(judgement)))
+        validator("summary").validate(content)
+    assert content["whole_run"]["ahead_from_epochs"]["most"] is None
+
+
+def test_every_field_of_a_record_has_its_type_and_its_meaning() -> None:
+    page = "\n".join(reference.fields("record"))
+
+    assert "| `train_s` | number | slowest rank; without evaluation and record writing |" in page
+    assert "| `epochs` | list of [Epoch](#epoch) |" in page
+    assert "| `gpu_models` | list of text |" in page
+    assert "| `lr` | number or null | peak learning rate" in page
+    assert "None" not in page
