@@ -3,38 +3,82 @@
 import os
 import sys
 from pathlib import Path
+from typing import NoReturn
 
-from ddpbench import errors, variables
+from ddpbench import __version__, command, errors, variables
 from ddpbench.errors import UserError
 from ddpbench.study.plan import Design
 
 DESIGNS: dict[str, Design] = {"study": "comparison", "sweep": "sweep", "speed": "speed"}
-COMMANDS = (*DESIGNS, "run", "test")
+COMMANDS = (*DESIGNS, "run", "check", "test", "compare")
 HELP = Path(__file__).with_name("help.txt")
-NAME = "launch.sh"
+OF_A_CHECKOUT = ("bash launch.sh test", "Set-up ")  # these lines of the page hold there alone
 
 
 def main() -> int:
     """Carry out the command that the first word names; a study without one. Returns the exit code."""
     words = sys.argv[1:]
-    if words[:1] == ["test"]:
-        variables.drop(os.environ)
-        os.execv(sys.executable, [sys.executable, "-m", "pytest", *words[1:]])
-    if any(word in {"-h", "--help"} for word in words):
-        print(HELP.read_text(), end="")
+    verb = words.pop(0) if words and not words[0].startswith("-") else "study"
+    if verb == "test":
+        become_tests(words)
+    if verb == "compare":
+        become(str(command.SCRIPTS / "compare.py"), *words)
+    if any(word in {"-h", "--help"} for word in words) and verb != "run":
+        print(page(), end="")
         return 0
-    command = words.pop(0) if words and not words[0].startswith("-") else "study"
-    if command not in COMMANDS:
-        raise UserError(f"no command is called {command!r}; there are {', '.join(COMMANDS)}, see --help")
+    if "--version" in words:
+        print(f"ddpbench {__version__}")
+        return 0
+    if verb not in COMMANDS:
+        raise UserError(f"no command is called {verb!r}; there are {', '.join(COMMANDS)}, see --help")
     ignored = variables.drop(os.environ)
-    if command == "run":
+    if verb == "check":
+        from ddpbench.check import main as check
+
+        return check.main(words)
+    if verb == "run":
         from ddpbench.study import one_run
 
         return one_run.main(words, ignored)
     from ddpbench.study import main as study
 
-    return study.main(DESIGNS[command], words, ignored)
+    return study.main(DESIGNS[verb], words, ignored)
+
+
+def page() -> str:
+    """Return the page of help. launch.sh shows its file as it is, with no Python, so that has the words of a checkout.
+
+    An installed package has other words for the same, and no tests and no set-up.
+    """
+    text = HELP.read_text()
+    if not command.IS_INSTALLED:
+        return text
+    lines = [line for line in text.splitlines(keepends=True) if not line.startswith(OF_A_CHECKOUT)]
+    text = "".join(lines).replace("bash launch.sh", command.COMMAND)
+    return text.replace("python baseline_train.py", command.ALONE).replace("python compare.py", command.COMPARE)
+
+
+def become_tests(words: list[str]) -> NoReturn:
+    """Let this process run the tests. Raises UserError where there are none."""
+    if command.IS_INSTALLED:
+        raise UserError("this is the installed package, and the tests are in a checkout; there: bash launch.sh test")
+    variables.drop(os.environ)
+    become("-m", "pytest", *words)
+
+
+def become(*words: str) -> NoReturn:
+    """Replace this process by a Python that runs these words."""
+    os.execv(sys.executable, [sys.executable, *words])
+
+
+def console() -> NoReturn:
+    """Carry out the installed command `ddpbench`: as launch.sh does, by `python -m ddpbench`.
+
+    A person may stand in any folder. No process may import a module from there (Python 3.11 and later heed this).
+    """
+    os.environ["PYTHONSAFEPATH"] = "1"
+    become("-m", "ddpbench", *sys.argv[1:])
 
 
 if __name__ == "__main__":
-    errors.run(lambda: sys.exit(main()), name=NAME)
+    errors.run(lambda: sys.exit(main()), name=command.NAME)

@@ -31,6 +31,7 @@ LAWS = {
     GROUND: Law(),
     "setup": Law(),
     "study": Law(),
+    "check": Law(rooms=frozenset({"comm", "tasks"}), libraries=frozenset({"torch"})),
     "comm": Law(libraries=frozenset({"torch"})),
     "tasks": Law(libraries=frozenset({"torch", "torchvision"})),
     "train": Law(rooms=frozenset({"comm", "tasks"}), libraries=frozenset({"torch", "safetensors", "tqdm"})),
@@ -39,7 +40,7 @@ LAWS = {
     "baseline_train.py": Law(rooms=frozenset({"train", "tasks"}), libraries=frozenset({"torch"})),
     "ddp_train.py": Law(rooms=frozenset({"train", "tasks", "comm"})),
     "compare.py": Law(rooms=frozenset({"judge", "show"})),
-    "__main__.py": Law(rooms=frozenset({"study"})),
+    "__main__.py": Law(rooms=frozenset({"study", "check"})),
 }
 # What only these files do, by a pattern of their text.
 FEW = {
