@@ -65,13 +65,14 @@ class Contender:
         step = task.of(cfg).step(cfg).to(mine.device)
         net = ddp.wrap(step, mine, arm.comm) if arm.kind == "ddp" else world.alone(step, mine.device, arm.kind)
         batches = Batches(task.of(cfg), data, cfg, mine)
-        self._cfg, self._reading, self._stream = cfg, batches.reading, Stream(batches, replayed=turn.replayed)
-        self._reading.hold()
+        self._cfg, self._reading = cfg, batches.reading
         self._state = TrainState.of(net, cfg, ENDLESS, mine)
         self._reductions = ReductionTimer(net, self._state.optimizer, mine.device)
         hooks = load_hook(cfg, self._state, batches, mine)
         self._onlookers = Onlookers([Heartbeat(mine.process, cfg.timeout_s), Dice(cfg.seed, mine), *hooks])
         self.rank_batches = mine.gather(batches.rank_batch)  # a hook may have changed it
+        self._stream = Stream(batches, replayed=turn.replayed)
+        self._reading.hold()
 
     @property
     def takes_part(self) -> bool:
