@@ -14,6 +14,7 @@ import pytest
 import compare
 from ddpbench import __main__ as program
 from ddpbench import config
+from ddpbench.check import main as check
 from ddpbench.study import options
 from docs import refresh
 from tests.conftest import PROJECT
@@ -95,6 +96,8 @@ def launch(words: list[str]) -> None:
         options.read_run(words)
     elif command == "compare":
         judge(words)
+    elif command == "check":
+        check.read(words)
     else:
         options.read(program.DESIGNS[command], words, {})
 
