@@ -85,7 +85,7 @@ def test_every_command_of_the_container_page_names_an_image_that_it_builds_and_f
         (image,) = [word for word in words if word in built]
         flags = words[words.index(image) + 1 :]
         if flags:
-            assert flags == ["--task", "/work/my_task.py"]
+            assert flags == ["--task", "/task/my_task.py"]
         assert "--shm-size" in words or "--ipc=host" in words
     assert all((PROJECT / words[words.index("-f") + 1]).exists() for words in lines if words[:2] == ["docker", "build"])
 

@@ -122,7 +122,7 @@ TRIED: dict[str, Callable[[list[str]], None]] = {
     r"python baseline_train\.py": train,
     r"torchrun --nproc_per_node=\d+ ddp_train\.py": train,
     r"python compare\.py": judge,
-    r"docker run .*? ddpbench(?::cuda)?(?= |$)": lambda words: launch([word.removeprefix("/work/") for word in words]),
+    r"docker run .*? ddpbench(?::cuda)?(?= |$)": lambda words: launch([word.removeprefix("/task/") for word in words]),
 }
 # Commands that are known and not tried here, and why.
 LEFT_OUT = {
