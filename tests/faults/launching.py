@@ -23,6 +23,7 @@ from tests.conftest import PROJECT
 # 279 steps of a millisecond, on data that needs no download; saved often, so that much can happen between.
 SHORT = ("--dataset", "synthetic", "--device", "cpu", "--model", "mlp", "--epochs", "3", "--global-batch", "64")
 SAVING = ("--checkpoint-every", "10", "--timeout-s", "3")
+SHARED = Path("/dev/shm")  # where shared memory that has a name lies
 MARK = "DDPBENCH_TEST"  # in the environment of every process that a test starts, so that none can hide
 _started: dict[str, list["subprocess.Popen[str]"]] = {}
 Answer = TypeVar("Answer")
@@ -163,6 +164,28 @@ def wait_for(what: Callable[[], object], seconds: float = 60) -> None:
         time.sleep(0.02)
 
 
+def abandoned_segments(but: Iterable[Path] = ()) -> set[Path]:
+    """Return shared memory that has a name and that no living process holds: tests that run beside have some of theirs.
+
+    A process holds what it has mapped, or has open.
+    """
+    new = set(SHARED.iterdir()) - set(but)
+    for process in Path("/proc").glob("[0-9]*") if new else ():
+        with contextlib.suppress(OSError):  # it has just ended
+            maps = (process / "maps").read_text()
+            new = {segment for segment in new if f" {segment}\n" not in maps}
+            new = {segment for segment in new if not _has_open(process, segment)}
+    return new
+
+
+def _has_open(process: Path, segment: Path) -> bool:
+    for file in (process / "fd").iterdir():
+        with contextlib.suppress(OSError):  # it has just been closed
+            if file.samefile(segment):
+                return True
+    return False
+
+
 @contextmanager
 def nothing_left(results: Path, within_s: float = 5, *, may_be_damaged: bool = False) -> Iterator[str]:
     """Require that what is started inside, with this mark, leaves no process, segment or half-written file.
@@ -170,7 +193,7 @@ def nothing_left(results: Path, within_s: float = 5, *, may_be_damaged: bool = F
     And that the checkpoints it leaves are whole, or the one to go on with. Sockets end with their processes.
     """
     mark = f"{os.getpid()}-{time.monotonic_ns()}"
-    segments = set(Path("/dev/shm").iterdir())
+    segments = set(SHARED.iterdir())
     temporary_folder(mark).mkdir()
     try:
         yield mark
@@ -180,7 +203,7 @@ def nothing_left(results: Path, within_s: float = 5, *, may_be_damaged: bool = F
         for process in _started.pop(mark, []):
             if process.returncode is None:
                 print(*process.communicate())  # of a test that has failed: pytest shows it
-    wait_for(lambda: set(Path("/dev/shm").iterdir()) <= segments, within_s)  # tests that run beside come and go
+    wait_for(lambda: not abandoned_segments(but=segments), within_s)
     temporary_folder(mark).rmdir()  # raises where something is left in it
     for folder in results.glob(f"**/*{checkpoint.SUFFIX}"):
         assert folder.stat().st_mode & 0o777 == 0o700
