@@ -22,6 +22,7 @@ COMMANDS = {  # in the order of the README: what people ask first comes first
     "time_to_accuracy": "python -m benchmarks.time_to_accuracy",
     "scaling": "python -m benchmarks.scaling",
     "allreduce": "python -m benchmarks.allreduce",
+    "between": "python -m benchmarks.between",
     "textbook": "python -m benchmarks.textbook",
     "images": "python -m benchmarks.images",
     "accuracy": "python -m benchmarks.accuracy",

@@ -64,13 +64,13 @@ class Board:
         self._digests[step % 2][self._rank][:] = digest
         self._losses[self._rank][: len(losses)] = memoryview(array("d", losses))
 
-    def digests(self, step: int) -> list[bytes]:
-        """Return the digest of every rank, as posted for a step."""
-        return [bytes(row) for row in self._digests[step % 2]]
+    def collect(self, step: int, count: int) -> tuple[list[str], list[list[float]]]:
+        """Return the digest of every rank, and the first losses [ranks, count], as posted for a step."""
+        digests = [bytes(row).hex() for row in self._digests[step % 2]]
+        return digests, [[float(loss) for loss in row[:count]] for row in self._losses]
 
-    def losses(self, count: int) -> list[list[float]]:
-        """Return the first losses of every rank [ranks, count], as posted."""
-        return [[float(loss) for loss in row[:count]] for row in self._losses]
+    def share_paused(self) -> None:
+        """Tell every rank how long rank 0 has spent saving: all of them see it at any time."""
 
     @property
     def paused_s(self) -> float:

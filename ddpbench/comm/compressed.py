@@ -7,8 +7,7 @@ fp16, bf16    every rank rounds its gradients to 16 bits; they are added in 16 b
 powersgd      each matrix of gradients is approximated by the product of two narrow ones, and these are combined
               (PowerSGD, arXiv:1905.13727). What a rank could not send is added to its gradients of the next step
 
-Ranks send through gloo on CPUs and through nccl on GPUs. Only this file, `train.world` and `train.agent` use
-torch.distributed.
+Ranks send through gloo on CPUs and through nccl on GPUs.
 """
 
 from contextlib import suppress

@@ -13,7 +13,8 @@ from torch.nn.parallel import DistributedDataParallel
 
 from ddpbench import environment
 from ddpbench.arm import COMPRESSED
-from ddpbench.comm import compressed, shm
+from ddpbench.comm import between, compressed, shm
+from ddpbench.comm.between import MeanOverHosts
 from ddpbench.comm.ranks import Ranks
 from ddpbench.command import COMMAND
 from ddpbench.errors import UserError
@@ -28,6 +29,7 @@ class Ddp(DistributedDataParallel):
     """
 
     _inside_ddp_forward = contextmanager(inspect.unwrap(DistributedDataParallel._inside_ddp_forward))
+    between: MeanOverHosts | None = None  # what takes gradients between hosts, where that is timed apart
 
     def __init__(self, net: nn.Module, group: Any = None) -> None:
         with compiler_not_imported():
@@ -53,8 +55,8 @@ def wrap(net: nn.Module, ranks: Ranks, comm: str | None) -> nn.Module:
 
     With "none" it is `net` itself: replicas that never communicate are a control. With "nothing" it is wrapped, and a
     hook leaves the gradients as they are: the control of DistributedDataParallel's own bookkeeping. With "shm"
-    gradients go through memory that the ranks share, with "fp16", "bf16" and "powersgd" in fewer bits through torch's
-    own collectives, else through these as they are.
+    gradients go through memory that the ranks share, with "shm+gloo" also through sockets between hosts, with "fp16",
+    "bf16" and "powersgd" in fewer bits through torch's own collectives, else through these as they are.
     """
     if comm in (None, "none"):
         return net
@@ -63,29 +65,29 @@ def wrap(net: nn.Module, ranks: Ranks, comm: str | None) -> nn.Module:
     wrapped = Ddp(net, ranks.group)
     if comm == "nothing":
         wrapped.register_comm_hook(lambda _: None, shm.reduce_bucket)
-    elif comm == "shm":
+    elif comm in ("shm", "shm+gloo"):
         has_core_each = ranks.local_size * torch.get_num_threads() <= environment.usable_cores()
-        wrapped.register_comm_hook(*shm.hook(ranks, spins=has_core_each))
+        if comm == "shm":
+            wrapped.register_comm_hook(*shm.hook(ranks, spins=has_core_each))
+        else:
+            wrapped.between, reduce = between.hook(ranks, spins=has_core_each)
+            wrapped.register_comm_hook(wrapped.between, reduce)
     elif comm in COMPRESSED:
         wrapped.register_comm_hook(*compressed.hook(ranks, comm, over_gloo=wrapped.device_type == "cpu"))
     return wrapped
 
 
-def resolve(wanted: str, device: str, *, one_machine: bool) -> Comm:
+def resolve(wanted: str, device: str, *, hosts: int, local_size: int) -> Comm:
     """Return how gradients are combined: as `wanted`, or for "auto" the fastest way that fits.
 
-    Raises UserError where the wanted way cannot work on this device or on these machines.
+    Raises UserError where the wanted way cannot work on this device or with so many ranks on each of so many hosts.
     """
-    lacking = shm.missing()
     if wanted == "nccl" and device != "cuda":
         raise UserError("--comm nccl needs a CUDA GPU per rank and this run trains on the CPU; use --comm gloo")
-    if wanted == "shm":
-        if device != "cpu":
-            raise UserError("--comm shm is for ranks that train on CPUs and this run trains on GPUs; use --comm nccl")
-        if not one_machine:
-            raise UserError("--comm shm is for ranks of one machine and these are of several; use --comm gloo")
-        if lacking is not None:
-            raise UserError(f"--comm shm needs {lacking}, which this platform lacks; use --comm gloo")
+    if wanted in ("shm", "shm+gloo"):
+        problem = _why_not_shared(wanted, device, hosts, local_size)
+        if problem is not None:
+            raise UserError(f"--comm {wanted} {problem}")
     if wanted == "powersgd" and device == "cpu" and torch.cuda.is_available():
         raise UserError(
             "--comm powersgd waits for the GPUs that torch sees, and fails where ranks train on CPUs beside them; "
@@ -94,5 +96,20 @@ def resolve(wanted: str, device: str, *, one_machine: bool) -> Comm:
     if wanted == "auto":
         if device == "cuda":
             return "nccl"
-        return "shm" if one_machine and lacking is None else "gloo"
+        way: Comm = "shm" if hosts == 1 else "shm+gloo"
+        return way if _why_not_shared(way, device, hosts, local_size) is None else "gloo"
     return wanted  # type: ignore[return-value]  # one of the choices of --comm
+
+
+def _why_not_shared(wanted: str, device: str, hosts: int, local_size: int) -> str | None:
+    """Return why gradients cannot go through memory that ranks share, as `shm` or `shm+gloo`; None where they can."""
+    lacking = shm.missing()
+    if device != "cpu":
+        return "is for ranks that train on CPUs and this run trains on GPUs; use --comm nccl"
+    if wanted == "shm" and hosts > 1:
+        return "is for ranks of one machine and these are of several; use --comm gloo, or shm+gloo"
+    if wanted == "shm+gloo" and hosts == 1:
+        return "is for ranks of several machines and these are of one; use --comm shm"
+    if wanted == "shm+gloo" and local_size == 1:
+        return "is for several ranks on each host and there is one, which shares with none; use --comm gloo"
+    return None if lacking is None else f"needs {lacking}, which this platform lacks; use --comm gloo"

@@ -15,7 +15,7 @@ def interface_to(host: str) -> str:
     No packet is sent: a UDP socket that connects asks the kernel for the route alone (udp(7)). Raises UserError where
     the host has no address, where no route leads to it, and where the route ends on this machine's loopback.
     """
-    own = _own_address(host)
+    own = own_address(host)
     if ipaddress.ip_address(own).is_loopback:
         raise UserError(
             f"MASTER_ADDR {host} leads to {own} on this machine, which no other host reaches; give torchrun "
@@ -40,22 +40,26 @@ def require(name: str) -> str:
     return name
 
 
-def why_apart(problem: Exception, interface: str) -> str:
-    """Return why ranks of several hosts do not meet, or no longer, in one line, from an error of gloo or of a store."""
+def why_apart(problem: Exception, interface: str) -> tuple[str, bool]:
+    """Return why ranks of several hosts do not meet, or no longer, in one line, and whether one is only late.
+
+    It is read from an error of gloo or of a store.
+    """
     text = str(problem)
     addresses = re.findall(r"\[([\da-fA-F.:]+)\]:\d+", text)  # of gloo's messages the last is the other host's
     host = f"the host {addresses[-1]}" if addresses else "another host"
     if "connectFullMesh" in text or "onnection refused" in text:
         return (
             f"{host} cannot be reached over {interface}; ranks of several hosts need the ports that the kernel gives "
-            "(ip_local_port_range) open between them, beside that of torchrun"
+            "(ip_local_port_range) open between them, beside that of host 0",
+            False,
         )
     if "Timed out" in text or "timeout" in text.lower():
-        return f"{host} did not answer in time over {interface}; look whether its ranks run (--timeout-s)"
-    return f"{host} closed its connection over {interface}: a rank there has ended, and its last lines say why"
+        return f"{host} did not answer in time over {interface}; look whether its ranks run (--timeout-s)", True
+    return f"{host} closed its connection over {interface}: a rank there has ended, and its last lines say why", False
 
 
-def _own_address(host: str) -> str:
+def own_address(host: str) -> str:
     """Return the address that this machine would send from. Raises UserError where the host cannot be reached."""
     problem: OSError | None = None
     try:

@@ -28,9 +28,12 @@ class Thread:
     rank: int
     size: int
     table: Table
-    local_size: int = 2
     timeout_s: float = 5.0
     group: None = None
+
+    @property
+    def local_size(self) -> int:
+        return self.size
 
     def gather(self, value: T) -> list[T]:
         self.table.rows[self.rank] = value
@@ -67,9 +70,9 @@ def test_what_one_rank_writes_every_rank_reads_and_nothing_overlaps() -> None:
     ranks[2].ask(8, stop=True)
 
     for board in ranks:
-        assert board.digests(7) == [bytes([number + 1]) * 32 for number in range(3)]
-        assert board.losses(2) == [[number + 0.25, number + 0.5] for number in range(3)]
-        assert board.losses(4)[2] == [2.25, 2.5, 0, 0]
+        digests = [(bytes([number + 1]) * 32).hex() for number in range(3)]
+        assert board.collect(7, 2) == (digests, [[number + 0.25, number + 0.5] for number in range(3)])
+        assert board.collect(7, 4)[1][2] == [2.25, 2.5, 0, 0]
         assert board.paused_s == 1.5
         assert [board.is_meeting(step) for step in (6, 7, 8, 9)] == [False, True, True, False]
         assert [board.is_stopping(step) for step in (6, 7, 8, 9)] == [False, False, True, False]
@@ -90,8 +93,7 @@ def test_a_rank_that_is_a_step_ahead_leaves_what_it_posted_for_the_meeting_befor
         board.post(2, [1.0, 2.0], b"2" * 32)
     fast.post(3, [1.0, 2.0, 3.0], b"3" * 32)
 
-    assert slow.digests(2) == [b"2" * 32] * 2
-    assert slow.losses(2) == [[1.0, 2.0]] * 2
+    assert slow.collect(2, 2) == ([(b"2" * 32).hex()] * 2, [[1.0, 2.0]] * 2)
 
 
 def test_a_single_rank_keeps_its_board_to_itself() -> None:
@@ -99,4 +101,4 @@ def test_a_single_rank_keeps_its_board_to_itself() -> None:
     board.post(3, [0.5], b"x" * 32)
     board.ask(3, stop=True)
 
-    assert (board.losses(1), board.digests(3), board.is_stopping(3)) == ([[0.5]], [b"x" * 32], True)
+    assert (board.collect(3, 1), board.is_stopping(3)) == (([(b"x" * 32).hex()], [[0.5]]), True)

@@ -37,16 +37,16 @@ def test_each_works_on_cpus_and_gpus_and_none_is_chosen_unasked(
 ) -> None:
     monkeypatch.setattr(torch.cuda, "is_available", lambda: device == "cuda")
 
-    assert ddp.resolve(comm, device, one_machine=False) == comm
-    assert ddp.resolve("auto", device, one_machine=True) not in COMPRESSED
+    assert ddp.resolve(comm, device, hosts=2, local_size=1) == comm
+    assert ddp.resolve("auto", device, hosts=1, local_size=2) not in COMPRESSED
 
 
 def test_powersgd_on_cpus_beside_gpus_is_refused_in_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
 
     with pytest.raises(UserError, match=r"^--comm powersgd waits for the GPUs that torch sees.*; hide them: CUDA_VIS"):
-        ddp.resolve("powersgd", "cpu", one_machine=True)
-    assert ddp.resolve("fp16", "cpu", one_machine=True) == "fp16"
+        ddp.resolve("powersgd", "cpu", hosts=1, local_size=2)
+    assert ddp.resolve("fp16", "cpu", hosts=1, local_size=2) == "fp16"
 
 
 @pytest.mark.slow

@@ -27,7 +27,7 @@ DTYPES = (torch.float32, torch.float64, torch.bfloat16)
 
 def ranks_of_threads(size: int, timeout_s: float = 20) -> list[shm.SharedMean]:
     """Make the ranks of a world as threads of this process: semaphores and memory do not mind."""
-    memory = mmap.mmap(-1, shm.num_bytes(size))
+    memory = mmap.mmap(-1, shm.num_bytes(size, shm.SLOT_BYTES))
     shm._init_semaphores(memory, size)
     pids = [os.getpid()] * size
     return [shm.SharedMean(memory, pids, rank, spin_s=0, timeout_s=timeout_s) for rank in range(size)]
@@ -134,14 +134,14 @@ def test_memory_that_cannot_be_had_is_said_before_training(monkeypatch: pytest.M
 
 
 def test_shm_is_chosen_on_one_machine_and_gloo_elsewhere(monkeypatch: pytest.MonkeyPatch) -> None:
-    assert ddp.resolve("auto", "cpu", one_machine=True) == "shm"
-    assert ddp.resolve("auto", "cpu", one_machine=False) == "gloo"
+    assert ddp.resolve("auto", "cpu", hosts=1, local_size=2) == "shm"
+    assert ddp.resolve("auto", "cpu", hosts=2, local_size=1) == "gloo"
     with pytest.raises(UserError, match="these are of several; use --comm gloo"):
-        ddp.resolve("shm", "cpu", one_machine=False)
+        ddp.resolve("shm", "cpu", hosts=2, local_size=1)
     monkeypatch.setattr(shm, "_LIBC", object())  # a C library without these calls
-    assert ddp.resolve("auto", "cpu", one_machine=True) == "gloo"
+    assert ddp.resolve("auto", "cpu", hosts=1, local_size=2) == "gloo"
     with pytest.raises(UserError, match="--comm shm needs sem_init, which this platform lacks; use --comm gloo"):
-        ddp.resolve("shm", "cpu", one_machine=True)
+        ddp.resolve("shm", "cpu", hosts=1, local_size=2)
 
 
 Start = Callable[..., list[Warm]]
