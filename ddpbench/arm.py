@@ -22,9 +22,15 @@ class Arm(msgspec.Struct, frozen=True, order=True):
     """A way of training. Runs of one arm differ in their seed alone."""
 
     kind: str  # as in a record, and so are the others
-    world_size: int  # ranks
+    world_size: int  # ranks, of all hosts together
     threads_per_rank: int
     comm: str | None  # None: one process
+    hosts: int = 1  # each has equally many ranks
+
+    @property
+    def ranks_per_host(self) -> int:
+        """How many of its ranks are on one host."""
+        return self.world_size // self.hosts
 
     @property
     def is_control(self) -> bool:
@@ -37,32 +43,47 @@ class Arm(msgspec.Struct, frozen=True, order=True):
         return self.comm not in COMPRESSED
 
     @property
-    def restarts_exactly(self) -> bool:
-        """Whether a restart from a checkpoint changes no bit. powersgd keeps on every rank what it has not sent yet."""
-        return self.comm != "powersgd"
+    def restart_differs(self) -> str:
+        """Why a run that was restarted has other bits than one in one go; "" where it has the same.
+
+        DDP arranges its buckets anew after the first step of every start. The sum of two numbers does not depend on
+        that. More than two are added in an order that depends on their place in a bucket, but for our own exchanges,
+        which add in the order of ranks.
+        """
+        if self.comm == "powersgd":
+            return "what powersgd had not sent yet is in no checkpoint"
+        if self.comm in ("gloo", "nccl", "fp16", "bf16") and self.world_size > 2:
+            return f"more than two ranks add in another order in the first step of every start by {self.comm}"
+        return ""
 
     @property
     def label(self) -> str:
         """The arm's name in text and charts: `ddp 2 x 1, gloo` is two ranks of one thread.
 
-        Of the controls, ranks of `none` never communicate; those of `nothing` are wrapped and exchange no gradients.
+        `2 hosts x 2 x 1, gloo` is two such ranks on each of two hosts. Of the controls, ranks of `none` never
+        communicate; those of `nothing` are wrapped and exchange no gradients.
         """
-        shape = f"{self.world_size} x {self.threads_per_rank}"
+        shape = f"{self.ranks_per_host} x {self.threads_per_rank}"
+        if self.hosts > 1:
+            shape = wrapped = f"{self.hosts} hosts x {shape}"
+        else:
+            wrapped = f"ddp {shape}"
         if self.comm == "none":
             return f"{shape}, no communication"
         if self.comm == "nothing":
-            return f"ddp {shape}, nothing exchanged"
+            return f"{wrapped}, nothing exchanged"
         if self.kind == "ddp":
-            return f"ddp {shape}, {self.comm}{'' if self.is_exact else ' (other arithmetic)'}"
+            return f"{wrapped}, {self.comm}{'' if self.is_exact else ' (other arithmetic)'}"
         return f"{self.kind.replace('_', ' ')}, {plural(self.threads_per_rank, 'thread')}"
 
     @property
     def slug(self) -> str:
         """The arm's name in file names."""
-        parts = [self.kind.replace("_", "-"), f"{self.world_size}x{self.threads_per_rank}", self.comm]
+        shape = f"{self.ranks_per_host}x{self.threads_per_rank}"
+        parts = [self.kind.replace("_", "-"), f"{self.hosts}x{shape}" if self.hosts > 1 else shape, self.comm]
         return "-".join(part for part in parts if part)
 
 
 def arm_of(record: Record) -> Arm:
     """Return the arm a run belongs to."""
-    return Arm(record.kind, record.world_size, record.threads_per_rank, record.comm)
+    return Arm(record.kind, record.world_size, record.threads_per_rank, record.comm, record.hosts)

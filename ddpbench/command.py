@@ -15,6 +15,9 @@ COMPARE_NAME = COMPARE.removeprefix("python ")
 ALONE = "ddpbench run" if IS_INSTALLED else "python baseline_train.py"
 
 
-def on_ranks(ranks: int) -> str:
-    """Return the words that train on so many ranks."""
-    return f"ddpbench run --ranks {ranks}" if IS_INSTALLED else f"torchrun --nproc_per_node={ranks} ddp_train.py"
+def on_ranks(ranks: int, hosts: int = 1) -> str:
+    """Return the words that train on so many ranks. On several hosts each has so many, and starts them itself."""
+    if IS_INSTALLED:
+        return f"ddpbench run --ranks {ranks}"
+    place = f"--nnodes={hosts} --node-rank=K --master-addr=HOST_0 " if hosts > 1 else ""
+    return f"torchrun {place}--nproc_per_node={ranks} ddp_train.py"

@@ -24,7 +24,7 @@ MAX_BYTES = 16 * 2**20
 Kind = Literal["baseline", "compiled", "data_parallel", "ddp"]
 # How gradients are combined. Two controls combine none: the ranks of "none" are not wrapped at all; those of "nothing"
 # are wrapped in DistributedDataParallel, and are timed in turns alone.
-Comm = Literal["nccl", "gloo", "shm", "fp16", "bf16", "powersgd", "none", "nothing"]
+Comm = Literal["nccl", "gloo", "shm", "shm+gloo", "fp16", "bf16", "powersgd", "none", "nothing"]
 
 
 class Environment(Part, frozen=True):
@@ -96,6 +96,7 @@ class Rank(Part, frozen=True):
     data_s: list[Seconds] | None  # per epoch: waiting for data that is read while training; None: it is in memory
     peak_rss_bytes: Count
     peak_device_bytes: Count | None  # None on CPU
+    between_s: list[Seconds] | None = None  # of reduce_s, waiting for other hosts; None: it is not timed apart
 
 
 class Metric(Part, frozen=True):
@@ -141,6 +142,9 @@ class Record(Part, frozen=True):
     injected: Text | None  # the hook that took part, as tests of the judge do: never a result
     status: Literal["running", "complete", "failed", "preempted"]  # running: also of a run that was killed
     attempts: Count  # starts of this run: 1 unless it was resumed
+    hosts: Count = 1  # on which its ranks were, equally many on each
+    # Those of the other hosts, from host 1 on; `environment` is of host 0.
+    others: list[Environment] = msgspec.field(default_factory=list)
 
 
 class _Version(msgspec.Struct):
@@ -208,6 +212,7 @@ def _require_consistent(path: Path, record: Record) -> None:
     right = {
         "world_size": record.world_size > 0,
         "threads_per_rank": record.threads_per_rank > 0,
+        "hosts": record.hosts == len(record.others) + 1 and record.world_size % record.hosts == 0,
         "ranks": record.status != "complete" or len(record.ranks) == record.world_size,
         "ranks.rank_batch": all(rank.rank_batch > 0 for rank in record.ranks),
         "settings": settings.device != "auto" and None not in (settings.lr, settings.model, settings.dataset),
@@ -216,7 +221,7 @@ def _require_consistent(path: Path, record: Record) -> None:
         "epochs": record.status != "complete" or record.target or len(record.epochs) == record.settings.epochs,
         "target": record.target is None or record.target.epoch == len(record.epochs) <= record.settings.epochs,
     }
-    for name in ("train_s", "wait_s", "cpu_s", "reduce_s", "late_s", "data_s"):
+    for name in ("train_s", "wait_s", "cpu_s", "reduce_s", "late_s", "between_s", "data_s"):
         of_ranks = [getattr(rank, name) for rank in record.ranks]
         right[f"ranks.{name}"] = all(values is None or len(values) == len(record.epochs) for values in of_ranks)
     for index, epoch in enumerate(record.epochs):

@@ -3,7 +3,7 @@
 In a launch all arms are built once. Every round visits all of them in a new random order; a visit is a block of steps.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import msgspec
@@ -46,6 +46,11 @@ class Visits(Part, frozen=True):
     reduce_s: list[list[Seconds]] | None  # the same blocks: from the last gradient to the optimizer's step, summed
     late_s: list[list[Seconds]] | None  # of that, waiting for the slowest rank of each step
     data_s: list[list[Seconds]] | None  # the same blocks: waiting for data that is read while training
+    # Of a single process in a launch over several hosts, which all run it at the same time: [rounds, hosts]. The arm's
+    # own figures above are those of host 0.
+    hosts_s: list[list[Duration]] | None = None
+    # Of an arm that combines gradients inside hosts and then between them: of reduce_s, waiting for other hosts.
+    between_s: list[list[Seconds]] | None = None
 
 
 class Visit(msgspec.Struct, frozen=True):
@@ -54,6 +59,7 @@ class Visit(msgspec.Struct, frozen=True):
     block_s: float
     waits_s: list[float]  # for the gradients of each step; empty where none are reduced
     data_s: float | None  # waiting for data; None where the data is in memory
+    between_s: float | None = None  # of all waits_s, for other hosts; None where it is not timed apart
 
 
 class Launch(Part, frozen=True):
@@ -74,6 +80,9 @@ class Launch(Part, frozen=True):
     check: Check | None  # of the task, by the first launch of a study; None in the others
     injected: Text | None  # as in the record of a run
     peak_rss_bytes: list[Count]  # by rank
+    hosts: Count = 1  # over which the launch ran, with equally many ranks on each
+    # Those of the other hosts, from host 1 on; `environment` is of host 0.
+    others: list[Environment] = msgspec.field(default_factory=list)
 
 
 class Question(msgspec.Struct, frozen=True):
@@ -158,15 +167,25 @@ def _wrong(launch: Launch) -> Iterator[str]:
     for name in ("round_s", "stolen_s"):
         if len(getattr(launch, name)) != rounds:
             yield name
+    if launch.hosts != len(launch.others) + 1:
+        yield "hosts"
     for index, each in enumerate(launch.visits):
-        size = each.turn.arm.world_size
+        size, hosts = each.turn.arm.world_size, each.turn.arm.hosts
+        if not 1 <= hosts <= launch.hosts or size % hosts:
+            yield f"visits[{index}].turn"
         if size < 1 or each.turn.arm.threads_per_rank < 1 or each.turn.global_batch < 1 or each.steps < 1:
             yield f"visits[{index}].turn"
         if len(each.rank_batches) != size or min(each.rank_batches, default=0) < 1:
             yield f"visits[{index}].rank_batches"
         if (each.reduce_s is None) != (each.late_s is None):
             yield f"visits[{index}].late_s"
-        for name in ("block_s", "reduce_s", "late_s", "data_s"):
+        for name in ("block_s", "reduce_s", "late_s", "between_s", "data_s"):
             table = getattr(each, name)
-            if table is not None and (len(table) != visited.count(index) or any(len(row) != size for row in table)):
+            if table is not None and not _has_shape(table, visited.count(index), size):
                 yield f"visits[{index}].{name}"
+        if each.hosts_s is not None and not _has_shape(each.hosts_s, visited.count(index), launch.hosts):
+            yield f"visits[{index}].hosts_s"
+
+
+def _has_shape(table: Sequence[Sequence[float]], rows: int, columns: int) -> bool:
+    return len(table) == rows and all(len(row) == columns for row in table)

@@ -14,6 +14,7 @@ comparison   the parallel arm against the reference, with these:
   disturbance  what others took away from the machine, and how long it takes to know more
 breakdown    where the time of a parallel arm goes
 scaling      strong and weak scaling
+hosts        hosts that are not like host 0
 sweep        from which batch size on parallel training is faster
 learning     loss curves, and the metric by part of the test set
 judgement    all of it in one value, from which `show` makes every output

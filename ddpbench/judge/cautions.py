@@ -9,6 +9,7 @@ from ddpbench.command import COMMAND
 from ddpbench.judge.arms import ArmResult
 from ddpbench.judge.comparison import equal_gradient
 from ddpbench.judge.epochs import counts_warm_up, run_epoch_s
+from ddpbench.judge.hosts import others
 from ddpbench.judge.judgement import Judgement
 from ddpbench.judge.study import Study, findings, run_label
 from ddpbench.record import Record
@@ -45,6 +46,7 @@ def collect(judgement: Judgement) -> list[Caution]:
         *_disagreement(judgement),
         *_other_arithmetic(judgement),
         *_busy(study),
+        *_unlike_hosts(judgement, arms),
         *_threads(study, arms),
         *_restarted(study.records),
         *_code(study),
@@ -135,6 +137,11 @@ def _busy(study: Study) -> list[Caution]:
     return [Caution(f"the machine was busy before the first run (load {load:.1f}); end other programs", touches=True)]
 
 
+def _unlike_hosts(judgement: Judgement, arms: Set[Arm]) -> list[Caution]:
+    touches, margin = any(arm.hosts > 1 for arm in arms), judgement.criteria.speed
+    return [Caution(text, touches=touches) for host in others(judgement.study) for text in host.doubts(margin)]
+
+
 def _threads(study: Study, arms: Set[Arm]) -> list[Caution]:
     """Caution about more threads than cores."""
     cores = (study.launches or study.records)[0].environment.cores
@@ -143,14 +150,14 @@ def _threads(study: Study, arms: Set[Arm]) -> list[Caution]:
     many = [
         arm
         for arm in trained
-        if arm.world_size * arm.threads_per_rank > cores and study.newest.settings.device == "cpu"
+        if arm.ranks_per_host * arm.threads_per_rank > cores and study.newest.settings.device == "cpu"
     ]
-    shapes = dict.fromkeys((arm.world_size, arm.threads_per_rank) for arm in many)
+    shapes = dict.fromkeys((arm.ranks_per_host, arm.threads_per_rank) for arm in many)
     return [
         Caution(
             f"{plural(ranks, 'rank')} of {plural(threads, 'thread')}: {ranks * threads} threads on "
             f"{plural(cores, 'core')}; ranks take turns; use fewer",
-            touches=any(arm in arms for arm in many if (arm.world_size, arm.threads_per_rank) == (ranks, threads)),
+            touches=any(arm in arms for arm in many if (arm.ranks_per_host, arm.threads_per_rank) == (ranks, threads)),
         )
         for ranks, threads in shapes
     ]
@@ -181,12 +188,12 @@ def _not_to_the_bit(runs: Sequence[Record], arms: Set[Arm]) -> list[Caution]:
     """Name the runs that were restarted without what their ranks remembered."""
     return [
         Caution(
-            f"{run_label(run)}: was restarted, and what powersgd had not sent yet is in no checkpoint; "
+            f"{run_label(run)}: was restarted, and {arm_of(run).restart_differs}; "
             "for the weights of a run in one go, run that seed again",
             touches=arm_of(run) in arms,
         )
         for run in runs
-        if run.attempts > 1 and not arm_of(run).restarts_exactly
+        if run.attempts > 1 and arm_of(run).restart_differs
     ]
 
 

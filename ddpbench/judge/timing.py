@@ -111,6 +111,25 @@ class Timing:
         threads = turn.arm.threads_per_rank
         return self._fastest([other for other in singles if on_gpu or other.arm.threads_per_rank == threads])
 
+    def one_host(self, turn: TurnArm, *, on_gpu: bool, global_batch: int) -> TurnArm | None:
+        """Return what one of the hosts of a ddp arm does alone at a batch, with as many ranks as the arm has on it.
+
+        It is the fastest that combines gradients as they are, whatever the comm. One rank is a single process, or one
+        rank of DDP. None if it was not measured.
+        """
+        arm = turn.arm
+        return self._fastest(
+            [
+                other
+                for other in self.at(global_batch, replayed=turn.replayed)
+                if (other.arm.hosts, other.arm.world_size) == (1, arm.ranks_per_host)
+                and other.arm.kind in ("baseline", "ddp")
+                and other.arm.is_exact
+                and not other.arm.is_control
+                and (on_gpu or other.arm.threads_per_rank == arm.threads_per_rank)
+            ]
+        )
+
     def _fastest(self, turns: Sequence[TurnArm]) -> TurnArm | None:
         """Return the fastest arm, by the units that all of them have; by the units of each where none has all."""
         shared = [unit for unit in self.units if all(turn in unit.sample_s for turn in turns)]
@@ -214,5 +233,5 @@ def _has_reduction_times(record: Record) -> bool:
     return all(rank.reduce_s and rank.late_s for rank in record.ranks)
 
 
-def _order(arm: Arm) -> tuple[str, int, int, str]:
-    return arm.kind, arm.world_size, arm.threads_per_rank, arm.slug
+def _order(arm: Arm) -> tuple[str, int, int, int, str]:
+    return arm.kind, arm.hosts, arm.world_size, arm.threads_per_rank, arm.slug

@@ -86,6 +86,8 @@ def _rows(judgement: Judgement, comparison: Comparison, noun: str, *, on_gpu: bo
         rows.append(_whole("cost", findings.cost_text(comparison.cost)))
     if breakdown is not None:
         rows.append(_reason("why", reasons.why_text(judgement, breakdown)))
+    if of_hosts := findings.hosts_parts(judgement.scaling):
+        rows.append(Row("hosts", "; ".join(of_hosts), of_hosts[0], of_hosts[1:]))
     if comparison.outcome == "cannot_tell":
         *why, cure = reasons.unsure_lines(comparison, on_gpu=on_gpu) or [""]
         rows.append(Row("unsure", "\n".join([*why, cure]), cure, why))

@@ -1,14 +1,16 @@
 """The rows of the answer that hold figures: speed, what is learnt, a whole run, and cost."""
 
 import math
+from collections.abc import Sequence
 
 from ddpbench.arm import plural
 from ddpbench.judge.comparison import Comparison, WholeRun
 from ddpbench.judge.cost import Cost
+from ddpbench.judge.scaling import Row
 from ddpbench.judge.stats import Equivalence, Estimate
 from ddpbench.record import Metric
 from ddpbench.show import figures
-from ddpbench.show.phrases import LENGTH, PRICE, Scale, change_with_interval, count_text, workers
+from ddpbench.show.phrases import LENGTH, PRICE, Scale, change_with_interval, count_text, with_interval, workers
 
 SAME = "the same"
 
@@ -67,6 +69,22 @@ def whole_run_parts(comparison: Comparison, run: WholeRun) -> list[str]:
         parts.append(f"starting {workers(arm)} takes {abs(run.later_start_s):.1f} s {more}")
     they = "they are" if arm.world_size > 1 else "it is"
     return [*parts, f"{they} {ahead_text(run)}"]
+
+
+def hosts_parts(rows: Sequence[Row]) -> list[str]:
+    """Return how much faster several hosts are than one: at the same batch, and where it grows. None: not measured."""
+    strong = [row for row in rows if row.scaling == "strong" and row.over_one_host is not None]
+    if not strong:
+        return []
+    fastest = min(strong, key=lambda row: (-row.turn.arm.hosts, row.step_s.value))
+    arm, speed = fastest.turn.arm, fastest.over_one_host
+    assert speed is not None, "only such rows are left"
+    times, share = with_interval(speed, unit="x"), f"{100 * speed.value / arm.hosts:.0f} % of the ideal"
+    parts = [f"{arm.hosts} hosts are {times} as fast as one ({arm.label}): {share}, at the same batch"]
+    weak = next((row.host_efficiency for row in rows if row.scaling == "weak" and row.turn.arm == arm), None)
+    if weak is not None:
+        parts.append(f"where every worker keeps its batch, {100 * weak.value:.0f} % of the ideal")
+    return parts
 
 
 def ahead_text(run: WholeRun) -> str:

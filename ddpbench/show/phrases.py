@@ -35,6 +35,7 @@ TERMS: dict[Cause, str] = {
 }
 COMMS = {
     "shm": "(DDP, shared memory)",
+    "shm+gloo": "(DDP, shared memory and gloo)",
     "gloo": "(DDP, gloo)",
     "nccl": "(DDP, NCCL)",
     "fp16": "(DDP, gradients in fp16)",
@@ -67,14 +68,18 @@ def arm_in_words(arm: Arm, *, on_gpu: bool) -> str:
     if arm.kind == "baseline":
         return f"one process ({'one GPU' if on_gpu else plural(arm.threads_per_rank, 'thread')})"
     each = f" of {plural(arm.threads_per_rank, 'thread')}" if arm.threads_per_rank > 1 and not on_gpu else ""
-    return f"{workers(arm)}{each} {COMMS[arm.comm or 'gloo']}"
+    return f"{plural(arm.world_size, 'worker')}{each}{_on_hosts(arm)} {COMMS[arm.comm or 'gloo']}"
 
 
 def workers(arm: Arm) -> str:
-    """Return an arm in two words: `2 workers`, `one process`, `nn.DataParallel`."""
+    """Return an arm in few words: `2 workers`, `4 workers on 2 hosts`, `one process`, `nn.DataParallel`."""
     if arm.kind == "data_parallel":
         return "nn.DataParallel"
-    return plural(arm.world_size, "worker") if arm.kind == "ddp" else "one process"
+    return f"{plural(arm.world_size, 'worker')}{_on_hosts(arm)}" if arm.kind == "ddp" else "one process"
+
+
+def _on_hosts(arm: Arm) -> str:
+    return f" on {arm.hosts} hosts" if arm.hosts > 1 else ""
 
 
 def are(arm: Arm) -> str:
@@ -160,7 +165,8 @@ def conditions(measured: Record | Launch, *, swept: bool = False) -> list[str]:
     """Return two lines: the machine, and what was trained on it. A sweep has no batch of its own."""
     machine, settings = measured.environment, measured.settings
     gpus = f"{len(machine.gpu_models)} x {machine.gpu_models[0]}" if machine.gpu_models else "no GPU"
-    hardware = f"{machine.cpu_model}, {machine.cores} cores, {machine.memory_bytes / 2**30:.0f} GiB, {gpus}"
+    hosts = f"{measured.hosts} hosts, the first: " if measured.hosts > 1 else ""
+    hardware = f"{hosts}{machine.cpu_model}, {machine.cores} cores, {machine.memory_bytes / 2**30:.0f} GiB, {gpus}"
     optimizer = f"{settings.optimizer} {settings.schedule}"
     if settings.optimizer == "task":
         optimizer = "the task's optimizer"

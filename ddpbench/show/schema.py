@@ -24,7 +24,7 @@ class ArmSummary(msgspec.Struct, frozen=True, kw_only=True):
 
     label: str  # its name in tables
     kind: str  # as in a record
-    ranks: int
+    ranks: int  # of all hosts together
     threads: int  # of a rank
     comm: str | None  # as in a record
     batch: int  # the global batch
@@ -32,7 +32,19 @@ class ArmSummary(msgspec.Struct, frozen=True, kw_only=True):
     step_s: Estimate
     speed: Estimate | None  # against the reference; this and the two below: only at the batch of the study
     efficiency: Estimate | None  # the speed against one worker alone / workers
+    hosts: int
+    # Of an arm over several hosts: its speed against one of them / hosts. At larger batches, where every worker keeps
+    # its batch, that host has its own batch.
+    host_efficiency: Estimate | None
     metric: Estimate | None  # in the unit that is shown
+
+
+class HostSummary(msgspec.Struct, frozen=True):
+    """A host beside host 0."""
+
+    number: int  # from 1
+    machine: Environment
+    times_as_long: Estimate | None  # for the same steps as host 0; None: not measured
 
 
 class Speed(msgspec.Struct, frozen=True):
@@ -157,7 +169,8 @@ class Summary(msgspec.Struct, frozen=True, kw_only=True):
     criteria: Criteria  # what the user said that matters
     settings: Settings
     parameters: int  # of the network
-    machine: Environment
+    machine: Environment  # host 0
+    other_hosts: list[HostSummary]  # of a study on several
     launches: int  # that were judged
     runs: int  # that were judged
     cautions: list[str]  # sentences

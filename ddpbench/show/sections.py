@@ -26,6 +26,7 @@ ALONE = {  # names of tables whose chart could not be drawn, by its slug
     "comparison": "Every arm",
     "breakdown": "Where a step goes",
     "speedup": "Scaling",
+    "hosts": "Scaling over hosts",
     "sweep": "Batch sizes",
 }
 WORDS: Table = [
@@ -33,6 +34,7 @@ WORDS: Table = [
     ("step", "one update of the weights, from one global batch of samples"),
     ("worker, rank", "a process that trains on its share of every global batch; ranks are numbered from 0"),
     ("arm", "a way of training: ddp 2 x 1, shm is two workers of one thread each, over shared memory"),
+    ("host", "a machine of several that train together; 2 hosts x 2 x 1 is two workers of one thread on each of two"),
     ("reference", "the fastest single process: what parallel training is compared with"),
     ("turn", "a short block of steps of one arm; in every round each arm has its turn, in a random order"),
     ("launch", "one start of all workers, with many rounds; intervals count launches, not rounds"),
@@ -114,7 +116,9 @@ def _sheets(judgement: Judgement) -> dict[str, list[Sheet]]:
         _sheet(tables.breakdown_title(each, noun), tables.breakdown_table(each)) for each in judgement.breakdowns
     ]
     if len(scaling) > 1:
-        sheets["speedup"] = [_sheet("Strong and weak scaling beside one worker", tables.scaling_table(scaling))]
+        title = "Strong and weak scaling beside one worker"
+        sheet = _sheet(title, tables.scaling_table(scaling), tables.scaling_notes(scaling))
+        sheets["hosts" if any(row.turn.arm.hosts > 1 for row in scaling) else "speedup"] = [sheet]
     if sweep is not None:
         sheets["sweep"] = [_sheet("Every batch size", tables.sweep_table(sweep))]
     return sheets
@@ -134,7 +138,7 @@ def _sheet(title: str, table: Table, notes: Iterable[str] = (), *, wraps: bool =
 
 def _facts(newest: Record | Launch, criteria: Criteria) -> list[Section]:
     """Return all settings and the environment of a run, or of a launch where there is no run."""
-    settings, machine = newest.settings, newest.environment
+    settings = newest.settings
     computed = [(name, getattr(settings, name)) for name in settings.__struct_fields__]
     computed += [("parameters", f"{newest.parameters:,}")]
     if isinstance(newest, Record):
@@ -143,11 +147,20 @@ def _facts(newest: Record | Launch, criteria: Criteria) -> list[Section]:
         computed += [("metric", figures.described(metric, criteria.margin_of(metric)))]
         computed += [(words.parts, ", ".join(metric.parts) or None)]
         computed += [(words.counted, f"{sum(metric.counts):,.10g}")]
-    around = [(name, getattr(machine, name)) for name in machine.__struct_fields__]
     of = f"of the newest {'run' if isinstance(newest, Record) else 'launch'}, started {newest.started_at}"
     return [
         Section("settings", "Settings", sheets=[_pairs(f"Settings {of}", "setting", computed)]),
-        Section("environment", "Environment", sheets=[_pairs(f"Environment {of}", "property", around)]),
+        Section("environment", "Environment", sheets=_environments(newest, of)),
+    ]
+
+
+def _environments(newest: Record | Launch, of: str) -> list[Sheet]:
+    """Return the environment of host 0, and those of the others where there are some."""
+    names = newest.environment.__struct_fields__
+    titles = ["Environment", *(f"Environment of host {number}" for number in range(1, newest.hosts))]
+    return [
+        _pairs(f"{title} {of}", "property", [(name, getattr(machine, name)) for name in names])
+        for title, machine in zip(titles, [newest.environment, *newest.others], strict=True)
     ]
 
 

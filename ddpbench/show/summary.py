@@ -5,7 +5,7 @@ from typing import Literal
 import msgspec
 
 from ddpbench import __version__
-from ddpbench.judge import cautions
+from ddpbench.judge import cautions, hosts
 from ddpbench.judge.breakdown import Breakdown
 from ddpbench.judge.comparison import Comparison, equal_gradient
 from ddpbench.judge.judgement import Judgement
@@ -18,6 +18,7 @@ from ddpbench.show.schema import (
     BreakdownSummary,
     CostSummary,
     DisturbanceSummary,
+    HostSummary,
     MetricSummary,
     Speed,
     Stalled,
@@ -55,6 +56,7 @@ def summarize(judgement: Judgement, answer: Answer) -> Summary:
         settings=study.newest.settings,
         parameters=study.newest.parameters,
         machine=study.newest.environment,
+        other_hosts=[HostSummary(each.number, each.machine, each.times_as_long) for each in hosts.others(study)],
         launches=len(study.launches),
         runs=len(study.records),
         cautions=cautions.find(judgement),
@@ -93,6 +95,7 @@ def _arms(judgement: Judgement) -> list[ArmSummary]:
     """Return every arm at every batch, controls last."""
     timing = judgement.timing
     results = {result.turn: result for result in judgement.results}
+    of_hosts = {row.turn: row.host_efficiency for row in judgement.scaling}
     arms = []
     for turn in timing.turns:
         result = results.get(turn)
@@ -108,6 +111,8 @@ def _arms(judgement: Judgement) -> list[ArmSummary]:
                 step_s=timing.step_s(turn),
                 speed=result.speed if result else None,
                 efficiency=result.efficiency if result else None,
+                hosts=turn.arm.hosts,
+                host_efficiency=of_hosts.get(turn),
                 metric=result.metric if result else None,
             )
         )

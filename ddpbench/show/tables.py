@@ -122,15 +122,31 @@ def breakdown_table(breakdown: Breakdown) -> Table:
 
 
 def scaling_table(rows: Sequence[Row]) -> Table:
-    """Return strong and weak scaling beside one worker."""
-    table: Table = [("scaling", "arm", "global batch", "rank batch", "ms a step (95 %)", "efficiency (95 %)")]
+    """Return strong and weak scaling beside one worker, and beside one host where there are several."""
+    has_hosts = any(row.turn.arm.hosts > 1 for row in rows)
+    of_hosts = ("of hosts (95 %)",) if has_hosts else ()
+    names = ("scaling", "arm", "global batch", "rank batch", "ms a step (95 %)", "efficiency (95 %)", *of_hosts)
+    table: Table = [names]
     for row in rows:
         batch = row.turn.global_batch
         efficiency = NO_VALUE if row.scaling == "one worker" else with_interval(row.efficiency)
         per_rank = str(batch // row.turn.arm.world_size)
         step = with_interval(row.step_s.scaled(1e3))
-        table.append((row.scaling, row.turn.arm.label, str(batch), per_rank, step, efficiency))
+        hosts = NO_VALUE if row.turn.arm.hosts == 1 else with_interval(row.host_efficiency)
+        more = (hosts,) if has_hosts else ()
+        table.append((row.scaling, row.turn.arm.label, str(batch), per_rank, step, efficiency, *more))
     return table
+
+
+def scaling_notes(rows: Sequence[Row]) -> list[str]:
+    """Return the notes that say what is held fixed, and what arms are compared with."""
+    notes = [
+        "strong: the global batch stays the same; weak: every worker keeps its batch, and the global batch grows.",
+        "efficiency: speed / (workers x the speed of one worker alone).",
+    ]
+    if any(row.turn.arm.hosts > 1 for row in rows):
+        notes.append("of hosts: speed / (hosts x the speed of one host with as many ranks, at its fastest).")
+    return notes
 
 
 def sweep_table(sweep: Sweep) -> Table:

@@ -27,7 +27,7 @@ def command_of(job: Job, options: StudyOptions, folder: Path, *, resume: bool) -
 def by_hand(job: Job, options: StudyOptions, folder: Path, *, resume: bool) -> list[str]:
     """Return the command with which a person starts a job."""
     flags = flags_of(job, options, folder, resume=resume)
-    words = command.ALONE if job.ranks is None else command.on_ranks(job.ranks)
+    words = command.ALONE if job.ranks is None else command.on_ranks(job.ranks, job.arm.hosts)
     return [*shlex.split(words), *flags]
 
 

@@ -7,6 +7,7 @@ from msgspec.structs import replace
 
 from ddpbench.arm import COMPRESSED, Arm
 from ddpbench.record import Comm
+from ddpbench.study.layouts import Layout
 from ddpbench.study.plan import Job, Plan
 from ddpbench.turns import Pair, TurnArm
 
@@ -49,8 +50,26 @@ def comms(fastest: Comm, wanted: Sequence[Comm] = ()) -> list[Comm]:
     return sorted(wanted or usual, key=lambda comm: (comm == fastest, comm not in COMPRESSED, comm))
 
 
+def fitting(study_comms: Sequence[Comm], layout: Layout) -> list[Comm]:
+    """Return the ways to combine gradients that suit a layout, in the same order.
+
+    Hosts share no memory: there it goes inside each of them, with sockets between, and sockets alone join single ranks.
+    """
+    shared: Comm = "shm" if layout.hosts == 1 else "shm+gloo" if layout.ranks > 1 else "gloo"
+    return list(dict.fromkeys(shared if comm in ("shm", "shm+gloo") else comm for comm in study_comms))
+
+
+def layouts(hosts: int, sizes: Sequence[int]) -> list[Layout]:
+    """Return the layouts of a study for which none are named. `sizes` are numbers of ranks on a host.
+
+    These are on one host and on all of them. One rank on every host shows what hosts alone bring.
+    """
+    across = [Layout(hosts, ranks) for ranks in (*sizes, 1)] if hosts > 1 else []
+    return list(dict.fromkeys([*(Layout(1, size) for size in sizes), *across]))
+
+
 def singles(sizes: Sequence[int], resources: Resources) -> list[Arm]:
-    """Return the single processes of a study, the one with the most threads last. `sizes` are numbers of ranks."""
+    """Return the single processes of a study, the one with the most threads last. `sizes` are ranks on a host."""
     per_rank = [resources.threads(size) for size in sizes]
     if resources.gpus:
         return [Arm("baseline", 1, per_rank[0], None)]
@@ -68,26 +87,30 @@ def turns(
     num_train: int,
     *,
     reads: bool = False,
+    across: Sequence[Layout] = (),
 ) -> list[TurnArm]:
-    """Return the arms that take turns in a launch of a study of one batch size. `sizes` are numbers of ranks.
+    """Return the arms that take turns in a launch of a study of one batch size.
 
-    They are the single processes, nn.DataParallel where there are GPUs, every comm, and the controls that take one
-    cause of lost time away after the other: ranks that never communicate, ranks whose gradients are wrapped and not
-    exchanged, and one worker at the batch of a rank. Where data is read while training (`reads`), these train on
-    batches in memory, and so do one worker and the comms once more: reading is then a cost of its own. The last are
-    weak scaling, where the batch grows with the ranks.
+    `sizes` are numbers of ranks on one host, and `across` the layouts over several. The arms are the single processes,
+    nn.DataParallel where there are GPUs, every comm, and the controls that take one cause of lost time away after the
+    other: ranks that never communicate, ranks whose gradients are wrapped and not exchanged, and one worker at the
+    batch of a rank. Where data is read while training (`reads`), these train on batches in memory, and so do one worker
+    and the comms once more: reading is then a cost of its own. The last are weak scaling, where the batch grows with
+    the ranks.
     """
-    alone = singles(sizes, resources)
+    spread = [*layouts(1, sizes), *across]
+    alone = singles([layout.ranks for layout in spread], resources)
     at_batch, explaining = [*alone], list[TurnArm]()
     if resources.gpus:
         at_batch.append(Arm("data_parallel", 1, alone[0].threads_per_rank, None))
-    for size in sizes:
-        threads, fastest = resources.threads(size), study_comms[-1]
+    for layout in spread:
+        size, threads, own_comms = layout.size, resources.threads(layout.ranks), fitting(study_comms, layout)
         if size == 1:
-            at_batch.append(Arm("ddp", 1, threads, fastest))
+            at_batch.append(Arm("ddp", 1, threads, own_comms[-1]))
             continue
         exchanging, controls = (
-            [Arm("ddp", size, threads, comm) for comm in some] for some in (study_comms, ("none", "nothing"))
+            [Arm("ddp", size, threads, comm, layout.hosts) for comm in some]
+            for some in (own_comms, ("none", "nothing"))
         )
         worker = alone[0] if resources.gpus else Arm("baseline", 1, threads, None)
         at_batch += exchanging if reads else [*exchanging, *controls]
@@ -95,7 +118,7 @@ def turns(
             explaining += at([worker, *exchanging, *controls], global_batch, replayed=True)
         explaining += at([worker], global_batch // size, replayed=reads)
         if (weak_batch := global_batch * size) <= num_train:
-            explaining += at([Arm("ddp", size, threads, fastest), alone[-1]], weak_batch)
+            explaining += at([exchanging[-1], alone[-1]], weak_batch)
     return list(dict.fromkeys([*at(at_batch, global_batch), *explaining]))
 
 
@@ -106,9 +129,19 @@ def with_compiled(study_turns: Sequence[TurnArm]) -> list[TurnArm]:
     return [*study_turns[:at], replace(single, arm=replace(single.arm, kind="compiled")), *study_turns[at:]]
 
 
-def sweep(sizes: Sequence[int], resources: Resources, fastest: Comm, batches: Sequence[int]) -> list[TurnArm]:
+def sweep(
+    sizes: Sequence[int],
+    resources: Resources,
+    fastest: Comm,
+    batches: Sequence[int],
+    across: Sequence[Layout] = (),
+) -> list[TurnArm]:
     """Return the arms that take turns in a launch of a sweep: single processes and ddp arms, at every batch."""
-    arms = [*singles(sizes, resources), *(Arm("ddp", size, resources.threads(size), fastest) for size in sizes)]
+    spread = [*layouts(1, sizes), *across]
+    arms = singles([layout.ranks for layout in spread], resources)
+    for layout in spread:
+        (comm,), threads = fitting([fastest], layout), resources.threads(layout.ranks)
+        arms.append(Arm("ddp", layout.size, threads, comm, layout.hosts))
     return [turn for batch in batches for turn in at(arms, batch)]
 
 
@@ -123,8 +156,8 @@ def choices(study_turns: Sequence[TurnArm], global_batch: int) -> list[TurnArm]:
 
 
 def ranks_of(launch_turns: Sequence[TurnArm]) -> int:
-    """Return how many ranks a launch of these arms needs."""
-    return max(turn.arm.world_size for turn in launch_turns)
+    """Return how many ranks a launch of these arms needs on each host."""
+    return max(turn.arm.ranks_per_host for turn in launch_turns)
 
 
 def runs(plan: Plan, pairs: Sequence[Pair], *, is_more: bool) -> list[Job]:

@@ -6,12 +6,13 @@ from pathlib import Path
 
 from msgspec import structs
 
-from ddpbench import environment
+from ddpbench import config, environment
 from ddpbench.errors import UserError
 from ddpbench.questions import Machine
 from ddpbench.study import designs, folders
 from ddpbench.study.designs import Resources
 from ddpbench.study.inquiry import Inquiry
+from ddpbench.study.layouts import Layout
 from ddpbench.study.options import StudyOptions
 from ddpbench.study.plan import Plan, Request
 from ddpbench.turns import Launch, read_launches
@@ -53,21 +54,28 @@ def _design(options: StudyOptions, inquiry: Inquiry) -> tuple[StudyOptions, Plan
     machine = inquiry.describe(structs.replace(cfg, global_batch=max(batches)) if batches else cfg)
     resources = Resources(environment.usable_cores(), environment.physical_cores(), machine.gpus)
     sizes = options.world_sizes or [designs.default_world_size(resources.cores, machine.gpus, cfg.global_batch)]
+    layouts = options.layouts or designs.layouts(options.hosts, sizes)
+    sizes, across = [each.ranks for each in layouts if each.hosts == 1], [each for each in layouts if each.hosts > 1]
+    ranks = list(dict.fromkeys(layout.ranks for layout in layouts))
+    everyone = Layout(options.hosts, max(ranks))  # all ranks of a launch check the task together
     if not options.has_batch:
-        divisor = lcm(*sizes) * cfg.accumulate
+        divisor = lcm(everyone.size, *(layout.size for layout in layouts)) * cfg.accumulate
         cfg = structs.replace(cfg, global_batch=designs.nearest_multiple(cfg.global_batch, divisor))
     for batch in batches or [cfg.global_batch]:
-        for size in sizes:
+        for size in ranks:
             inquiry.check(structs.replace(cfg, global_batch=batch), size)
-    for comm in options.comms:
-        inquiry.check(structs.replace(cfg, comm=comm, global_batch=(batches or [cfg.global_batch])[0]), max(sizes))
-    comms = designs.comms(machine.comm, options.comms)
+        for layout in (*across, everyone) if options.hosts > 1 else ():
+            config.part_batch(structs.replace(cfg, global_batch=batch), layout.size)
+    wanted = designs.fitting(options.comms, Layout(1, 1)) if options.hosts > 1 else options.comms  # of one host
+    for comm in wanted:
+        inquiry.check(structs.replace(cfg, comm=comm, global_batch=(batches or [cfg.global_batch])[0]), max(ranks))
+    comms = designs.comms(machine.comm, wanted)
     if batches:
         comms = comms[-1:]
-        turns = designs.sweep(sizes, resources, comms[0], batches)
+        turns = designs.sweep(sizes, resources, comms[0], batches, across)
     else:
         reads, num_train = machine.settings.readers is not None, machine.num_train
-        turns = designs.turns(sizes, resources, comms, cfg.global_batch, num_train, reads=reads)
+        turns = designs.turns(sizes, resources, comms, cfg.global_batch, num_train, reads=reads, across=across)
     if cfg.compile:
         turns = designs.with_compiled(turns)
     if cfg.precision in ("bf16", "fp16") or cfg.sync_batchnorm:  # the threads of nn.DataParallel know none of these
@@ -79,6 +87,7 @@ def _design(options: StudyOptions, inquiry: Inquiry) -> tuple[StudyOptions, Plan
         batches=batches,
         comms=comms,
         compile=cfg.compile,
+        layouts=across,
         settings=structs.replace(machine.settings, global_batch=cfg.global_batch),
         injected=cfg.injected,
     )

@@ -35,7 +35,7 @@ def run_s(arm: Arm, step_s: float, settings: Settings, machine: Machine) -> floa
     steps = machine.num_train // settings.global_batch
     test_s = step_s / 3 * machine.num_test / settings.global_batch  # forward only
     # torchrun imports torch, and then every rank does. More ranks than cores take turns.
-    imports = 1 + max(1.0, arm.world_size / machine.environment.cores) if arm.kind == "ddp" else 1.0
+    imports = 1 + max(1.0, arm.ranks_per_host / machine.environment.cores) if arm.kind == "ddp" else 1.0
     return imports * machine.start_s + settings.epochs * (step_s * steps + test_s)
 
 

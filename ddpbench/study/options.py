@@ -12,6 +12,8 @@ from ddpbench.command import COMMAND, NAME
 from ddpbench.config import TrainConfig
 from ddpbench.errors import UserError
 from ddpbench.record import Comm
+from ddpbench.study import layouts
+from ddpbench.study.layouts import Layout
 from ddpbench.study.plan import Design as Design
 
 MAX_RESTARTS = 9_999
@@ -51,7 +53,9 @@ class StudyOptions:
 
     design: Design
     seeds: list[int]  # of the whole runs of a comparison
-    world_sizes: list[int]  # empty: as many ranks as suit the machine
+    hosts: int  # of the job
+    world_sizes: list[int]  # ranks on one host; empty: as many as suit the machine
+    layouts: list[Layout]  # empty: those of `designs.layouts`
     batches: list[int]  # the global batches of a sweep
     comms: list[Comm]  # that are compared; empty: those that are usual on this machine
     restarts: int  # of each launch and of each run
@@ -75,12 +79,13 @@ class RunOptions:
     train: TrainConfig
 
 
-def read(design: Design, argv: Sequence[str], environment: Mapping[str, str]) -> StudyOptions:
-    """Read the command line of a study. Raises UserError for anything that no study could use."""
+def read(design: Design, argv: Sequence[str], environment: Mapping[str, str], hosts: int = 1) -> StudyOptions:
+    """Read the command line of a study on so many hosts. Raises UserError for anything that no study could use."""
     parser = config.parser(None, ARM_FLAGS)
     for name, (_, _, example) in LISTS.items():
         parser.add_argument(config.flag_name(name), nargs="+", default=SUPPRESS, metavar="N", help=example)
     parser.add_argument("--comms", nargs="+", default=[], metavar="NAME")
+    parser.add_argument("--layouts", nargs="+", default=[], metavar="HxR")
     for name, (default, metavar) in ENDINGS.items():
         parser.add_argument(config.flag_name(name), default=default, metavar=metavar)
     for name in SWITCHES:
@@ -88,8 +93,12 @@ def read(design: Design, argv: Sequence[str], environment: Mapping[str, str]) ->
     values = config.read(parser, argv, ARM_FLAGS)
     lists, notices = _lists(values, environment)
     comms = _comms(values["comms"])
+    spread = layouts.read(values["layouts"], hosts)
     _require_of_design(design, lists, comms)
-    train = {name: value for name, value in values.items() if name not in {"comms", *LISTS, *ENDINGS, *SWITCHES}}
+    if spread and lists.get("world_sizes"):
+        raise UserError("--layouts says how many ranks there are on each host, and so does --world-sizes: give one")
+    others = {"comms", "layouts", *LISTS, *ENDINGS, *SWITCHES}
+    train = {name: value for name, value in values.items() if name not in others}
     if design == "sweep" and train.get("compile"):
         raise UserError("--compile adds an arm to a study of one batch, and a sweep has many; leave it out")
     if values["more"] and train.get("resume"):
@@ -102,7 +111,9 @@ def read(design: Design, argv: Sequence[str], environment: Mapping[str, str]) ->
     return StudyOptions(
         design=design,
         seeds=seeds,
+        hosts=hosts,
         world_sizes=lists.get("world_sizes", []),
+        layouts=spread,
         batches=lists.get("batches", DEFAULT_BATCHES) if design == "sweep" else [],
         comms=comms,
         restarts=_one_number("--restarts", restarts, LISTS["restarts"].least),

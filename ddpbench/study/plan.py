@@ -8,6 +8,7 @@ import msgspec
 from ddpbench.arm import Arm, arm_of
 from ddpbench.record import Comm, Record
 from ddpbench.settings import Settings
+from ddpbench.study.layouts import Layout
 from ddpbench.turns import TurnArm
 
 SCHEMA = 3
@@ -27,8 +28,8 @@ class Job(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def ranks(self) -> int | None:
-        """The ranks that torchrun's agent starts; None for a single process."""
-        return self.arm.world_size if self.arm.kind == "ddp" else None
+        """The ranks that torchrun's agent starts on each host; None for a single process."""
+        return self.arm.ranks_per_host if self.arm.kind == "ddp" else None
 
 
 class Pending(NamedTuple):
@@ -43,12 +44,13 @@ class Request(msgspec.Struct, frozen=True, kw_only=True):
 
     design: Design
     seeds: list[int]  # of the whole runs; none without such runs
-    world_sizes: list[int]
+    world_sizes: list[int]  # ranks of arms on one host
     batches: list[int]  # of a sweep
     settings: Settings
     injected: str | None
     comms: list[Comm] = []  # that are compared, the probably fastest last
     compile: bool = False  # whether one process that torch.compile speeds up is compared, too
+    layouts: list[Layout] = []  # of arms over several hosts
 
     def differences(self, other: "Request") -> list[str]:
         """Return in what another request differs: each name, the other's value and this one's."""

@@ -43,7 +43,8 @@ def _introduction(draft: Draft) -> Iterator[str]:
     machine, request = draft.machine, draft.plan.request
     settings, cores = request.settings, machine.environment.cores
     gpus = f"GPUs available: {len(machine.environment.gpu_models)}"
-    yield f"ddpbench {__version__}, torch {machine.environment.torch}, {plural(cores, 'CPU core')}, {gpus}"
+    hosts = f" on the first of {draft.options.hosts} hosts" if draft.options.hosts > 1 else ""
+    yield f"ddpbench {__version__}, torch {machine.environment.torch}, {plural(cores, 'CPU core')}{hosts}, {gpus}"
     what = [f"{settings.dataset} ({machine.num_train:,} / {machine.num_test:,})"]
     what += [f"{settings.model} ({machine.parameters:,} parameters)"]
     what += [f"global batch {' '.join(map(str, draft.plan.batches))}"]
@@ -54,7 +55,7 @@ def _introduction(draft: Draft) -> Iterator[str]:
     if settings.readers is not None:
         yield _said_of_readers(settings.readers, cores)
     yield f"arms that take turns: {' | '.join(_names(draft.plan.turns, draft.plan.batches))}"
-    most_ranks = max(request.world_sizes)
+    most_ranks = max([*request.world_sizes, *(layout.ranks for layout in request.layouts)])
     if not machine.gpus and most_ranks > cores:
         cure = f"use --world-sizes of at most {cores}"
         yield f"caution: {most_ranks} ranks take turns on {plural(cores, 'core')}; {cure}"

@@ -31,5 +31,6 @@ def examine(task: Task, data: Data, cfg: TrainConfig, here: World, arms: Sequenc
 
 
 def _require_space(task: Task, data: Data, cfg: TrainConfig, here: World, arms: Sequence[TurnArm]) -> None:
-    if arms and (here.is_main or here.device.type == "cuda"):
-        space.require_all(space.sizes_of(task.step(cfg).net, data, cfg), arms, here.device, here.rank)
+    local_rank = here.rank % here.local_size
+    if arms and (local_rank == 0 or here.device.type == "cuda"):
+        space.require_all(space.sizes_of(task.step(cfg).net, data, cfg), arms, here.device, local_rank)

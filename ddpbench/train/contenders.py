@@ -53,7 +53,8 @@ class Contender:
         self.turn = turn
         self.rank_batches: list[int] = []  # samples of a step, by rank of the arm; empty on a rank that takes no part
         arm = turn.arm
-        mine = here.part(arm.world_size, arm.comm)  # type: ignore[arg-type]  # an arm of a study has one of them
+        hosts = here.hosts if arm.comm is None else arm.hosts  # every host runs a single process, to be compared
+        mine = here.part(hosts, arm.ranks_per_host, arm.comm)  # type: ignore[arg-type]  # an arm of a study has one
         self._mine, self._device = mine, here.device
         if mine is None:
             return
@@ -92,6 +93,7 @@ class Contender:
         if uncounted:
             self._take(uncounted)
         self._reductions.take()
+        self._reductions.take_between_s()
         self._reading.waited_s()
         self._mine.barrier()
         begin = time.perf_counter()
@@ -99,7 +101,7 @@ class Contender:
         block_s = time.perf_counter() - begin
         self._reading.hold()
         data_s = None if self.turn.replayed else self._reading.waited_s()
-        return Visit(block_s, self._reductions.take(), data_s)
+        return Visit(block_s, self._reductions.take(), data_s, self._reductions.take_between_s())
 
     def _take(self, steps: int) -> None:
         self._stream.size = steps

@@ -36,6 +36,7 @@ class Figures:
 
 def first(net: nn.Module, batches: Batches, cfg: TrainConfig, here: World, kind: Kind) -> Record:
     """Return the record of a run that has not trained yet. What is counted over the test set is known later."""
+    environment, *others = here.gather(machine.describe())[:: here.local_size]
     return Record(
         schema=SCHEMA,
         study=cfg.results.resolve().name,
@@ -45,7 +46,7 @@ def first(net: nn.Module, batches: Batches, cfg: TrainConfig, here: World, kind:
         threads_per_rank=torch.get_num_threads(),
         seed=cfg.seed,
         settings=batches.task.settings(cfg, here.device, net, batches.data),
-        environment=machine.describe(),
+        environment=environment,
         started_at=datetime.now(timezone.utc).isoformat(timespec="milliseconds"),
         parameters=num_parameters(net),
         metric=NOT_TESTED,
@@ -58,6 +59,8 @@ def first(net: nn.Module, batches: Batches, cfg: TrainConfig, here: World, kind:
         injected=cfg.injected,
         status="running",
         attempts=1,
+        hosts=here.hosts,
+        others=others,
     )
 
 
@@ -131,6 +134,7 @@ def _with_epoch(before: Sequence[Rank], epoch: Epoch, measured: Sequence[RankEpo
             cpu_s=[*so_far(rank, "cpu_s"), mine.cpu_s],
             reduce_s=[*so_far(rank, "reduce_s"), sum(mine.step_waits_s)] if reduces else None,
             late_s=[*so_far(rank, "late_s"), lates_s[rank]] if reduces else None,
+            between_s=None if mine.between_s is None else [*so_far(rank, "between_s"), mine.between_s],
             torch_reduce_s=mine.torch_reduce_s,
             data_s=None if mine.data_s is None else [*so_far(rank, "data_s"), mine.data_s],
             peak_rss_bytes=mine.peak_rss_bytes,

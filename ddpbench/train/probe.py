@@ -74,7 +74,7 @@ class Probe:
     def _describe(self, cfg: TrainConfig) -> questions.Machine:
         """Fetch the data where it is missing, and describe what there is to train, and on what."""
         device = world.resolve_device(cfg)
-        comm = ddp.resolve(cfg.comm, device, one_machine=True)
+        comm = ddp.resolve(cfg.comm, device, hosts=1, local_size=1)
         world.check(cfg, 1, 1)
         begin = time.perf_counter()
         found = task.of(cfg)

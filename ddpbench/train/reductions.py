@@ -12,6 +12,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
+from ddpbench.comm.between import MeanOverHosts
+
 LOG_EVERY = 10  # DDP's own log times one step of so many
 
 
@@ -23,6 +25,7 @@ class ReductionTimer:
         self._mark = _cuda_mark if device.type == "cuda" else time.perf_counter
         self._last_gradient: float | torch.cuda.Event = 0.0
         self._steps: list[tuple[float | torch.cuda.Event, float | torch.cuda.Event]] = []
+        self._between: MeanOverHosts | None = getattr(net, "between", None)
         if self._ddp is None:
             return
         if device.type == "cpu":  # on a GPU a timed step waits for the device, so torch chooses the steps
@@ -43,6 +46,13 @@ class ReductionTimer:
         """Return the seconds of each step since the last call, in order; empty without a reduction."""
         steps, self._steps = self._steps, []
         return [_seconds(begin, end) for begin, end in steps]
+
+    def take_between_s(self) -> float | None:
+        """Return the seconds of those steps that this rank waited for other hosts; None where that is not timed apart.
+
+        It is called as often as `take`.
+        """
+        return sum(self._between.take()) if self._between is not None else None
 
     def torch_reduce_s(self) -> float | None:
         """Return the exposed reduction of one step by DDP's own log, in seconds: the mean over sampled steps so far.

@@ -57,9 +57,9 @@ def require_memory(sizes: Sizes, arms: Sequence[TurnArm], free: int, *, is_loade
 
     `arms` are all there at the same time. `is_loaded`: every worker has its data already.
     """
-    ranks = max(turn.arm.world_size for turn in arms)
-    networks = sizes.network * sum(turn.arm.world_size for turn in arms)
-    batches = sizes.sample * max(turn.global_batch for turn in arms)
+    ranks = max(turn.arm.ranks_per_host for turn in arms)
+    networks = sizes.network * sum(turn.arm.ranks_per_host for turn in arms)
+    batches = sizes.sample * max(turn.global_batch // turn.arm.hosts for turn in arms)
     sets = 0 if is_loaded else sizes.data * ranks
     _refuse_above(free, {"networks with their optimizers": networks, "data": sets, "a batch": batches}, arms)
 
@@ -77,8 +77,9 @@ def require_shared(sizes: Sizes, arms: Sequence[TurnArm], free: int | None) -> N
     """
     reading = [turn for turn in arms if not turn.replayed]
     each = [turn.arm.threads_per_rank * (sizes.readers or 0) for turn in reading]  # processes of a rank, by arm
-    count = sum(turn.arm.world_size * own for turn, own in zip(reading, each, strict=True))
-    need = sum(turn.global_batch * own for turn, own in zip(reading, each, strict=True)) * AHEAD * sizes.sample
+    count = sum(turn.arm.ranks_per_host * own for turn, own in zip(reading, each, strict=True))
+    samples = sum(turn.global_batch // turn.arm.hosts * own for turn, own in zip(reading, each, strict=True))
+    need = samples * AHEAD * sizes.sample
     if free is not None and need > free:
         raise UserError(
             f"/dev/shm has {_shown(free)} free, and {count} processes that read data need {_shown(need)}: make it "
@@ -89,19 +90,19 @@ def require_shared(sizes: Sizes, arms: Sequence[TurnArm], free: int | None) -> N
 def require_all(sizes: Sizes, arms: Sequence[TurnArm], device: torch.device, rank: int) -> None:
     """Raise UserError where arms that are all there at the same time do not fit. Every worker has its data already.
 
-    On CPUs rank 0 looks for all of them. Every other rank looks at its own GPU.
+    `rank` counts those of this machine. On CPUs its rank 0 looks for all of them. Every other one looks at its GPU.
     """
     if rank == 0:
         require_shared(sizes, arms, environment.free_shared_bytes())
     if device.type == "cuda":
-        own = [turn for turn in arms if turn.arm.world_size > rank]
+        own = [turn for turn in arms if turn.arm.ranks_per_host > rank]
         require_device_memory(sizes, own, torch.cuda.mem_get_info(device)[0])
     elif rank == 0:
         require_memory(sizes, arms, environment.free_memory_bytes(), is_loaded=True)
 
 
 def _refuse_above(free: int, parts: dict[str, int], arms: Sequence[TurnArm]) -> None:
-    need, ranks = sum(parts.values()), max(turn.arm.world_size for turn in arms)
+    need, ranks = sum(parts.values()), max(turn.arm.ranks_per_host for turn in arms)
     if need <= free:
         return
     who = plural(ranks, "worker") + (f" in {len(arms)} arms" if len(arms) > 1 else "")

@@ -31,6 +31,7 @@ class RankEpoch(msgspec.Struct, frozen=True, kw_only=True):
     cpu_s: float  # of training, on all threads
     first_step_s: float | None  # of the first step that this process took
     step_waits_s: list[float]  # for the reduction of each step; empty where gradients are not reduced
+    between_s: float | None = None  # of that, for other hosts, over all steps; None where it is not timed apart
     torch_reduce_s: float | None  # of one step, by DDP's own log
     data_s: float | None  # waiting for data; None where it is in memory
     loss: float | None  # mean over the epoch's steps; None where it is not finite
@@ -85,6 +86,7 @@ class Timers(Onlooker):
             cpu_s=self._cpu_s,
             first_step_s=self._first_step_s,
             step_waits_s=self._reductions.take(),
+            between_s=self._reductions.take_between_s(),
             torch_reduce_s=self._reductions.torch_reduce_s(),
             data_s=self._batches.reading.waited_s(),
             loss=losses.mean().item(),  # JSON has no NaN: msgspec writes null

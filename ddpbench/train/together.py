@@ -36,7 +36,7 @@ T = TypeVar("T")
 Digests = list[list[str]]  # names, each with the digest of what it names
 
 STEPS = 2  # after the first, DDP arranges its buckets anew
-EXACT_COMMS = ("shm", "gloo", "nccl")  # others exchange nothing, or rounded gradients
+EXACT_COMMS = ("shm", "shm+gloo", "gloo", "nccl")  # others exchange nothing, or rounded gradients
 
 
 class Told(msgspec.Struct, frozen=True):

@@ -2,8 +2,10 @@
 
 python -m ddpbench.train.turns QUESTION      under torchrun's agent; QUESTION is a turns.Question as JSON
 
-1. A launch has as many ranks as its largest arm. The ranks of an arm are the first of them; the others sleep while it
-   takes its turn. A single process is rank 0 alone. Every rank builds every arm in which it takes part.
+1. A launch has as many ranks on each host as its largest arm. The ranks of an arm are the first on each of its hosts;
+   the others sleep while it takes its turn. A single process is rank 0 alone. In a launch over several hosts the first
+   rank of each runs it at the same time, which shows hosts that are not equally fast; its figures are those of host 0.
+   Every rank builds every arm in which it takes part.
 2. In every round the arms are visited in a new random order, the same on all ranks. Arms that only explain the others
    are in every sixth round, so that more of them is known about the arms that the answer is about.
 3. A visit is a step that does not count, which warms caches and wakes threads, and then a block of steps. All ranks of
@@ -59,6 +61,8 @@ class Rounds:
         self.reduce_s: list[list[list[float]]] = [[] for _ in contenders]
         self.late_s: list[list[list[float]]] = [[] for _ in contenders]
         self.data_s: list[list[list[float]]] = [[] for _ in contenders]
+        self.hosts_s: list[list[list[float]]] = [[] for _ in contenders]
+        self.between_s: list[list[list[float]]] = [[] for _ in contenders]
 
     def calibrate(self) -> None:
         """Visit every arm, and choose the steps of its blocks so that a block takes about BLOCK_S."""
@@ -107,27 +111,40 @@ class Rounds:
                 reduce_s=self.reduce_s[index] or None,
                 late_s=self.late_s[index] or None,
                 data_s=self.data_s[index] or None,
+                hosts_s=self.hosts_s[index] or None,
+                between_s=self.between_s[index] or None,
             )
             for index, each in enumerate(self._contenders)
         ]
 
     def _step_s(self, index: int) -> float:
         """Visit an arm. Returns the seconds of a step."""
-        return max(visit.block_s for visit in self._visit(index)) / self._steps[index]
+        return max(visit.block_s for visit in self._of_arm(index, self._visit(index))) / self._steps[index]
 
     def _visit(self, index: int) -> list[Visit]:
-        """Let one arm take its turn. Returns what each of its ranks measured, on every rank."""
+        """Let one arm take its turn. Returns what each rank of the launch measured, on every rank."""
         contender = self._contenders[index]
         self._here.barrier()
         steps, uncounted = self._steps[index], self._uncounted[index]
         mine = contender.visit(steps, uncounted) if contender.takes_part else Visit(0.0, [], None)
-        return self._here.gather(mine)[: contender.turn.arm.world_size]
+        return self._here.gather(mine)
 
-    def _note(self, index: int, visits: list[Visit]) -> None:
+    def _of_arm(self, index: int, visits: Sequence[Visit]) -> list[Visit]:
+        """Return what the ranks of an arm measured."""
+        arm = self._contenders[index].turn.arm
+        return [visits[rank] for rank in self._here.members(arm.hosts, arm.ranks_per_host)]
+
+    def _note(self, index: int, of_all: Sequence[Visit]) -> None:
+        visits = self._of_arm(index, of_all)
+        if self._here.hosts > 1 and self._contenders[index].turn.arm.comm is None:
+            self.hosts_s[index].append([of_all[rank].block_s for rank in self._here.members(self._here.hosts, 1)])
         self.block_s[index].append([visit.block_s for visit in visits])
         data_s = [visit.data_s for visit in visits if visit.data_s is not None]
         if data_s:
             self.data_s[index].append(data_s)
+        between_s = [visit.between_s for visit in visits if visit.between_s is not None]
+        if between_s:
+            self.between_s[index].append(between_s)
         waits = [visit.waits_s for visit in visits]
         if waits[0]:
             self.reduce_s[index].append([sum(wait_s) for wait_s in waits])
@@ -154,6 +171,7 @@ def main() -> None:
         rounds.run(question.seconds, question.focus)
         rounds.close()
         peaks = here.gather(environment.peak_rss_bytes())
+        machines = here.gather(machine.describe())[:: here.local_size]
         if here.is_main:
             net = found.step(cfg).net
             launch = Launch(
@@ -162,7 +180,7 @@ def main() -> None:
                 number=question.number,
                 settings=found.settings(cfg, here.device, net, data),
                 parameters=num_parameters(net),
-                environment=machine.describe(),
+                environment=machines[0],
                 started_at=started,
                 startup_s=startup_s,
                 order=rounds.order,
@@ -172,6 +190,8 @@ def main() -> None:
                 check=check,
                 injected=cfg.injected,
                 peak_rss_bytes=peaks,
+                hosts=here.hosts,
+                others=machines[1:],
             )
             files.write_whole(Path(question.path), msgspec.json.encode(launch) + b"\n")
             process.tell(notes.Complete())

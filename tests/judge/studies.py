@@ -6,13 +6,14 @@ from pathlib import Path
 
 from msgspec.structs import replace
 
+from ddpbench.arm import Arm
 from ddpbench.judge import study
 from ddpbench.judge.judgement import Judgement
 from ddpbench.judge.judgement import judge as judge_study
 from ddpbench.judge.outcome import Criteria
-from ddpbench.record import Metric, Record, Target
+from ddpbench.record import Environment, Metric, Record, Target
 from ddpbench.turns import FIRST_LOOK, Launch, TurnArm
-from tests.records import BATCH, GLOO, SHM, TRUTH, TWO, at, ddp, make_launch, make_record, put
+from tests.records import BATCH, GLOO, MACHINE, ONE, SHM, TRUTH, TWO, at, ddp, make_launch, make_record, put
 
 STEPS = 59_904 // 256  # in an epoch of a made-up record
 
@@ -153,3 +154,54 @@ def ended_after(record: Record, epochs: int, *, reached: bool = True) -> Record:
     ]
     settings = replace(record.settings, target_accuracy=0.98)
     return replace(record, settings=settings, epochs=record.epochs[:epochs], ranks=ranks, target=target)
+
+
+# Two hosts of two cores, each like the machine of TRUTH. Over both, two ranks on each are 15 / 10 = 1.5 times as fast
+# as one host, which is fastest over shm, and one rank on each 12 / 7.5 = 1.6 times. Where every worker keeps its batch,
+# they are 1.79 and 1.78 times as fast.
+SINGLES, FLAT, BOTH = Arm("ddp", 2, 2, "gloo", 2), Arm("ddp", 4, 1, "gloo", 2), Arm("ddp", 4, 1, "shm+gloo", 2)
+OVER_HOSTS = {
+    **TRUTH,
+    at(GLOO): 0.018,
+    at(SINGLES): 0.0075,
+    at(FLAT): 0.012,
+    at(BOTH): 0.010,
+    at(replace(BOTH, comm="none")): 0.0063,
+    at(replace(BOTH, comm="nothing")): 0.0066,
+    at(replace(SINGLES, comm="none")): 0.0066,
+    at(replace(SINGLES, comm="nothing")): 0.0068,
+    at(TWO, BATCH // 2): 0.0065,
+    at(ONE, BATCH // 4): 0.006,
+    at(SHM, 2 * BATCH): 0.025,
+    at(TWO, 2 * BATCH): 0.022,
+    at(SINGLES, 2 * BATCH): 0.0135,
+    at(TWO, 4 * BATCH): 0.040,
+    at(BOTH, 4 * BATCH): 0.028,
+}
+
+
+def over_hosts(
+    count: int = FIRST_LOOK, times_as_long: float = 1.0, *, wobble: float = 0.01, other: Environment = MACHINE
+) -> list[Launch]:
+    """Return launches over two hosts. Host 1 takes so many times as long for the steps of a single process.
+
+    That differs by `wobble` from launch to launch and from round to round, about as much up as down.
+    """
+
+    def unlike(number: int, each: int) -> float:
+        return times_as_long * math.exp(wobble * (number - (count - 1) / 2 + (-1) ** each))
+
+    return [
+        replace(
+            launch,
+            hosts=2,
+            others=[other],
+            visits=[
+                replace(each, hosts_s=[[row[0], row[0] * unlike(number, k)] for k, row in enumerate(each.block_s)])
+                if each.turn.arm.comm is None
+                else each
+                for each in launch.visits
+            ],
+        )
+        for number, launch in enumerate(launches(count, OVER_HOSTS, spread=0.002))
+    ]

@@ -23,7 +23,7 @@ from ddpbench.record import Epoch, Record
 from ddpbench.show import charts, drawing
 from ddpbench.show.charts.style import WIDTH, Chart, colour_of
 from ddpbench.turns import Launch, TurnArm
-from tests.judge.studies import complete, ended_after, faster, judge, launches, swept, two_arms, whole_runs
+from tests.judge.studies import complete, ended_after, faster, judge, launches, over_hosts, swept, two_arms, whole_runs
 from tests.records import (
     GLOO,
     MACHINE,
@@ -135,6 +135,7 @@ STUDIES: dict[str, Callable[[], Measured]] = {
     "stalled": lambda: [*stalled(5), *whole_runs(2, accuracies=(1.0, 0.98))],
     "by hand": two_arms,
     "four workers": lambda: launches(4, WORLDS),
+    "two hosts": lambda: [*over_hosts(times_as_long=1.2), *whole_runs(1)],
     "sweep": lambda: swept((16, 32, 64, 128, 256, 512, 1024, 2048, 4096, 8192), check=320),
     "sweep, one launch": lambda: swept(count=1),
 }

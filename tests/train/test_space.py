@@ -81,6 +81,16 @@ def test_what_workers_take_at_least_must_be_free(arms: list[TurnArm], is_loaded:
     assert str(refused.value).endswith("use fewer workers, a smaller network or less data")
 
 
+def test_a_machine_holds_its_own_part_of_an_arm_over_several_hosts() -> None:
+    two = [replace(each, arm=replace(each.arm, world_size=4, hosts=2)) for each in (arm(2), arm(2))]
+    space.require_memory(SIZES, two, 2 * (4 + 2) * GIB + GIB // 2)  # data and two networks for two ranks; half a batch
+    with pytest.raises(UserError, match="2 workers in 2 arms take at least"):
+        space.require_memory(SIZES, two, 2 * (4 + 2) * GIB + GIB // 2 - 1)
+    space.require_shared(READ, [replace(two[0], global_batch=2 * 1024)], 1024 * 3 * space.AHEAD * 2**20)
+    with pytest.raises(UserError, match="and 6 processes that read data need"):
+        space.require_shared(READ, [replace(two[0], global_batch=2 * 1024)], 1024 * 3 * space.AHEAD * 2**20 - 1)
+
+
 def test_a_gpu_holds_the_arms_of_its_rank() -> None:
     space.require_device_memory(SIZES, [arm(1), arm(2)], 3 * GIB)
     with pytest.raises(UserError, match=r"2 workers in 2 arms take at least 3\.0 GiB of memory"):

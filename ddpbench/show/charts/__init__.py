@@ -11,7 +11,8 @@ launches   the launches in order of time
 learning   training loss
 measure    the axis of the metric
 parts      the metric by part of the test set, such as its classes
-scaling    speedup and efficiency
+scaling    speedup and efficiency of workers on one host
+hosts      the same of hosts
 sweep      speed against global batch
 """
 
@@ -20,7 +21,7 @@ from ddpbench.judge.judgement import Judgement
 from ddpbench.show.charts import isolation
 
 with isolation.default_matplotlib():
-    from ddpbench.show.charts import arms, launches, learning, parts, runs, scaling, strip, sweep, time
+    from ddpbench.show.charts import arms, hosts, launches, learning, parts, runs, scaling, strip, sweep, time
     from ddpbench.show.charts.style import Chart
 
 
@@ -47,6 +48,8 @@ def build(judgement: Judgement) -> list[Chart]:
             charts.append(parts.classes(judgement, comparison))
     if breakdown is not None and (lag_s := time.lagging_rank(judgement, breakdown)) is not None:
         charts.append(time.ranks(judgement, breakdown, lag_s))
+    if hosts.has_hosts(judgement):
+        charts.append(hosts.hosts(judgement))
     return charts + ([scaling.speedup(judgement)] if scaling.has_speedup(judgement) else [])
 
 

@@ -67,7 +67,9 @@ def speedup(judgement: Judgement) -> Chart:
 
 
 def _rows(judgement: Judgement, scaling: str) -> list[Row]:
-    return [row for row in judgement.scaling if row.scaling == scaling and row.efficiency is not None]
+    """Return what is drawn: workers on one host. Hosts have a chart of their own."""
+    rows = [row for row in judgement.scaling if row.scaling == scaling and row.turn.arm.hosts == 1]
+    return [row for row in rows if row.efficiency is not None]
 
 
 def _of(rows: Sequence[Row], comm: tuple[str | None, int]) -> list[Row]:

@@ -38,7 +38,8 @@ ORANGE, SKY, GREEN, YELLOW, BLUE, RED, PURPLE = (
     "#CC79A7",
 )
 BROWN = "#A6761D"  # from ColorBrewer's Dark2, because their set has no colour left
-COLOURS = {"gloo": ORANGE, "nccl": BLUE, "shm": GREEN, "fp16": SKY, "bf16": BROWN, "powersgd": RED}
+TEAL = "#00485A"  # darker than any of them, for shared memory inside hosts and sockets between
+COLOURS = {"gloo": ORANGE, "nccl": BLUE, "shm": GREEN, "shm+gloo": TEAL, "fp16": SKY, "bf16": BROWN, "powersgd": RED}
 STYLE: Any = {  # Any, because matplotlib lists every legal key in its type
     # The defaults come first, because another program in this process may have changed settings of matplotlib.
     **{name: value for name, value in mpl.rcParamsDefault.items() if not name.startswith("backend")},
