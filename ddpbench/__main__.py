@@ -2,15 +2,20 @@
 
 import os
 import sys
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import NoReturn
 
 from ddpbench import __version__, command, errors, variables
-from ddpbench.errors import UserError
+from ddpbench.errors import Preempted, UserError
+from ddpbench.hosts import joining
+from ddpbench.hosts import place as place_of_host
+from ddpbench.hosts.place import Place
 from ddpbench.study.plan import Design
 
 DESIGNS: dict[str, Design] = {"study": "comparison", "sweep": "sweep", "speed": "speed"}
-COMMANDS = (*DESIGNS, "run", "check", "test", "compare")
+COMMANDS = (*DESIGNS, "run", "check", "predict", "test", "compare")
 HELP = Path(__file__).with_name("help.txt")
 OF_A_CHECKOUT = ("bash launch.sh test", "Set-up ")  # these lines of the page hold there alone
 
@@ -31,18 +36,54 @@ def main() -> int:
         return 0
     if verb not in COMMANDS:
         raise UserError(f"no command is called {verb!r}; there are {', '.join(COMMANDS)}, see --help")
-    ignored = variables.drop(os.environ)
+    place, words = place_of_host.take(words, os.environ)
+    ignored = _drop_variables(place)
     if verb == "check":
         from ddpbench.check import main as check
 
-        return check.main(words)
+        return check.main(words, place, os.environ)
+    if verb == "predict":
+        from ddpbench.predict import main as predict
+
+        return predict.main(words)
     if verb == "run":
         from ddpbench.study import one_run
 
-        return one_run.main(words, ignored)
+        return _on_hosts(place, [verb, *words], partial(one_run.main, words, ignored))
     from ddpbench.study import main as study
 
-    return study.main(DESIGNS[verb], words, ignored)
+    return _on_hosts(place, [verb, *words], partial(study.main, DESIGNS[verb], words, ignored))
+
+
+def _on_hosts(place: Place | None, words: list[str], carry_out: Callable[..., int]) -> int:
+    """Carry out a command on this host alone, or as one of several. Returns the exit code."""
+    if place is None:
+        return carry_out()
+    from ddpbench.study import several
+
+    return several.main(place, words, carry_out)
+
+
+def _drop_variables(place: Place | None) -> list[str]:
+    """Drop the variables that would change a result. Returns their names; those that said where this host is, are used.
+
+    Among several hosts each keeps the interface that it names.
+    """
+    if place is None:
+        if line := place_of_host.hint(os.environ):
+            print(f"{command.NAME}: {line}", file=sys.stderr)
+        return variables.drop(os.environ)
+    kept = joining.interface_variables()
+    dropped = variables.drop(os.environ)
+    os.environ.update(kept)
+    return [name for name in dropped if name not in {*place_of_host.names(), *kept}]
+
+
+def exit_code() -> int:
+    """Carry out the command. Returns its exit code, as this machine's scheduler wants it."""
+    again = variables.exit_again(os.environ)
+    code = main()
+    return again if code == Preempted.exit_code else code
 
 
 def page() -> str:
@@ -81,4 +122,4 @@ def console() -> NoReturn:
 
 
 if __name__ == "__main__":
-    errors.run(lambda: sys.exit(main()), name=command.NAME)
+    errors.run(lambda: sys.exit(exit_code()), name=command.NAME)

@@ -28,10 +28,10 @@ class TrainConfig(Settings, frozen=True):
         Help("CPU threads of one rank (default: usable cores / local ranks)"),
     ] = None
     comm: Annotated[
-        Literal["auto", "nccl", "shm", "gloo", "fp16", "bf16", "powersgd", "none"],
+        Literal["auto", "nccl", "shm", "gloo", "shm+gloo", "fp16", "bf16", "powersgd", "none"],
         Help(
-            "ddp_train.py only: how gradients are combined; shm: shared memory; fp16, bf16, powersgd: in fewer bits; "
-            "none: never, a control"
+            "ddp_train.py only: how gradients are combined; shm: shared memory; shm+gloo: shared memory inside each "
+            "host and gloo between them; fp16, bf16, powersgd: in fewer bits; none: never, a control"
         ),
     ] = "auto"
     timeout_s: Annotated[

@@ -12,10 +12,23 @@ from pathlib import Path
 import msgspec
 from msgspec.structs import replace
 
+NO_RANK = -1  # writes a note about a host
 VARIABLE = "DDPBENCH_LAUNCH"
 HANGS = signal.SIGALRM  # ends a process that hangs; the exit status then tells the supervisor so
 # Signals that ask a study and its runs to stop. Schedulers send USR1 or USR2 some time before the end of a job.
 STOPS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2)
+
+
+class Seat(msgspec.Struct, frozen=True, kw_only=True):
+    """Where the ranks of this host are among those of a job on several, and how they reach host 0."""
+
+    host: int
+    hosts: int
+    first_rank: int  # of this host
+    address: str  # of host 0, and its port
+    port: int
+    job: int  # the number of the attempt over all that host 0 has seen
+    secret: str  # of the job
 
 
 class Launch(msgspec.Struct, frozen=True, kw_only=True):
@@ -28,6 +41,12 @@ class Launch(msgspec.Struct, frozen=True, kw_only=True):
     has_torch: bool = False  # whether this process has torch from its start: then its agent forks the ranks
     begun: list[str] = []  # the runs that earlier attempts have begun: a restart goes on with no other
     failure: str | None = None  # what ended the attempt before
+    seat: Seat | None = None  # None: the job has one host
+
+    @property
+    def first_rank(self) -> int:
+        """The number of this host's first rank among those of all hosts."""
+        return self.seat.first_rank if self.seat else 0
 
 
 class Note(msgspec.Struct, frozen=True, kw_only=True, tag_field="what"):
@@ -123,7 +142,7 @@ def tell(note: Note, at: tuple[int, int] | None = None) -> bool:
     launch = launched()
     if launch is None or not launch.notes:
         return False
-    rank = int(os.environ.get("RANK", "0"))
+    rank = launch.first_rank + int(os.environ.get("RANK", "0"))
     sender = {"attempt": launch.attempt, "rank": rank, "at": at, "time_ns": time.monotonic_ns()}
     return append(launch.notes, replace(note, **sender))
 

@@ -5,7 +5,9 @@ Values of variables are recorded only where their names say that they bind, limi
 
 import os
 import re
-from collections.abc import MutableMapping
+from collections.abc import Mapping, MutableMapping
+
+from ddpbench.errors import FAULT, Preempted, UserError
 
 # A rank's place, as torchrun sets it. A value left over from another launch would steer ours.
 _RANKS = r"(LOCAL_|GROUP_|ROLE_)?(RANK|WORLD_SIZE)"
@@ -29,6 +31,19 @@ def drop(environment: MutableMapping[str, str]) -> list[str]:
     for name in names:
         del environment[name]
     return names
+
+
+def exit_again(environment: Mapping[str, str]) -> int:
+    """Return the exit code of what was stopped and can go on: 75, or EXIT_AGAIN where a scheduler knows another one.
+
+    Raises UserError for one that is no exit code, or that says something else.
+    """
+    text = environment.get("EXIT_AGAIN", "")
+    if not text:
+        return Preempted.exit_code
+    if not text.isdecimal() or not 8 <= int(text) <= 255 or int(text) == FAULT:
+        raise UserError(f"EXIT_AGAIN must be an exit code from 8 to 255 but {FAULT}, as in 143; got {text!r}")
+    return int(text)
 
 
 def recorded() -> list[str]:

@@ -30,30 +30,34 @@ LARGE = {"torch", "torchvision", "numpy", "scipy", "matplotlib", "jinja2", "safe
 LAWS = {
     GROUND: Law(),
     "setup": Law(),
-    "study": Law(),
-    "check": Law(rooms=frozenset({"comm", "tasks"}), libraries=frozenset({"torch"})),
+    "study": Law(rooms=frozenset({"hosts"})),
+    "hosts": Law(),
+    # On several hosts it is ranks that exchange data, over the line of these hosts.
+    "check": Law(rooms=frozenset({"comm", "hosts", "tasks", "train"}), libraries=frozenset({"torch"})),
     "comm": Law(libraries=frozenset({"torch"})),
     "tasks": Law(libraries=frozenset({"torch", "torchvision"})),
-    "train": Law(rooms=frozenset({"comm", "tasks"}), libraries=frozenset({"torch", "safetensors", "tqdm"})),
+    "train": Law(rooms=frozenset({"comm", "tasks", "hosts"}), libraries=frozenset({"torch", "safetensors", "tqdm"})),
     "judge": Law(libraries=frozenset({"scipy", "numpy"})),
+    # It has numbers, words and a picture of its own: nothing that a study shows needs it.
+    "predict": Law(rooms=frozenset({"judge", "show"}), libraries=frozenset({"numpy", "matplotlib"})),
     "show": Law(rooms=frozenset({"judge"}), libraries=frozenset({"matplotlib", "numpy", "jinja2"})),
     "baseline_train.py": Law(rooms=frozenset({"train", "tasks"}), libraries=frozenset({"torch"})),
     "ddp_train.py": Law(rooms=frozenset({"train", "tasks", "comm"})),
     "compare.py": Law(rooms=frozenset({"judge", "show"})),
-    "__main__.py": Law(rooms=frozenset({"study", "check"})),
+    "__main__.py": Law(rooms=frozenset({"study", "check", "predict", "hosts"})),
 }
 # What only these files do, by a pattern of their text.
 FEW = {
     "torch.distributed": (
         r"import torch\.distributed|from torch\.distributed|from torch import distributed",
         # The hooks of fp16, bf16 and powersgd are torch's own; they lie in its package of that name.
-        {"train/agent.py", "train/world.py", "comm/compressed.py"},
+        {"train/agent.py", "train/world.py", "train/store.py", "comm/compressed.py", "comm/between.py"},
     ),
     "reading the environment": (
         r"os\.environ|os\.getenv",
         {
             *("__main__.py", "notes.py", "variables.py", "setup/install.py", "setup/packages.py", "setup/venv.py"),
-            *("show/charts/isolation.py", "study/main.py", "study/runner.py"),
+            *("show/charts/isolation.py", "study/main.py", "study/runner.py", "study/several.py", "hosts/joining.py"),
             *("processes.py", "train/agent.py", "train/life.py", "train/world.py"),
         },
     ),

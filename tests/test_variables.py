@@ -3,6 +3,7 @@
 import pytest
 
 from ddpbench import variables
+from ddpbench.errors import UserError
 
 STEERS = ["PET_NNODES", "TORCHELASTIC_RUN_ID", "TORCH_ELASTIC_SHUTDOWN_TIMEOUT", "MASTER_ADDR", "RANK", "LOCAL_RANK"]
 BINDS = [
@@ -51,3 +52,11 @@ def test_what_we_and_torchrun_set_is_not_the_users(monkeypatch: pytest.MonkeyPat
         monkeypatch.setenv(name, "lo")
 
     assert variables.recorded() == before
+
+
+def test_a_scheduler_may_want_another_exit_code_for_what_can_go_on() -> None:
+    assert variables.exit_again({}) == 75
+    assert variables.exit_again({"EXIT_AGAIN": "143"}) == 143
+    for text in ("70", "4", "0", "256", "-1", "again", "1e2"):
+        with pytest.raises(UserError, match=r"EXIT_AGAIN must be an exit code from 8 to 255 but 70, as in 143; got"):
+            variables.exit_again({"EXIT_AGAIN": text})

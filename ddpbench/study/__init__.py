@@ -4,7 +4,7 @@
 must take little memory meanwhile.
 
 main      a study, from the command line to the answer; one_run: a single run in the same way
-options   what the command line asks for
+options   what the command line asks for; layouts: how ranks are spread over hosts
 draft     what would be measured; by designs (which arms, in which order) and inquiry (what torch knows)
 plan      the arms that take turns, the whole runs, and which of them are left; folders: where they are kept
 study     a study in its folder: launches, then runs, then judging (compare.py)

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from ddpbench.errors import Preempted, TrainingError
-from ddpbench.notes import HANGS, AnyNote, Begun, Complete, Failed, RanksEnded, Saved, position, signal_name
+from ddpbench.notes import HANGS, NO_RANK, AnyNote, Begun, Complete, Failed, RanksEnded, Saved, position, signal_name
 
 HUNG = 6  # the exit code of a rank that hung or came too late
 RESUMES = "the same command with --resume goes on"
@@ -77,6 +77,8 @@ def explain(attempt: Attempt, cause: Failed | None, *, repeated: bool) -> tuple[
             return f"{subject} made no step within --timeout-s; its output shows the stacks of its threads", HUNG
         often = " (often: out of memory)" if number == signal.SIGKILL else ""
         return f"{subject} was killed by {signal_name(number)}{often}", TrainingError.exit_code
+    if cause is not None and cause.rank == NO_RANK:
+        return f"{cause.why}; {RESUMES}", cause.code
     if cause is not None:
         twice = ", twice and without progress" if repeated else ""
         return f"{_process_name(attempt, cause.rank)}{_place(cause)}{twice}: {cause.why}", cause.code
@@ -114,7 +116,7 @@ def _exit_codes(attempt: Attempt) -> dict[int, int]:
     if not attempt.has_ranks:
         return {0: attempt.exit_code}
     reports = [note for note in attempt.notes if isinstance(note, RanksEnded) and note.attempt == attempt.number]
-    return reports[-1].exit_codes if reports else {}
+    return {rank: code for report in reports for rank, code in report.exit_codes.items()}
 
 
 def _last_note(attempt: Attempt, rank: int) -> AnyNote | None:

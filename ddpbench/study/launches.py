@@ -16,7 +16,6 @@ from ddpbench.study.forecast import Left, Rule
 from ddpbench.study.launch_line import result
 from ddpbench.study.reporter import Reporter
 from ddpbench.study.runner import Notebook, Program, Spawn, Stop, supervise
-from ddpbench.study.warm import Server
 from ddpbench.turns import FIRST_LOOK, Look, Pair, Question, TurnArm, path_of
 
 CHECKS = 3  # launches that check the prediction of a sweep
@@ -31,7 +30,7 @@ class Launches:
     reporter: Reporter
     stop: Stop
     look: Callable[[], Look]  # asks what the launches so far say
-    spawn: Callable[[Program], Spawn] = field(default_factory=lambda: Server().spawn)
+    spawn: Callable[[Program], Spawn]  # starts the processes of a launch
     clock: Callable[[], float] = time.monotonic
     latest: Look | None = None  # the answer to the newest look
     _longest_s: float = field(default=0.0, init=False)  # of the launches that were carried out

@@ -6,21 +6,20 @@ from collections.abc import Sequence
 
 from ddpbench.files import require_writable
 from ddpbench.study import options, preview, study
+from ddpbench.study.desk import Desk, Stopped
 from ddpbench.study.draft import Draft
 from ddpbench.study.inquiry import Inquiry
 from ddpbench.study.reporter import Reporter
-from ddpbench.study.runner import Stop, Stopped
-from ddpbench.study.screen import Screen
 
 
-def main(design: options.Design, argv: Sequence[str], ignored: Sequence[str]) -> int:
+def main(design: options.Design, argv: Sequence[str], ignored: Sequence[str], desk: Desk | None = None) -> int:
     """Carry out a study. Returns its exit code. Raises UserError for what it refuses.
 
     `ignored` are the names of the environment variables that were dropped.
     """
-    begin_s = time.monotonic()
-    screen, stop = Screen(), Stop()
-    chosen = options.read(design, argv, os.environ)
+    begin_s, desk = time.monotonic(), desk or Desk()
+    screen, stop = desk.screen, desk.stop
+    chosen = options.read(design, argv, os.environ, desk.hosts)
     stop.listen()
     require_writable(chosen.train.results)
     try:
@@ -36,7 +35,7 @@ def main(design: options.Design, argv: Sequence[str], ignored: Sequence[str]) ->
         preview.print_plan(draft)
         return 0
     reporter = Reporter(study.folder_of(draft), screen, chosen.restarts)
-    code = study.Study(draft, reporter, stop).carry_out(preview.describe(draft, reporter.folder))
+    code = study.Study(draft, reporter, desk).carry_out(preview.describe(draft, reporter.folder))
     if stop.signal is not None:
         return stop.exit_code(code)
     if code == 0:

@@ -10,9 +10,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from ddpbench import config
+from ddpbench.errors import UserError
 from ddpbench.study import commands, options
 from ddpbench.study.attempts import End
-from ddpbench.study.runner import Notebook, Observer, Program, Stop, supervise
+from ddpbench.study.desk import Desk
+from ddpbench.study.runner import Notebook, Observer, Program, supervise
 from ddpbench.study.screen import Screen
 
 
@@ -29,21 +31,24 @@ class RestartNotice(Observer):
             self.screen.say(end.restart_line(attempt, self.restarts))
 
 
-def main(argv: Sequence[str], ignored: Sequence[str]) -> int:
+def main(argv: Sequence[str], ignored: Sequence[str], desk: Desk | None = None) -> int:
     """Carry out one run. Returns its exit code. Raises UserError for what it refuses.
 
     `ignored` are the names of the environment variables that were dropped.
     """
-    screen, stop = Screen(), Stop()
+    desk = desk or Desk()
+    screen, stop = desk.screen, desk.stop
     chosen = options.read_run(argv)
     stop.listen()
     screen.warn_of_ignored(ignored)
     cfg = chosen.train
+    if desk.hosts > 1 and chosen.ranks is None:
+        raise UserError(f"--ranks N is needed on several hosts: so many on each; with 1 there are {desk.hosts}")
     threads = {} if cfg.threads is None else {"OMP_NUM_THREADS": str(cfg.threads)}
     program = Program(commands.supervised(chosen.ranks, config.to_flags(cfg)), variables=threads)
     observer, has_ranks = RestartNotice(screen, chosen.restarts), chosen.ranks is not None
     with Notebook() as notebook:
-        end = supervise(program.start, notebook, stop, observer, restarts=chosen.restarts, has_ranks=has_ranks)
+        end = supervise(desk.start(program), notebook, stop, observer, restarts=chosen.restarts, has_ranks=has_ranks)
     if end.why:
         screen.warn(end.why)
     return end.exit_code

@@ -54,9 +54,13 @@ class Stop:
         is_preempted = code == Preempted.exit_code and self.signal not in PERSONS_SIGNALS
         return code if is_preempted else 128 + self.signal
 
-    def _note(self, number: int, _: FrameType | None) -> None:
+    def hear(self, number: int) -> None:
+        """Note a signal that has come to this process, or to another host of its job."""
         if self.signal is None:
             self.signal = number
+
+    def _note(self, number: int, _: FrameType | None) -> None:
+        self.hear(number)
 
 
 class Child(Protocol):
@@ -67,6 +71,9 @@ class Child(Protocol):
 
     def send_signal(self, sig: int) -> None:
         """Send it a signal."""
+
+    def kill(self) -> None:
+        """End it at once."""
 
 
 Spawn = Callable[[Launch], Child]
@@ -79,6 +86,7 @@ class Program:
     command: list[str]
     log: Path | None = None  # None: its output goes where ours goes
     variables: Mapping[str, str] = field(default_factory=dict)
+    hosts: int | None = None  # of the job, the first ones, on which its ranks are; None: on all
 
     def start(
         self, launch: Launch, keep: Sequence[int] = (), stdin: int | IO[bytes] | None = None
@@ -98,6 +106,10 @@ class Program:
         finally:
             if output is not None:
                 os.close(output)
+
+    def spawn(self) -> Spawn:
+        """Return what starts it."""
+        return self.start
 
     def environment(self, launch: Launch) -> dict[str, str]:
         """Return the environment variables of its process."""

@@ -1,13 +1,13 @@
 """The whole runs of a study, one after the other."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from ddpbench.study import commands, forecast
 from ddpbench.study.draft import Draft
 from ddpbench.study.plan import Job, Pending, Plan
 from ddpbench.study.reporter import Reporter
-from ddpbench.study.runner import Notebook, Program, Stop, supervise
+from ddpbench.study.runner import Notebook, Program, Spawn, Stop, supervise
 from ddpbench.turns import Pair
 
 
@@ -19,6 +19,7 @@ class Runs:
     plan: Plan
     reporter: Reporter
     stop: Stop
+    spawn: Callable[[Program], Spawn]  # starts the processes of a run
 
     def carry_out(self, pending: Sequence[Pending], pair: Pair) -> int:
         """Run jobs one after the other. Returns 0, or the exit code of the run that ends the study.
@@ -45,11 +46,12 @@ class Runs:
             commands.command_of(job, self.draft.options, self.reporter.folder, resume=has_begun),
             self.reporter.logs / f"{number:03}-{job.arm.slug}-seed{job.seed}.log",
             {"OMP_NUM_THREADS": str(job.arm.threads_per_rank)},
+            job.arm.hosts,
         )
         line = self.reporter.run_began(todo, self.plan, program.command)
         has_ranks, restarts = job.ranks is not None, self.draft.options.restarts
         with Notebook() as notebook:
-            end = supervise(program.start, notebook, self.stop, line, restarts=restarts, has_ranks=has_ranks)
+            end = supervise(self.spawn(program), notebook, self.stop, line, restarts=restarts, has_ranks=has_ranks)
         line.run_ended(end)
         if end.outcome == "stopped":
             self.reporter.stopped()

@@ -20,6 +20,7 @@ class Screen:
         self._stream = stream or sys.stderr
         self.is_terminal = self._stream.isatty()
         self._shown = ""
+        self.last_warning = ""
 
     @property
     def width(self) -> int:
@@ -38,7 +39,8 @@ class Screen:
     def warn(self, text: str) -> None:
         """Print a line that begins with the name of this program. It is not wrapped: other programs may search it."""
         self._wipe()
-        self._print(f"{NAME}: {one_line(text)}\n")
+        self.last_warning = one_line(text)
+        self._print(f"{NAME}: {self.last_warning}\n")
 
     def warn_of_ignored(self, variables: Sequence[str]) -> None:
         """Name the environment variables that were dropped."""

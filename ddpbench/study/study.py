@@ -8,10 +8,10 @@ from msgspec.structs import replace
 
 from ddpbench.errors import Preempted
 from ddpbench.study import designs, folders, judging
+from ddpbench.study.desk import Desk, Stopped
 from ddpbench.study.draft import Draft
 from ddpbench.study.launches import Launches
 from ddpbench.study.reporter import Reporter
-from ddpbench.study.runner import Stop, Stopped
 from ddpbench.study.runs import Runs
 
 
@@ -27,12 +27,12 @@ def folder_of(draft: Draft) -> Path:
 class Study:
     """A study that is carried out."""
 
-    def __init__(self, draft: Draft, reporter: Reporter, stop: Stop) -> None:
-        self._draft, self._reporter, self._stop = draft, reporter, stop
+    def __init__(self, draft: Draft, reporter: Reporter, desk: Desk) -> None:
+        self._draft, self._reporter, self._stop, self._start = draft, reporter, desk.stop, desk.start
         self._folder, self._options = reporter.folder, draft.options
         self._plan = draft.plan  # the launches choose its runs
-        look = partial(judging.look, self._folder, self._options, stop)
-        self._launches = Launches(draft, reporter, stop, look)
+        look = partial(judging.look, self._folder, self._options, desk.stop)
+        self._launches = Launches(draft, reporter, desk.stop, look, desk.fork)
 
     def carry_out(self, introduction: Iterable[str]) -> int:
         """Print the introduction, measure what is left, and judge all. Returns 0, or the exit code of what ended it.
@@ -70,4 +70,5 @@ class Study:
         if not pending:
             return 0
         self._launches.latest = self._launches.latest or self._launches.look()
-        return Runs(self._draft, self._plan, self._reporter, self._stop).carry_out(pending, self._launches.pairs()[0])
+        runs = Runs(self._draft, self._plan, self._reporter, self._stop, self._start)
+        return runs.carry_out(pending, self._launches.pairs()[0])

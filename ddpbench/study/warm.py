@@ -65,6 +65,10 @@ class Forked:
         assert sig == signal.SIGTERM, "a supervisor sends no other"
         self._process.terminate()
 
+    def kill(self) -> None:
+        """End it at once."""
+        self._process.kill()
+
 
 def _become(words: Sequence[str], environment: Mapping[str, str], log: Path | None, launch: Launch) -> None:
     """Turn this new process into a Python that runs `words`, as far as a program can see."""

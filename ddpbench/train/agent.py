@@ -65,7 +65,8 @@ def main() -> int:
     except SignalException:
         return Preempted.exit_code
     finally:
-        notes.tell(notes.RanksEnded(exit_codes=exit_codes))
+        ended = {launch.first_rank + rank: code for rank, code in exit_codes.items()}
+        notes.tell(notes.RanksEnded(exit_codes=ended))
     return 1 if exit_codes else 0
 
 

@@ -15,8 +15,9 @@ from ddpbench.arm import arm_of
 from ddpbench.config import TrainConfig
 from ddpbench.errors import DiskError, Preempted, TrainingError, UserError
 from ddpbench.files import write_whole
+from ddpbench.lease import Lease
 from ddpbench.record import Kind, Record, Target, write_record
-from ddpbench.train import entries, progress
+from ddpbench.train import entries, one_set, progress
 from ddpbench.train.batches import Batches
 from ddpbench.train.state import TrainState, own_state
 from ddpbench.train.timers import RankEpoch
@@ -32,6 +33,7 @@ class Recorder:
         started = datetime.fromisoformat(record.started_at)
         name = f"{started:%Y%m%d-%H%M%S}-{arm_of(record).slug}-seed{record.seed}"
         self.path = _unused(folder, name) if here.is_main else folder / f"{name}.json"
+        self._lease = Lease(folder) if here.is_main and here.hosts > 1 else None
         self._is_resumed = False  # whether the next epoch was begun by an earlier attempt
 
     def continue_as(self, path: Path, attempts: int, earlier: Record | None) -> None:
@@ -42,12 +44,18 @@ class Recorder:
             kept = {name: getattr(earlier, name) for name in ("started_at", "epochs", "target", "ranks", "metric")}
             self.record, self._is_resumed = replace(self.record, **kept), True
 
+    def require_right_to_write(self) -> None:
+        """Raise UnsafeResumeError where another job has taken the folder of this run."""
+        if self._lease:
+            self._lease.require()
+
     @property
     def target_is_reached(self) -> bool:
         """Whether training has reached --target-accuracy."""
         return self.record.target is not None
 
     def __enter__(self) -> Self:
+        one_set.require(self._batches, self._here)
         process = self._here.process
         process.startup.reached("build")
         came_with_torchrun = self._here.comm is not None and process.attempt == 0
@@ -93,9 +101,12 @@ class Recorder:
         weights = self.path.with_suffix(".safetensors")
         try:
             if self._here.is_main:
+                self.require_right_to_write()
                 tensors = {name: value.contiguous() for name, value in own_state(state.bare_net).items()}
                 write_whole(weights, to_safetensors(tensors))
             self._write(replace(self.record, status="complete", weights=weights.name))
+            if self._lease:
+                self._lease.end()
         except DiskError as problem:
             raise TrainingError(f"{problem}; all is trained: mend that, and finish with --resume") from problem
         if self._here.is_main:
@@ -111,6 +122,7 @@ class Recorder:
     def _write(self, record: Record) -> None:
         self.record = record
         if self._here.is_main:
+            self.require_right_to_write()
             write_record(self.path, record)
 
     def _try_to_write(self, record: Record) -> None:

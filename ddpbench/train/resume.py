@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import msgspec
+import safetensors.torch
 
 from ddpbench.arm import arm_of
 from ddpbench.config import TrainConfig
@@ -12,7 +13,7 @@ from ddpbench.errors import DataError, UserError
 from ddpbench.record import Record, read_record
 from ddpbench.tasks.task import floating
 from ddpbench.train import checkpoint, progress
-from ddpbench.train.checkpoint import SUFFIX, Checkpoint
+from ddpbench.train.checkpoint import SUFFIX, Checkpoint, Manifest
 from ddpbench.train.recorder import Recorder
 from ddpbench.train.state import TrainState
 from ddpbench.train.world import World
@@ -26,30 +27,31 @@ class Unfinished:
     newest: Checkpoint | None = None
     remarks: list[str] = field(default_factory=list)
 
-    @property
-    def position(self) -> tuple[bool, int, int]:
-        """What ranks must agree on: whether there is a run, its epoch, and its step."""
-        manifest = self.newest.manifest if self.newest else None
-        return self.path is not None, manifest.epoch if manifest else 0, manifest.step if manifest else 0
+
+class Told(msgspec.Struct, frozen=True, kw_only=True):
+    """What rank 0 tells the others of an unfinished run. Its tensors follow."""
+
+    attempts: int = 0  # so far; 0: there is no such run
+    manifest: Manifest | None = None
 
 
 def restore(state: TrainState, recorder: Recorder, cfg: TrainConfig, here: World) -> None:
     """Go on as the unfinished run of the same settings, where there is one and this attempt may. A collective.
 
     A restart by a supervisor, or by torchrun, goes on with a run of this launch only; --resume with any in --results.
-    Raises DataError where ranks see different checkpoints, and what `find` raises.
+    Rank 0 reads its folder and sends what is in it to the others, whose folder may be another. Raises what `find`
+    raises, on rank 0.
     """
     process = here.process
     if not (cfg.resume or process.attempt):
         return
     is_restart = not cfg.resume
     names = {*process.launch.begun} if is_restart and process.launch is not None else None
-    unfinished = find(cfg.results, recorder.record, names, is_restart=is_restart)
-    if len({*map(tuple, here.gather(list(unfinished.position)))}) > 1:  # before rank 0 writes anything there
-        raise DataError(f"ranks found different checkpoints in {cfg.results}; is the folder the same for all?")
-    remarks, path, newest = unfinished.remarks, unfinished.path, unfinished.newest
-    if path is not None:
-        before = max(_attempts(path), newest.manifest.record.attempts if newest else 1)
+    unfinished = find(cfg.results, recorder.record, names, is_restart=is_restart) if here.is_main else Unfinished()
+    told = here.gather(_told(unfinished))[0]
+    remarks, path, newest = unfinished.remarks, unfinished.path, _sent(unfinished.newest, told, here)
+    if told.attempts:
+        before, path = told.attempts, path or recorder.path
         recorder.continue_as(path, before + 1, newest.manifest.record if newest else None)
         failure = process.launch.failure if process.launch else None
         where = f"at {newest.where}" if newest else "from its start: there is no checkpoint"
@@ -60,6 +62,22 @@ def restore(state: TrainState, recorder: Recorder, cfg: TrainConfig, here: World
     if here.is_main:
         for remark in remarks:
             progress.say(remark, sys.stderr)
+
+
+def _told(unfinished: Unfinished) -> Told:
+    if unfinished.path is None:
+        return Told()
+    manifest = unfinished.newest.manifest if unfinished.newest else None
+    attempts = max(_attempts(unfinished.path), manifest.record.attempts if manifest else 1)
+    return Told(attempts=attempts, manifest=manifest)
+
+
+def _sent(newest: Checkpoint | None, told: Told, here: World) -> Checkpoint | None:
+    """Return rank 0's checkpoint on every rank; None where it has none. A collective."""
+    if told.manifest is None or here.size == 1:
+        return newest
+    content = here.send(safetensors.torch.save(newest.tensors) if newest else b"")
+    return newest or Checkpoint(told.manifest, safetensors.torch.load(content))
 
 
 def find(results: Path, ours: Record, names: set[str] | None, *, is_restart: bool) -> Unfinished:

@@ -18,6 +18,7 @@ from typing_extensions import Self
 from ddpbench import __version__, notes
 from ddpbench.arm import arm_of, plural
 from ddpbench.comm.board import Board
+from ddpbench.comm.poll import Poll
 from ddpbench.config import TrainConfig, saving_interval
 from ddpbench.errors import DiskError, Preempted, TrainingError, UnsafeResumeError
 from ddpbench.train import checkpoint, progress, resume
@@ -35,15 +36,15 @@ class Saver(Onlooker):
         self._recorder, self._cfg, self._here = recorder, cfg, here
         self._every_steps, self._every_s = saving_interval(cfg.checkpoint_every)
         self._saves = here.comm != "none"
-        one_machine = here.size == here.local_size
-        self._board = Board(here, state.epoch_steps) if self._saves and one_machine else None
+        self._board: Board | Poll | None = None
+        if self._saves:
+            self._board = Board(here, state.epoch_steps) if here.hosts == 1 else Poll(here)
         self._due = time.monotonic() + self._every_s
         self._meets = self._stops = False
         self._begin = self._paused_before_s = 0.0  # when the epoch began, and the board's count then
         if self._saves:
             resume.restore(state, recorder, cfg, here)
-            if state.step and here.is_main and not arm_of(recorder.record).restarts_exactly:
-                why = "what powersgd had not sent yet is in no checkpoint"
+            if state.step and here.is_main and (why := arm_of(recorder.record).restart_differs):
                 progress.say(f"caution: {why}; this run will not have the bits of a run in one go", sys.stderr)
 
     @property
@@ -85,6 +86,7 @@ class Saver(Onlooker):
     def epoch_trained(self, state: TrainState) -> None:
         """Note how long saving took: it is no part of training."""
         if self._board:
+            self._board.share_paused()
             state.paused_s = self._board.paused_s - self._paused_before_s
 
     def epoch_recorded(self, state: TrainState) -> None:
@@ -113,7 +115,7 @@ class Saver(Onlooker):
         if self._here.is_main:
             shutil.rmtree(self.folder, ignore_errors=True)
 
-    def _ask(self, state: TrainState, board: Board) -> None:
+    def _ask(self, state: TrainState, board: Board | Poll) -> None:
         """Ask for a meeting two steps from now, where it is time to save, or a signal has come."""
         step = state.step + 2
         stop = self._here.process.stop_signal is not None
@@ -122,13 +124,14 @@ class Saver(Onlooker):
             board.ask(step, stop=stop)
             self._due = time.monotonic() + self._every_s
 
-    def _save_within_epoch(self, state: TrainState, board: Board) -> None:
+    def _save_within_epoch(self, state: TrainState, board: Board | Poll) -> None:
+        begin, step = time.perf_counter(), len(state.losses)
+        digests, losses = board.collect(state.step, step)
         if not self._here.is_main:
             return
-        begin, step = time.perf_counter(), len(state.losses)
-        self.require_equal_weights(f"before {notes.position(state.epoch, step)}", board.digests(state.step))
+        self.require_equal_weights(f"before {notes.position(state.epoch, step)}", digests)
         train_s = state.earlier_train_s + begin - self._begin - (board.paused_s - self._paused_before_s)
-        self._save(state, state.epoch, board.losses(step), train_s)
+        self._save(state, state.epoch, losses, train_s)
         board.paused_s += time.perf_counter() - begin
 
     def _save(self, state: TrainState, epoch: int, losses: list[list[float]], train_s: float) -> None:
@@ -148,6 +151,7 @@ class Saver(Onlooker):
         tensors = checkpoint.state_of(state.bare_net, state.optimizer)
         tensors["losses"] = torch.tensor(losses, dtype=torch.float64).view(self._here.size, -1)
         try:
+            self._recorder.require_right_to_write()
             checkpoint.save(self.folder, manifest, tensors)
             self._here.process.tell(notes.Saved())
         except DiskError as problem:

@@ -18,13 +18,15 @@ from ddpbench import environment
 from ddpbench.arm import COMPRESSED
 from ddpbench.comm import ddp, links, peers
 from ddpbench.config import TrainConfig, part_batch
-from ddpbench.errors import TrainingError, UserError
+from ddpbench.errors import PeerError, TrainingError, UserError
 from ddpbench.record import Comm
 from ddpbench.tasks.step import OverGpus, Step
 from ddpbench.train import machine
 from ddpbench.train.life import WATCHDOG_GRACE_S, Life
+from ddpbench.train.store import LineStore
 
 T = TypeVar("T")
+ELSEWHERE = -1  # stands for a rank of another host: which one, its own host knows
 COMPILERS = (os.environ.get("CXX", "g++"), "g++", "clang++")  # torch.compile needs one of them on the CPU
 
 
@@ -41,6 +43,7 @@ class World:
     timeout_s: float = 120.0  # that a rank waits for another
     pids: list[int] = field(default_factory=list)  # of all ranks, once they have met, where all are on one machine
     sync_batchnorm: bool = False  # batch norm looks at the batch of all ranks, and not at each rank's part of it
+    store: Any = None  # in which the ranks have met: torch keeps a store alive, and not its methods in Python
     group: Any = None  # torch's process group of these ranks; None: its default group
 
     def __enter__(self) -> Self:
@@ -49,10 +52,11 @@ class World:
             # gloo may wait ten minutes for a rank that has ended.
             self.process.watchdog.alive(self.timeout_s + WATCHDOG_GRACE_S)
             try:
+                self.store = _store_of_attempt(self)
                 dist.init_process_group(
                     # gloo carries our own messages in every world; nccl is there for gradients.
                     backend="cpu:gloo,cuda:nccl" if self._uses_nccl else "gloo",
-                    store=_store_of_attempt(self),
+                    store=dist.PrefixStore(f"attempt-{self.process.attempt}", self.store),  # type: ignore[attr-defined]
                     rank=self.rank,
                     world_size=self.size,
                     timeout=timedelta(seconds=self.timeout_s),
@@ -87,9 +91,11 @@ class World:
             raise peers.blame(others, self.timeout_s if timed_out else None) from error
 
     def _explain_hosts(self, problem: RuntimeError) -> None:
-        """Raise TrainingError in one line, where the ranks are on several hosts; else do nothing."""
-        if self.size > self.local_size:
-            raise TrainingError(links.why_apart(problem, os.environ["GLOO_SOCKET_IFNAME"])) from problem
+        """Raise PeerError in one line, where the ranks are on several hosts; else do nothing."""
+        is_known = "gloo" in str(problem).lower() or "timed out" in str(problem).lower()
+        if self.size > self.local_size and is_known:
+            why, is_late = links.why_apart(problem, os.environ["GLOO_SOCKET_IFNAME"])
+            raise PeerError(why, ELSEWHERE, has_ended=not is_late) from problem
 
     @property
     def is_main(self) -> bool:
@@ -101,20 +107,38 @@ class World:
         """Whether gradients go between GPUs by NCCL: as they are, or in fewer bits."""
         return self.comm == "nccl" or (self.device.type == "cuda" and self.comm in COMPRESSED)
 
-    def part(self, size: int, comm: Comm | None) -> "World | None":
-        """Return the world of the first `size` ranks, which combine gradients by `comm`; None on every other rank.
+    @property
+    def hosts(self) -> int:
+        """On how many hosts the ranks are, equally many on each."""
+        return self.size // self.local_size
 
-        A collective of all ranks of this world, unless `comm` is None: then it is rank 0 alone, without a group.
+    def members(self, hosts: int, ranks: int) -> list[int]:
+        """Return the first `ranks` ranks of each of the first `hosts` hosts. Hosts have consecutive ranks."""
+        return [host * self.local_size + local for host in range(hosts) for local in range(ranks)]
+
+    def part(self, hosts: int, ranks: int, comm: Comm | None) -> "World | None":
+        """Return the world of these `members`, numbered anew, which combine gradients by `comm`; None on other ranks.
+
+        A collective of all ranks of this world, unless `comm` is None: then each of these ranks is a world of its own.
         """
-        group = self.group
+        members, group = self.members(hosts, ranks), self.group
         is_other_backend = comm == "gloo" and self._uses_nccl
-        if comm is not None and (size < self.size or is_other_backend):
+        if comm is not None and (len(members) < self.size or is_other_backend):
             limit = timedelta(seconds=self.timeout_s)
-            group = dist.new_group([*range(size)], timeout=limit, backend="gloo" if is_other_backend else None)
-        if self.rank >= size:
+            group = dist.new_group(members, timeout=limit, backend="gloo" if is_other_backend else None)
+        if self.rank not in members:
             return None
-        local_size = min(size, self.local_size)
-        return replace(self, size=size, local_size=local_size, comm=comm, pids=self.pids[:size], group=group)
+        if comm is None:
+            members, ranks = [self.rank], 1
+        return replace(
+            self,
+            rank=members.index(self.rank),
+            size=len(members),
+            local_size=ranks,
+            comm=comm,
+            pids=[self.pids[each] for each in members] if self.pids else [],
+            group=group,
+        )
 
     def gather(self, value: T) -> list[T]:
         """Return the value of every rank, in rank order, on every rank. A collective.
@@ -133,8 +157,27 @@ class World:
     def add_up(self, number: torch.Tensor) -> torch.Tensor:
         """Return the sum of a tensor over all ranks. A collective."""
         whole = number.clone()
-        dist.all_reduce(whole, group=self.group)
+        self.reduce(whole)
         return whole
+
+    def reduce(self, tensor: torch.Tensor) -> None:
+        """Replace a tensor by its sum over all ranks. A collective."""
+        dist.all_reduce(tensor, group=self.group)
+
+    def begin_largest(self, numbers: torch.Tensor) -> Any:
+        """Begin to replace numbers by the largest of all ranks. Returns what to `wait()` for. A collective."""
+        return dist.all_reduce(numbers, op=dist.ReduceOp.MAX, group=self.group, async_op=True)
+
+    def send(self, content: bytes) -> bytes:
+        """Return rank 0's bytes on every rank. A collective."""
+        if self.size == 1:
+            return content
+        length = self.gather(len(content))[0]
+        whole = torch.frombuffer(bytearray(content), dtype=torch.uint8) if content else torch.empty(0)
+        whole = whole if self.is_main else torch.empty(length, dtype=torch.uint8)
+        if length:
+            dist.broadcast(whole, 0, group=self.group)
+        return whole.numpy().tobytes()
 
     def send_buffers(self, net: nn.Module) -> None:
         """Give every rank the buffers of rank 0, such as the running statistics of batch norm. A collective."""
@@ -199,22 +242,27 @@ def join(cfg: TrainConfig, process: Life | None = None) -> World:
             raise ValueError
     except (KeyError, ValueError):
         raise UserError("torchrun did not start this; use: torchrun --nproc_per_node=N ddp_train.py") from None
+    process = process or Life()
+    seat = process.launch.seat if process.launch else None
+    if seat is not None:  # torchrun knows the ranks of this host alone
+        rank, size = seat.first_rank + rank, seat.hosts * local_size
     check(cfg, size, local_size)
     on_gpu = resolve_device(cfg) == "cuda"
     device = torch.device("cuda", local_rank) if on_gpu else torch.device("cpu")
     if on_gpu:
         torch.accelerator.set_device_index(device)
-    _choose_interface(one_machine=size == local_size)
+    host_0 = seat.address if seat else os.environ.get("MASTER_ADDR", "")
+    _choose_interface(host_0, one_machine=size == local_size)
     torch.set_num_threads(cfg.threads or max(1, environment.usable_cores() // local_size))
-    comm = ddp.resolve(cfg.comm, device.type, one_machine=size == local_size)
+    comm = ddp.resolve(cfg.comm, device.type, hosts=size // local_size, local_size=local_size)
     return World(
-        *(rank, size, local_size, device, comm, process or Life()),
+        *(rank, size, local_size, device, comm, process),
         timeout_s=cfg.timeout_s,
         sync_batchnorm=cfg.sync_batchnorm,
     )
 
 
-def _choose_interface(*, one_machine: bool) -> None:
+def _choose_interface(host_0: str, *, one_machine: bool) -> None:
     """Tell gloo and NCCL over which interface ranks meet. Raises UserError where no other host can be reached over it.
 
     On one machine gradients and the libraries' own greetings stay on loopback. Left to itself gloo takes the address
@@ -224,7 +272,7 @@ def _choose_interface(*, one_machine: bool) -> None:
         os.environ["GLOO_SOCKET_IFNAME"] = os.environ["NCCL_SOCKET_IFNAME"] = "lo"
         return
     given = os.environ.get("GLOO_SOCKET_IFNAME")
-    name = links.require(given) if given else links.interface_to(os.environ.get("MASTER_ADDR", ""))
+    name = links.require(given) if given else links.interface_to(host_0)
     os.environ["GLOO_SOCKET_IFNAME"] = name
     os.environ.setdefault("NCCL_SOCKET_IFNAME", f"={name}")  # without "=" it is the beginning of several names
 
@@ -244,14 +292,14 @@ def check(cfg: TrainConfig, size: int, local_size: int) -> None:
     """Raise UserError when this configuration cannot run at this world size on this machine."""
     part_batch(cfg, size)
     device = resolve_device(cfg)
-    ddp.resolve(cfg.comm, device, one_machine=size == local_size)
+    ddp.resolve(cfg.comm, device, hosts=size // local_size, local_size=local_size)
     gpus = machine.gpus()
     if device == "cuda" and local_size > gpus:
         raise UserError(f"{local_size} ranks need {local_size} GPUs and this machine has {gpus}; use {gpus} ranks")
 
 
 def _store_of_attempt(here: World) -> "dist.Store":  # type: ignore[name-defined]  # torch does not say what it exports
-    """Return the store in which the ranks of this attempt meet. Its keys belong to this attempt alone.
+    """Return the store in which the ranks of this attempt meet. It gets a prefix of this attempt.
 
     torchrun keeps one store over all restarts of a run (2.14.1, whatever its comment says). Without a prefix, ranks
     would find the addresses of the attempt before and connect to processes that have ended (pytorch#135712).
@@ -259,9 +307,11 @@ def _store_of_attempt(here: World) -> "dist.Store":  # type: ignore[name-defined
     interface, whatever host it is given.
     """
     launch, limit = here.process.launch, timedelta(seconds=here.timeout_s)
+    if launch is not None and launch.seat is not None:
+        return LineStore(launch.seat, limit)
     if launch is not None and launch.store is not None:
         store = dist.FileStore(launch.store, here.size)  # type: ignore[attr-defined]
         store.set_timeout(limit)
     else:
         store, _, _ = next(dist.rendezvous("env://", here.rank, here.size, timeout=limit))  # type: ignore[attr-defined]
-    return dist.PrefixStore(f"attempt-{here.process.attempt}", store)  # type: ignore[attr-defined]
+    return store
