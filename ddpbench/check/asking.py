@@ -37,7 +37,7 @@ def ask(limit_s: float, command: Sequence[str] = WORKER) -> Answers:
         )
         try:
             os.close(worker_end)
-            content, is_late = _read(answers.fileno(), time.monotonic() + limit_s)
+            content, is_late = read_until(answers.fileno(), time.monotonic() + limit_s)
             ended = f"no answer within {limit_s:g} s" if is_late else _end_of(child)
         finally:  # after Ctrl-C too
             child.kill()
@@ -52,16 +52,16 @@ def sort(answers: Sequence[Answer], ended: str | None) -> Answers:
     return Answers(**by_name, ended=ended)  # type: ignore[arg-type]  # the names are those of the types
 
 
-def _read(descriptor: int, until_s: float) -> tuple[bytes, bool]:
-    """Return what a pipe delivers until its other end is closed, and whether time was up before that."""
+def read_until(descriptor: int, until_s: float, end: bytes | None = None) -> tuple[bytes, bool]:
+    """Return what a pipe delivers until its other end is closed, or until it ends so; and whether time was up."""
     content = b""
     while (left_s := until_s - time.monotonic()) > 0:
         if not select.select([descriptor], [], [], left_s)[0]:
             continue
         some = os.read(descriptor, 2**16)
-        if not some:
-            return content, False
         content += some
+        if not some or (end is not None and content.endswith(end)):
+            return content, False
     return content, True
 
 

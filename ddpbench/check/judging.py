@@ -149,11 +149,10 @@ def _load(facts: Facts) -> Finding:
 
 def _memory(facts: Facts) -> Finding:
     memory = facts.memory
-    found = f"{_size(memory.free_bytes)} free of {_size(memory.total_bytes)}"
+    found = f"{in_size(memory.free_bytes)} free of {in_size(memory.total_bytes)}"
     if memory.free_bytes < 0.9 * memory.available_bytes:  # they are read one after the other, and differ a little
-        found = (
-            f"{_size(memory.free_bytes)} left by the cgroup's limit; the machine has {_size(memory.available_bytes)}"
-        )
+        available = in_size(memory.available_bytes)
+        found = f"{in_size(memory.free_bytes)} left by the cgroup's limit; the machine has {available}"
     cure = "a worker takes 0.2 GiB and more: end other programs, or raise the limit"
     return _by_limit(memory.free_bytes, (LOW_MEMORY, LITTLE_MEMORY), found, cure)
 
@@ -163,7 +162,7 @@ def _shared_memory(facts: Facts) -> Finding:
     cure = "docker --shm-size=1g, or --readers 0: processes that read data need it"
     if space is None:
         return _warning("not there", cure)
-    found = f"{_size(space.free_bytes)} free of {_size(space.total_bytes)}"
+    found = f"{in_size(space.free_bytes)} free of {in_size(space.total_bytes)}"
     return _by_limit(space.free_bytes, (0, LITTLE_SHARED), found, cure)
 
 
@@ -195,7 +194,7 @@ def _exchange(exchange: Exchange, what: str, cure: str) -> Finding:
     small_s, large_s = exchange.small_s, exchange.large_s
     assert small_s is not None
     assert large_s is not None
-    found = f"4 KiB in {_time(small_s)}, 25 MiB in {_time(large_s)} {what}"
+    found = f"4 KiB in {in_time(small_s)}, 25 MiB in {in_time(large_s)} {what}"
     return _warning(found, cure) if small_s > SLOW_SMALL_S or large_s > SLOW_LARGE_S else _ok(found)
 
 
@@ -204,7 +203,7 @@ def _folder(folder: Folder, other: str, *, is_needed: bool) -> Finding:
     judged = _problem if is_needed else _warning
     if folder.problem is not None:
         return judged(f"takes no files ({folder.path}): {folder.problem}", f"choose a folder that does: {other}")
-    free = "free space not known" if folder.free_bytes is None else f"{_size(folder.free_bytes)} free"
+    free = "free space not known" if folder.free_bytes is None else f"{in_size(folder.free_bytes)} free"
     found = f"{free}, {'locks work' if folder.has_locks else 'no locks'} in {folder.path}"
     if folder.free_bytes is not None and folder.free_bytes < LITTLE_DISK:
         cure = f"free some, or choose another folder: {other}"
@@ -233,9 +232,13 @@ def _data(facts: Facts) -> Finding:
     return _ok(f"MNIST is in {data.folder}, whole")
 
 
-def _size(num_bytes: float) -> str:
+def in_size(num_bytes: float) -> str:
+    """Return so many bytes in words."""
     return f"{num_bytes / GIB:,.1f} GiB" if num_bytes >= GIB else f"{num_bytes / MIB:.1f} MiB"
 
 
-def _time(seconds: float) -> str:
+def in_time(seconds: float) -> str:
+    """Return a short time in words."""
+    if seconds >= 2.0:
+        return f"{seconds:,.1f} s"
     return f"{seconds * 1e3:.2g} ms" if seconds < 0.0995 else f"{seconds * 1e3:,.0f} ms"

@@ -1,20 +1,20 @@
-"""The command `check`: is this machine ready for a study?"""
+"""The command `check`: is this machine, or are these hosts, ready for a study?"""
 
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated
 
 import msgspec
 
 from ddpbench import config
-from ddpbench.check import asking, look, report
+from ddpbench.check import asking, look, report, several
+from ddpbench.check.host import LIMIT_S, WINDOW_S, This
 from ddpbench.config import TrainConfig
 from ddpbench.flags import Parser, flag_name, flags_of
+from ddpbench.hosts.place import Place
 from ddpbench.settings import Help
 
-WINDOW_S = 2.0  # for the load: others have a few hundred ticks of the kernel's clock in it
-LIMIT_S = 30.0  # for the worker, which takes 3 s where torch lies on a local disk
 DEFAULTS = {field.name: field.default for field in msgspec.structs.fields(TrainConfig)}
 
 
@@ -26,9 +26,16 @@ class Options(msgspec.Struct, frozen=True, kw_only=True):
     json: Annotated[bool, Help("print JSON, for programs")] = False
 
 
-def main(words: Sequence[str]) -> int:
-    """Look at this machine and print what was found. Returns the exit code. Raises UserError for a bad flag."""
+def main(words: Sequence[str], place: Place | None = None, variables: Mapping[str, str] | None = None) -> int:
+    """Look at this machine and print what was found. Returns the exit code. Raises UserError for a bad flag.
+
+    `place` is there where the job has several hosts: then it looks together with these. `variables` are those of the
+    environment.
+    """
     options = read(words)
+    if place is not None:
+        this = This(place.address, options.results, options.data_dir, variables or {})
+        return several.main(place, ["check", *words], this, variables or {}, is_json=options.json)
     began_s = time.monotonic()
     load = look.load(WINDOW_S)  # first, while this program does nothing
     facts = look.facts(load, asking.ask(LIMIT_S), options.results, options.data_dir)

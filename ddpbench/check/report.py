@@ -47,28 +47,38 @@ def verdict_on(findings: Sequence[Finding]) -> Verdict:
 
 def lines(report: Report) -> Iterator[str]:
     """Yield the lines of the screen: what was found, below it what to do about it, and at the end the verdict."""
-    for finding in report.findings:
+    yield from rows(report.findings, MOST_COLUMNS)
+    said = in_words(report.verdict, report.findings)
+    yield f"{said} (exit code {report.exit_code}); {report.took_s:.0f} s; --json has it for programs"
+
+
+def rows(findings: Sequence[Finding], columns: int) -> Iterator[str]:
+    """Yield lines of so many columns: what was found, and what to do about it beside or below it."""
+    for finding in findings:
         start = f"{finding.level:{LEVEL_WIDTH}}{finding.name:{NAME_WIDTH}}"
         both = f"{start}{one_line(finding.found)}; {one_line(finding.cure or '')}"
-        if finding.cure is not None and len(both) <= MOST_COLUMNS:
+        if finding.cure is not None and len(both) <= columns:
             yield both
             continue
-        yield _cut(start + one_line(finding.found))
+        yield cut(start + one_line(finding.found), columns)
         if finding.cure is not None:
-            yield _cut(" " * LEVEL_WIDTH + one_line(finding.cure))
-    counts = {level: sum(finding.level == level for finding in report.findings) for level in ("problem", "warning")}
-    said = {
+            yield cut(" " * LEVEL_WIDTH + one_line(finding.cure), columns)
+
+
+def in_words(verdict: Verdict, findings: Sequence[Finding]) -> str:
+    """Return what all findings mean together, in words."""
+    counts = {level: sum(finding.level == level for finding in findings) for level in ("problem", "warning")}
+    return {
         "ready": "ready",
         "warnings": f"ready, with {_plural(counts['warning'], 'warning')}",
         "busy": "busy: try again later",
         "problems": f"not ready: {_plural(counts['problem'], 'problem')}",
-    }
-    yield f"{said[report.verdict]} (exit code {report.exit_code}); {report.took_s:.0f} s; --json has it for programs"
+    }[verdict]
 
 
-def _cut(line: str) -> str:
+def cut(line: str, columns: int) -> str:
     """Return a line that fits the screen. The JSON has all of it."""
-    return line if len(line) <= MOST_COLUMNS else f"{line[: MOST_COLUMNS - 3]}..."
+    return line if len(line) <= columns else f"{line[: columns - 3]}..."
 
 
 def _plural(count: int, noun: str) -> str:

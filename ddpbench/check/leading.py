@@ -1,0 +1,191 @@
+"""Host 0 of a check of several hosts: it waits for the others, asks them, and lets every two exchange data."""
+
+import itertools
+import queue
+import time
+from collections.abc import Callable, Mapping, Sequence
+from typing import TypeVar
+
+import msgspec
+
+from ddpbench.check.gathered import SIZES, Clock, Comm, Gathered, Host, Meet, Met, OnHost, Pair, Trouble, merge
+from ddpbench.check.host import Asked, Look, Prepare, Prepared, Tell, This, Time
+from ddpbench.errors import TrainingError
+from ddpbench.hosts import joining
+from ddpbench.hosts.messages import Hello, Over, Query, Reply
+from ddpbench.hosts.place import Place
+from ddpbench.hosts.server import Server
+from ddpbench.notes import Seat
+
+T = TypeVar("T")
+LOOK_S = 0.05  # between looks at who is here
+REPLY_S = 120.0  # for a host to look at itself, or to import torch
+MEET_S = 660.0  # for two hosts to exchange data: each size has a limit of its own
+GOODBYE_S = 5.0
+CLOCK_TIMES = 10
+ALL_PAIRS_UP_TO = 8  # hosts; with more, host 0 meets each of the others
+SLOW_S = 5.0  # for the largest exchange
+EXCHANGES_S = 10.0  # for the repetitions of all sizes and pairs; each size gets some
+
+
+class Lead:
+    """Host 0, in the middle of a line that is open."""
+
+    def __init__(self, server: Server, place: Place, secret: bytes, this: This, say: Callable[[str], None]) -> None:
+        self._server, self._place, self._secret, self._this, self._say = server, place, secret, this, say
+        self._hellos: dict[int, Hello] = {}
+        self._notices: list[str] = []
+        self._clocks: dict[int, Clock] = {}
+        self._seen: dict[int, OnHost] = {}
+        self._pairs: list[Pair] = []
+
+    def check(self, own: Hello) -> Gathered:
+        """Gather what there is to know about all hosts. What is known stays known where a host is lost."""
+        self._hellos[0] = own
+        lost = None
+        try:
+            self._wait_for_all()
+            # Hosts with another program may not understand what this one asks.
+            if all((hello.version, hello.code) == (own.version, own.code) for hello in self._hellos.values()):
+                self._ask_all()
+        except TrainingError as problem:
+            lost = str(problem)
+        self._note()
+        hosts = [
+            Host(
+                **{name: getattr(hello, name) for name in ("version", "code", "python", "torch", "words", "count")},
+                index=index,
+                clock=self._clocks.get(index),
+                seen=self._seen.get(index),
+            )
+            for index, hello in sorted(self._hellos.items())
+        ]
+        return Gathered(
+            count=self._place.count,
+            source=self._place.source,
+            address=self._place.address,
+            hosts=hosts,
+            pairs=self._pairs,
+            lost=lost,
+            notices=self._notices,
+        )
+
+    def end(self, code: int, why: str) -> None:
+        """Tell all hosts how the check has ended, and wait until they have gone."""
+        self._server.send(Over(code=code, why=why))
+        until = time.monotonic() + GOODBYE_S
+        while time.monotonic() < until and not all(each.is_gone for each in self._server.members.values()):
+            time.sleep(LOOK_S)
+
+    def _wait_for_all(self) -> None:
+        """Wait until all hosts have introduced themselves. Raises TrainingError where one does not come."""
+        count, begin_s, next_word_s = self._place.count, time.monotonic(), joining.FIRST_WORD_S
+        while len(self._hellos) < count:
+            self._note()
+            while not self._server.events.empty():
+                member, message = self._server.events.get()
+                if isinstance(message, Hello):
+                    self._hellos[member.hello.index] = message
+            waited_s, limit_s = time.monotonic() - begin_s, self._place.join_s
+            missing = [str(index) for index in range(count) if index not in self._hellos]
+            who = f"host{'s' if len(missing) > 1 else ''} {', '.join(missing)}"
+            if missing and waited_s > limit_s:
+                raise TrainingError(f"{who} did not come within {limit_s:.0f} s (--join-s)")
+            if waited_s > next_word_s:
+                here = f"{count - len(missing)} of {count} hosts are here after {waited_s:.0f} s"
+                self._say(f"{here}; waiting for {who}, up to {limit_s:.0f} s (--join-s)")
+                next_word_s += joining.WORD_EVERY_S
+            time.sleep(LOOK_S)
+
+    def _ask_all(self) -> None:
+        everyone = sorted(self._hellos)
+        for index in everyone[1:]:
+            self._clocks[index] = clock_of(lambda index=index: self._ask({index: Tell()}, Time)[index].now_s)  # type: ignore[misc]
+        self._seen = self._ask(dict.fromkeys(everyone, Look()), OnHost)
+        prepared = self._ask(dict.fromkeys(everyone, Prepare()), Prepared)
+        pairs, comms = pairs_of(everyone), comms_of([*self._seen.values()])
+        if len(pairs) > 1:
+            self._say(f"{len(pairs)} pairs of hosts exchange data, one after the other")
+        size_s = min(1.5, max(0.05, EXCHANGES_S / (len(pairs) * len(comms) * len(SIZES))))
+        for pair in pairs:
+            trouble = next((each for host in pair if (each := prepared[host].trouble)), None)
+            for comm in comms:
+                self._pairs.append(self._meet(pair, comm, size_s, trouble))
+                if self._pairs[-1].trouble is not None or self._pairs[-1].large_s > SLOW_S:
+                    break  # what one way cannot pass, the others cannot; on a slow link they would take minutes
+
+    def _meet(self, pair: tuple[int, int], comm: Comm, size_s: float, trouble: Trouble | None) -> Pair:
+        job, ranks = self._server.begin_job(), 2 if comm == "shm+gloo" else 1
+        asked = {
+            host: Meet(seat=self._seat(place * ranks, place, job), comm=comm, ranks=ranks, size_s=size_s)
+            for place, host in enumerate(pair)
+        }
+        not_met = dict.fromkeys(pair, Met(timed=[], trouble=trouble))
+        met = not_met if trouble else self._ask(asked, Met, MEET_S)
+        return merge(pair, asked[pair[0]], met[pair[0]], met[pair[1]])
+
+    def _seat(self, first_rank: int, host: int, job: int) -> Seat:
+        """Return the seat of one of two hosts that meet."""
+        to = {"address": self._place.address, "port": self._place.port, "secret": self._secret.decode()}
+        return Seat(host=host, hosts=2, first_rank=first_rank, job=job, **to)  # type: ignore[arg-type]
+
+    def _ask(self, asked: Mapping[int, Asked], kind: type[T], limit_s: float = REPLY_S) -> dict[int, T]:
+        """Ask several hosts at once, and return what they reply. Raises TrainingError where one is lost."""
+        for index, each in asked.items():
+            if index:
+                self._server.members[index].send(Query(content=msgspec.Raw(msgspec.json.encode(each))))
+        until, replies = time.monotonic() + limit_s, dict[int, T]()
+        if 0 in asked:
+            own = self._this.answer(asked[0])
+            assert isinstance(own, kind)
+            replies[0] = own
+        while len(replies) < len(asked):
+            for member in self._server.members.values():
+                if member.hello.index not in replies and (lost := member.lost()) is not None:
+                    raise TrainingError(lost)
+            if time.monotonic() > until:
+                late = next(index for index in asked if index not in replies)
+                raise TrainingError(f"host {late} did not answer within {limit_s:.0f} s")
+            try:
+                member, message = self._server.events.get(timeout=LOOK_S)
+            except queue.Empty:
+                continue
+            if isinstance(message, Reply):
+                replies[member.hello.index] = msgspec.json.decode(message.content, type=kind)
+        return replies
+
+    def _note(self) -> None:
+        """Keep, and say at once, what else comes over the line."""
+        while not self._server.notices.empty():
+            self._notices.append(self._server.notices.get())
+            self._say(self._notices[-1])
+
+
+def clock_of(their_time_s: Callable[[], float], our_time_s: Callable[[], float] = time.time) -> Clock:
+    """Ask a host what time it is, some times. The shortest round trip tells most: the answer is from its middle."""
+    found = []
+    for _ in range(CLOCK_TIMES):
+        before_s = our_time_s()
+        theirs_s = their_time_s()
+        after_s = our_time_s()
+        found.append((abs(after_s - before_s) / 2, theirs_s - (before_s + after_s) / 2))
+    within_s, offset_s = min(found)
+    return Clock(offset_s=offset_s, within_s=within_s, times=CLOCK_TIMES)
+
+
+def pairs_of(hosts: Sequence[int]) -> list[tuple[int, int]]:
+    """Return which hosts exchange data with which."""
+    if len(hosts) <= ALL_PAIRS_UP_TO:
+        return [*itertools.combinations(hosts, 2)]
+    return [(hosts[0], other) for other in hosts[1:]]
+
+
+def comms_of(seen: Sequence[OnHost]) -> list[Comm]:
+    """Return the ways to exchange data that all hosts have."""
+    comms: list[Comm] = ["gloo"]
+    shares = all(each.facts.shm is not None and each.facts.shm.problem is None for each in seen)
+    if shares and all(each.facts.cores.usable > 1 for each in seen):  # it takes two ranks a host
+        comms.append("shm+gloo")
+    if all(each.facts.gpus is not None and each.facts.gpus.models and not each.facts.gpus.problem for each in seen):
+        comms.append("nccl")
+    return comms
