@@ -193,7 +193,7 @@ def test_a_stale_environment_is_no_torchrun(env: dict[str, str], tmp_path: Path)
         ),
         (["--steps", "3"], {}, "unknown flag --steps"),
         (["--hook", "nowhere.py:x"], {}, "--hook must name a Python file, as in watch.py or watch.py:WORDS; got"),
-        (["swep"], {}, "no command is called 'swep'; there are study, sweep, speed, run, check, test, compare"),
+        (["swep"], {}, "no command is called 'swep'; there are study, sweep, speed, run, check, predict, test, co"),
         (["--world-sizes", "two"], {}, "--world-sizes two must be whole numbers from 1 up"),
         (["--seeds"], {}, "--seeds: expected at least one argument"),
         (["--epochs", "0"], {}, "--epochs must be at least 1 and at most 999,999, got 0"),
