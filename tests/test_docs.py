@@ -79,6 +79,10 @@ def test_no_interval_is_taken_from_a_clock_that_can_jump() -> None:
         ("events.py", "datetime.now"),
         ("files.py", "datetime.fromtimestamp"),
         ("processes.py", "time.time"),
+        ("main.py", "datetime.now"),  # of predict, and the next of check: labels
+        ("several.py", "datetime.now"),
+        ("host.py", "time.time"),  # how far the clocks of hosts are apart is what check looks at
+        ("leading.py", "time.time"),
     }
 
 

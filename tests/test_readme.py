@@ -1,12 +1,16 @@
 """The README shows what the commands print, and points at what is there."""
 
 import re
+from pathlib import Path
+
+import pytest
 
 from ddpbench.judge.judgement import judge
 from ddpbench.judge.study import load
 from ddpbench.show.phrases import TERMS, capitalized
 from docs import refresh
 from tests.conftest import PROJECT
+from tests.test_site import FENCE
 
 README = (PROJECT / "README.md").read_text()
 
@@ -19,6 +23,14 @@ def test_it_is_short_and_its_code_is_narrow() -> None:
     assert len(code) > 30
     assert [line for line in code if len(line) > 96] == []
     assert "sweep.png" in "\n".join(README.splitlines()[:15]), "a picture before anything is explained"
+
+
+@pytest.mark.parametrize("page", refresh.PAGES, ids=lambda page: page.name)
+def test_code_on_a_page_is_as_wide_as_the_site(page: Path) -> None:
+    """What is wider scrolls on a screen, and breaks on paper."""
+    code = [line for _, _, body in FENCE.findall(page.read_text()) for line in body.splitlines()]
+
+    assert [line for line in code if len(line) > 96] == []
 
 
 def test_the_page_explains_every_term_with_the_examples_figures() -> None:

@@ -15,9 +15,12 @@ import compare
 from ddpbench import __main__ as program
 from ddpbench import config
 from ddpbench.check import main as check
+from ddpbench.hosts import place
+from ddpbench.predict import options as predict
 from ddpbench.study import options
 from docs import refresh
 from tests.conftest import PROJECT
+from tests.show import browser
 
 PAGES = [*refresh.PAGES, *(PROJECT / name for name in ("benchmarks/README.md", "results/README.md"))]
 PAGES += [PROJECT / name for name in ("CHANGELOG.md", "CONTRIBUTING.md", "SECURITY.md")]
@@ -91,6 +94,7 @@ def launch(words: list[str]) -> None:
     """Read the words after launch.sh as the program does."""
     if {"--help", "--version"} & {*words} or words[:1] == ["test"]:
         return
+    _, words = place.take(words, {})
     command = words.pop(0) if words and not words[0].startswith("-") else "study"
     if command == "run":
         options.read_run(words)
@@ -98,8 +102,10 @@ def launch(words: list[str]) -> None:
         judge(words)
     elif command == "check":
         check.read(words)
+    elif command == "predict":
+        predict.read(words)
     else:
-        options.read(program.DESIGNS[command], words, {})
+        options.read(program.DESIGNS[command], words, {}, hosts=2 if "--layouts" in words else 1)
 
 
 def judge(words: list[str]) -> None:
@@ -122,6 +128,8 @@ TRIED: dict[str, Callable[[list[str]], None]] = {
     r"python baseline_train\.py": train,
     r"torchrun --nproc_per_node=\d+ ddp_train\.py": train,
     r"python compare\.py": judge,
+    r"(?:sbatch (?:--[\w-]+=\S+ )*docs/hosts/slurm\.sh|srun (?:--[\w-]+=\S+ )*bash launch\.sh)": launch,
+    r"(?:torchx run .*? docs/hosts/component\.py:hosts .*?|bash docs/hosts/ssh\.sh [\w ]+) --": launch,
     r"docker run .*? ddpbench(?::cuda)?(?= |$)": lambda words: launch([word.removeprefix("/task/") for word in words]),
 }
 # Commands that are known and not tried here, and why.
@@ -132,15 +140,16 @@ LEFT_OUT = {
     r"diff baseline_train\.py ddp_train\.py": "tests/test_architecture.py runs it",
     r"(python -m )?pip install": "tests/setup/test_package.py installs",
     r"python \.\./ddpbench/docs/ci/gate\.py": "tests/test_user_ci.py runs it",
+    r"kubectl (?:apply|create)": "tests/hosts/test_manifests.py reads what it is given",
     r"docker build": "Docker is not on every machine that runs the tests",
-    r"git clone|git worktree|cd|mkdir|source": "it is the reader's shell that does it",
+    r"git clone|git worktree|cd|mkdir|source|export": "it is the reader's shell that does it",
 }
 
 
 def test_the_tests_that_run_what_is_left_out_are_there() -> None:
     files = [path for why in LEFT_OUT.values() for path in re.findall(r"tests/[\w/]+\.py", why)]
 
-    assert len(files) == 6
+    assert len(files) == 7
     assert [path for path in files if not (PROJECT / path).exists()] == []
 
 
@@ -166,20 +175,45 @@ def test_an_unknown_flag_is_found() -> None:
             tries(words)
 
 
-@pytest.mark.slow
-def test_the_site_builds_without_a_warning_and_its_search_knows_every_page(tmp_path: Path) -> None:
+@pytest.fixture(scope="module")
+def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
     if not all(map(find_spec, ("sphinx", "myst_parser", "furo"))):
         pytest.skip(MISSING)
-    words = ["-W", "--keep-going", "-q", "-c", "docs", ".", str(tmp_path)]
+    folder = tmp_path_factory.mktemp("site")
+    words = ["-W", "--keep-going", "-q", "-c", "docs", ".", str(folder)]
     done = subprocess.run(
         [sys.executable, "-m", "sphinx", *words], cwd=PROJECT, capture_output=True, text=True, check=False
     )
-
     assert done.returncode == 0, done.stderr
+    return folder
+
+
+@pytest.mark.slow
+def test_the_site_builds_without_a_warning_and_its_search_knows_every_page(site: Path) -> None:
     pages = {page.with_suffix("").relative_to(PROJECT).as_posix() for page in (PROJECT / "docs").glob("*.md")}
-    names = re.search(r'"?docnames"?:\[(.*?)\]', (tmp_path / "searchindex.js").read_text())
+    names = re.search(r'"?docnames"?:\[(.*?)\]', (site / "searchindex.js").read_text())
     assert names is not None
     assert pages <= {*re.findall(r'"([^"]+)"', names[1])}
-    menu = (tmp_path / "docs/index.html").read_text()
+    menu = (site / "docs/index.html").read_text()
     assert [page for page in pages if f'href="{page.removeprefix("docs/")}.html"' not in menu] == ["docs/index"]
-    assert 'url=docs/index.html"' in (tmp_path / "index.html").read_text()
+    assert 'url=docs/index.html"' in (site / "index.html").read_text()
+    assert " in --results<" in (site / "docs/commands.html").read_text(), "the two dashes of a flag stay two"
+
+
+@pytest.mark.slow
+def test_the_site_fits_a_phone_and_a_screen_and_paper(site: Path, tmp_path: Path) -> None:
+    """On a phone code scrolls within its block; on a screen nothing scrolls; on paper all of it is there."""
+    widest = (
+        "return Math.max(0, ...[...document.querySelectorAll(arguments[0])].map(e => e.scrollWidth - e.clientWidth))"
+    )
+    with browser.opened(site / "docs/commands.html", tmp_path) as page:
+        for name in ("commands", "faults", "own-task"):
+            page.get((site / f"docs/{name}.html").as_uri())
+            for width in (375, 1440):
+                browser.resize(page, width)
+                assert page.execute_script("return document.documentElement.scrollWidth") <= width, (name, width)
+            assert page.execute_script(widest, "pre, .table-wrapper") <= 0, name
+            browser.emulate(page, media="print")
+            browser.resize(page, 700)
+            assert page.execute_script(widest, "article pre") <= 0, name
+            browser.emulate(page)
