@@ -11,14 +11,13 @@ import msgspec
 from ddpbench.check.gathered import SIZES, Clock, Comm, Gathered, Host, Meet, Met, OnHost, Pair, Trouble, merge
 from ddpbench.check.host import Asked, Look, Prepare, Prepared, Tell, This, Time
 from ddpbench.errors import TrainingError
-from ddpbench.hosts import joining
 from ddpbench.hosts.messages import Hello, Over, Query, Reply
 from ddpbench.hosts.place import Place
 from ddpbench.hosts.server import Server
+from ddpbench.hosts.waiting import LOOK_S, wait_for_all
 from ddpbench.notes import Seat
 
 T = TypeVar("T")
-LOOK_S = 0.05  # between looks at who is here
 REPLY_S = 120.0  # for a host to look at itself, or to import torch
 MEET_S = 660.0  # for two hosts to exchange data: each size has a limit of its own
 GOODBYE_S = 5.0
@@ -44,7 +43,7 @@ class Lead:
         self._hellos[0] = own
         lost = None
         try:
-            self._wait_for_all()
+            wait_for_all(self._server, self._place, self._say, self._greet)
             # Hosts with another program may not understand what this one asks.
             if all((hello.version, hello.code) == (own.version, own.code) for hello in self._hellos.values()):
                 self._ask_all()
@@ -77,25 +76,13 @@ class Lead:
         while time.monotonic() < until and not all(each.is_gone for each in self._server.members.values()):
             time.sleep(LOOK_S)
 
-    def _wait_for_all(self) -> None:
-        """Wait until all hosts have introduced themselves. Raises TrainingError where one does not come."""
-        count, begin_s, next_word_s = self._place.count, time.monotonic(), joining.FIRST_WORD_S
-        while len(self._hellos) < count:
-            self._note()
-            while not self._server.events.empty():
-                member, message = self._server.events.get()
-                if isinstance(message, Hello):
-                    self._hellos[member.hello.index] = message
-            waited_s, limit_s = time.monotonic() - begin_s, self._place.join_s
-            missing = [str(index) for index in range(count) if index not in self._hellos]
-            who = f"host{'s' if len(missing) > 1 else ''} {', '.join(missing)}"
-            if missing and waited_s > limit_s:
-                raise TrainingError(f"{who} did not come within {limit_s:.0f} s (--join-s)")
-            if waited_s > next_word_s:
-                here = f"{count - len(missing)} of {count} hosts are here after {waited_s:.0f} s"
-                self._say(f"{here}; waiting for {who}, up to {limit_s:.0f} s (--join-s)")
-                next_word_s += joining.WORD_EVERY_S
-            time.sleep(LOOK_S)
+    def _greet(self) -> None:
+        """Take in how hosts have introduced themselves."""
+        self._note()
+        while not self._server.events.empty():
+            member, message = self._server.events.get()
+            if isinstance(message, Hello):
+                self._hellos[member.hello.index] = message
 
     def _ask_all(self) -> None:
         everyone = sorted(self._hellos)

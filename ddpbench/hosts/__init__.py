@@ -6,4 +6,5 @@ messages  what hosts tell each other
 keys      what ranks of all hosts tell each other in order to meet
 ear       what another host hears from host 0
 server    host 0's end of the line: who is here, who is lost, and the keys
+waiting   host 0 waits until all are here
 """

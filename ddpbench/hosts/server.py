@@ -155,6 +155,7 @@ class Server:
             before = self._members.get(hello.index)
             is_free = 0 < hello.index < self._place.count and (before is None or before.lost() is not None)
             if is_free:
+                self.events.put((member, hello))  # first: who finds the host here finds what it said, too
                 self._members[hello.index] = member
         if not is_free:
             why = f"host {hello.index} is host 0 itself, or there are not so many"
@@ -164,7 +165,6 @@ class Server:
             self.notices.put(why)
             line.send(Over(code=UserError.exit_code, why=why))
             return
-        self.events.put((member, hello))
         try:
             while True:
                 message = line.receive()

@@ -22,11 +22,11 @@ from ddpbench.hosts import joining
 from ddpbench.hosts.messages import AnyMessage, Ended, Hello, Noted, Order, Over, Signal, Start
 from ddpbench.hosts.place import Place
 from ddpbench.hosts.server import Member, Server
+from ddpbench.hosts.waiting import LOOK_S, wait_for_all
 from ddpbench.notes import AnyNote, Launch, Seat
 from ddpbench.study.runner import Child, Program, Spawn, Stop, Stopped
 from ddpbench.study.screen import Screen
 
-LOOK_S = 0.05  # between looks at what other hosts say
 OTHERS_END_S = 3.0  # ranks notice by themselves that one has failed, and name it
 SAVE_S = 15.0  # from SIGTERM on: then SIGKILL follows
 GOODBYE_S = 5.0
@@ -126,26 +126,14 @@ class Lead:
         self._server.members[index].send(message)
 
     def _gather(self) -> None:
-        begin_s, next_word_s, count = time.monotonic(), joining.FIRST_WORD_S, self.place.count
-        while len(self._server.members) < count - 1:
-            if self.stop.signal is not None:
-                raise Stopped
-            waited_s = time.monotonic() - begin_s
-            missing = [str(index) for index in range(1, count) if index not in self._server.members]
-            who = f"host{'s' if len(missing) > 1 else ''} {', '.join(missing)}"
-            if waited_s > self.place.join_s:
-                raise TrainingError(f"{who} did not come within {self.place.join_s:.0f} s (--join-s)")
-            if waited_s > next_word_s:
-                here = f"{count - len(missing)} of {count} hosts are here after {waited_s:.0f} s"
-                self.screen.warn(f"{here}; waiting for {who}, up to {self.place.join_s:.0f} s (--join-s)")
-                next_word_s += joining.WORD_EVERY_S
-            self._compare()
-            time.sleep(LOOK_S)
-        self._compare()
-        self.screen.warn(f"{count} hosts are here ({self.place.source}); program, torch and command line are the same")
+        wait_for_all(self._server, self.place, self.screen.warn, self._compare)
+        said = f"{self.place.count} hosts are here ({self.place.source})"
+        self.screen.warn(f"{said}; program, torch and command line are the same")
 
     def _compare(self) -> None:
-        """Raise UserError where a host does not fit to this one."""
+        """Raise UserError where a host does not fit to this one, Stopped after a signal."""
+        if self.stop.signal is not None:
+            raise Stopped
         for member, message in self.next_messages():
             different = joining.difference(self._hello, message) if isinstance(message, Hello) else None
             if different:
