@@ -23,6 +23,8 @@ COMMANDS = {  # in the order of the README: what people ask first comes first
     "scaling": "python -m benchmarks.scaling",
     "allreduce": "python -m benchmarks.allreduce",
     "between": "python -m benchmarks.between",
+    "foretold": "python -m benchmarks.foretold",
+    "unlike_hosts": "python -m benchmarks.unlike_hosts",
     "textbook": "python -m benchmarks.textbook",
     "images": "python -m benchmarks.images",
     "accuracy": "python -m benchmarks.accuracy",
