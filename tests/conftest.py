@@ -18,7 +18,7 @@ PROJECT = Path(__file__).parent.parent
 ONE_CORE = ("taskset", "--cpu-list", str(min(os.sched_getaffinity(0))) if hasattr(os, "sched_getaffinity") else "0")
 MOST_WORKERS = 4  # a test that starts processes fills a core or two by itself
 # The files that take longest, first: a worker runs a whole file, and none is to be left with a long one at the end.
-LONGEST = ("launch", "stops", "ranks", "scripts", "security", "disk", "html", "install", "architecture", "equivalence")
+LONGEST = ("launch", "slurm", "stops", "ranks", "scripts", "security", "disk", "html", "install", "equivalence")
 MEASURING = "attribution"  # the file whose tests measure time: it runs last, while no other test does
 
 

@@ -7,6 +7,7 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from ddpbench.command import COMMAND
 from ddpbench.errors import UserError
 
 DEFAULT_PORT = 29400
@@ -99,9 +100,7 @@ def hint(environment: Mapping[str, str]) -> str:
     nodes = environment.get("SLURM_JOB_NUM_NODES", "1")
     if nodes == "1" or _is_step(environment):
         return ""
-    return (
-        f"this Slurm job has {nodes} nodes and this uses one of them; for all: srun --ntasks-per-node=1 bash launch.sh"
-    )
+    return f"this Slurm job has {nodes} nodes and this uses one of them; for all: srun --ntasks-per-node=1 {COMMAND}"
 
 
 def names() -> set[str]:

@@ -57,6 +57,7 @@ def test_two_hosts_find_each_other_and_learn_what_two_ranks_of_one_host_learn(ne
     assert max(float((weights[name] - alone[name]).abs().max()) for name in alone) < 1e-10
 
 
+@pytest.mark.long
 def test_a_host_that_is_lost_is_named_and_a_wrong_interface_is_refused(network: Network, tmp_path: Path) -> None:
     first, second = (start(network, host, "--epochs", "400", "--results", str(tmp_path / str(host))) for host in (0, 1))
     wait_for(lambda: any((tmp_path / "0").glob("*.json")) or first.poll() is not None)
