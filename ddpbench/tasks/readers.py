@@ -4,9 +4,11 @@ They end with their rank, however that ends. A signal that asks the run to stop 
 first: it needs its data until then. Between the turns of an arm they are stopped, so nothing is read ahead meanwhile.
 """
 
+import mmap
 import signal
 import time
 from collections.abc import Iterator
+from functools import partial
 from multiprocessing.context import ForkContext, ForkProcess
 from multiprocessing.popen_fork import Popen
 from multiprocessing.process import BaseProcess
@@ -50,12 +52,13 @@ class Reader:
 
     def __init__(self, data: Any, count: int, *, pinned: bool) -> None:
         self._plan = _Plan()
+        self._begun = mmap.mmap(-1, count)  # a byte for each process, which it sets once it is bound to its rank
         self._loader: DataLoader[Any] = DataLoader(
             data,
             batch_sampler=self._plan,
             num_workers=count,
             collate_fn=_as_it_is,
-            worker_init_fn=_begin,
+            worker_init_fn=partial(_begin, self._begun),
             multiprocessing_context=_Context(),
             generator=torch.Generator(),  # the training process draws from the default one
             prefetch_factor=AHEAD,
@@ -93,8 +96,16 @@ class Reader:
         return False
 
     def hold(self) -> None:
-        """Stop the processes. They go on exactly where they were."""
+        """Stop the processes. They go on exactly where they were.
+
+        It waits until all have begun: one that was stopped before it is bound to its rank would outlive that.
+        """
+        while any(self._is_beginning(number) for number in range(len(self._pids))):
+            time.sleep(0.001)
         processes.send(self._pids, signal.SIGSTOP)
+
+    def _is_beginning(self, number: int) -> bool:
+        return not self._begun[number] and processes.state(self._pids[number]) != "ended"
 
     def close(self) -> None:
         """End the processes. Without it torch waits five seconds for each that is held."""
@@ -123,7 +134,8 @@ def _as_it_is(batch: Any) -> Any:
     return batch
 
 
-def _begin(_: int) -> None:
+def _begin(begun: mmap.mmap, number: int) -> None:
     """Prepare a process that reads."""
     processes.end_with_parent(signal.SIGKILL)
     processes.ignore(STOPS)
+    begun[number] = 1
