@@ -20,6 +20,8 @@ from ddpbench.command import COMMAND
 from ddpbench.errors import UserError
 from ddpbench.record import Comm
 
+LOGGED_EVERY = 100  # steps: torch's default
+
 
 class Ddp(DistributedDataParallel):
     """torch's DistributedDataParallel without the questions that it asks torch's compiler: nothing here is compiled.
@@ -32,8 +34,47 @@ class Ddp(DistributedDataParallel):
     between: MeanOverHosts | None = None  # what takes gradients between hosts, where that is timed apart
 
     def __init__(self, net: nn.Module, group: Any = None) -> None:
+        self._order: list[int] = []  # in which DDP has got the parameters; empty: as in the network
+        self._hooked: tuple[Any, ...] = ()  # the arguments of register_comm_hook
         with compiler_not_imported():
             super().__init__(net, process_group=group, gradient_as_bucket_view=True)
+
+    def register_comm_hook(self, state: object, hook: Any) -> None:
+        """Let a hook combine gradients, as torch's own method does, and also after buckets are arranged anew."""
+        super().register_comm_hook(state, hook)
+        self._hooked = (state, hook)
+
+    @property
+    def order(self) -> list[int]:
+        """The parameters, counted as in the network, as their gradients were ready in the first step: as in buckets.
+
+        Empty before the first step. torch tells it among what DDP logs, which is current in some steps alone.
+        """
+        net: Any = self  # torch states no types for these methods
+        net._set_ddp_runtime_logging_sample_rate(1)
+        net.logger.set_runtime_stats_and_log()
+        net._set_ddp_runtime_logging_sample_rate(LOGGED_EVERY)
+        found = net._get_ddp_logging_data()
+        told = found.get("rebuilt_per_bucket_param_indices") or found.get("prev_iteration_grad_ready_order_indices", "")
+        indices = [int(each) for each in str(told).replace(",", " ").split()]
+        return [self._order[each] for each in indices] if self._order else indices
+
+    def arrange(self, order: list[int]) -> None:
+        """Arrange buckets as they are after a first step that had this `order`. A collective.
+
+        DDP takes its first step with one bucket, and then makes those that it keeps. Their places decide how the sums
+        of more than two ranks are rounded. A run that goes on takes no first step again, and has the same bits so.
+        """
+        net: Any = self
+        parameters, are_sparse = ([values[each] for each in order] for values in net._build_params_for_reducer())
+        names = net._build_debug_param_to_name_mapping(parameters)
+        net.reducer._remove_autograd_hooks()
+        net._ddp_init_helper(parameters, are_sparse, names, net.static_graph)
+        if self._hooked:
+            super().register_comm_hook(*self._hooked)
+        net.reducer._push_all_rebuilt_params()
+        net.reducer._rebuild_buckets()
+        self._order = order
 
 
 @contextmanager
@@ -75,6 +116,17 @@ def wrap(net: nn.Module, ranks: Ranks, comm: str | None) -> nn.Module:
     elif comm in COMPRESSED:
         wrapped.register_comm_hook(*compressed.hook(ranks, comm, over_gloo=wrapped.device_type == "cpu"))
     return wrapped
+
+
+def order_of(net: nn.Module) -> list[int]:
+    """Return the order in which DDP keeps a network's parameters in buckets; nothing where it keeps none."""
+    return net.order if isinstance(net, Ddp) else []
+
+
+def arrange(net: nn.Module, order: list[int]) -> None:
+    """Let DDP arrange its buckets in an `order` of an earlier start. Does nothing without one. A collective."""
+    if isinstance(net, Ddp) and order:
+        net.arrange(order)
 
 
 def resolve(wanted: str, device: str, *, hosts: int, local_size: int) -> Comm:

@@ -27,7 +27,7 @@ from ddpbench.train import optim
 from ddpbench.train.gradients import scale_of
 from ddpbench.train.state import own_state
 
-FORMAT = b"ddpbench checkpoint 1"
+FORMAT = b"ddpbench checkpoint 2"
 GENERATIONS = 2
 MAX_BYTES = 2**34
 SCALARS = (torch.float32, torch.float64)  # the types in which an optimizer counts its steps
@@ -47,9 +47,10 @@ class Manifest(Part, frozen=True):
 
 @dataclass(frozen=True, slots=True)
 class Checkpoint:
-    """A manifest and its tensors: model.*, optimizer.*, in fp16 scale.*, and losses.
+    """A manifest and its tensors: model.*, optimizer.*, in fp16 scale.*, losses and order.
 
-    Losses [ranks, steps taken] are the means of steps, in double precision.
+    Losses [ranks, steps taken] are the means of steps, in double precision. The order [parameters] is that of DDP's
+    buckets (see `comm.ddp`); it is empty where there are none.
     """
 
     manifest: Manifest
@@ -184,6 +185,9 @@ def load(path: Path) -> Checkpoint:
         raise DataError(f"{path} holds numbers that are not finite")
     if "losses" not in tensors or tensors["losses"].shape != (manifest.record.world_size, manifest.step):
         raise DataError(f"{path} does not hold the losses of {manifest.record.world_size} x {manifest.step} steps")
+    order = tensors.get("order")
+    if order is None or order.dim() != 1 or sorted(order.tolist()) != [*range(len(order))]:
+        raise DataError(f"{path} does not hold the order of DDP's buckets")
     return Checkpoint(manifest, tensors)
 
 

@@ -8,6 +8,7 @@ import msgspec
 import safetensors.torch
 
 from ddpbench.arm import arm_of
+from ddpbench.comm import ddp
 from ddpbench.config import TrainConfig
 from ddpbench.errors import DataError, UserError
 from ddpbench.record import Record, read_record
@@ -135,6 +136,7 @@ def _restore(state: TrainState, saved: Checkpoint, cfg: TrainConfig, here: World
     losses = saved.tensors["losses"][here.rank]
     state.losses = [loss.to(here.device, floating(cfg)) for loss in losses]
     state.earlier_train_s, state.earlier_alive_s = manifest.train_s, manifest.alive_s
+    ddp.arrange(state.net, saved.tensors["order"].tolist())
     checkpoint.restore(saved, state.bare_net, state.optimizer, state.schedule, state.step)
 
 

@@ -17,6 +17,7 @@ from typing_extensions import Self
 
 from ddpbench import __version__, notes
 from ddpbench.arm import arm_of, plural
+from ddpbench.comm import ddp
 from ddpbench.comm.board import Board
 from ddpbench.comm.poll import Poll
 from ddpbench.config import TrainConfig, saving_interval
@@ -149,6 +150,7 @@ class Saver(Onlooker):
             ddpbench=__version__,
         )
         tensors = checkpoint.state_of(state.bare_net, state.optimizer)
+        tensors["order"] = torch.tensor(ddp.order_of(state.net), dtype=torch.int64)
         tensors["losses"] = torch.tensor(losses, dtype=torch.float64).view(self._here.size, -1)
         try:
             self._recorder.require_right_to_write()

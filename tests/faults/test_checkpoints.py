@@ -202,15 +202,15 @@ def test_every_tensor_comes_back_with_its_bits_its_type_and_its_layout(recipe: s
     one, other = (Trained(cfg, steps) for steps in (3, 1))
     manifest = Manifest(record=make_record(), epoch=1, step=3, train_s=1.0, alive_s=2.0, ddpbench=__version__)
     saved = checkpoint.state_of(one.net, one.optimizer)
-    losses = {"losses": torch.zeros(1, 3, dtype=torch.float64)}
-    path = checkpoint.save(tmp_path / "run.checkpoint", manifest, saved | losses)
+    more = {"losses": torch.zeros(1, 3, dtype=torch.float64), "order": torch.tensor([2, 0, 1])}
+    path = checkpoint.save(tmp_path / "run.checkpoint", manifest, saved | more)
     found = checkpoint.load(path)
     checkpoint.restore(found, other.net, other.optimizer, other.schedule, steps=3)
 
     before, after = (checkpoint.state_of(each.net, each.optimizer) for each in (one, other))
     assert found.manifest == manifest
     assert as_bytes(before) == as_bytes(after)
-    assert as_bytes(found.tensors) == as_bytes(before | losses)
+    assert as_bytes(found.tensors) == as_bytes(before | more)
     for name, value in before.items():
         assert (value.dtype, value.shape, value.stride()) == (
             after[name].dtype,
@@ -262,7 +262,7 @@ DAMAGE: dict[str, Callable[[bytes], bytes]] = {
     "nothing in it": lambda _: b"",
     "all zeros": lambda content: bytes(len(content)),
     "a byte too many": lambda content: content + b"\0",
-    "another format": lambda content: content.replace(b"checkpoint 1", b"checkpoint 2", 1),
+    "another format": lambda content: content.replace(b"checkpoint 2", b"checkpoint 1", 1),
 }
 
 
@@ -467,7 +467,9 @@ def saved(tmp_path: Path) -> Path:
 
 def save(folder: Path, epoch: int, step: int) -> Path:
     manifest = Manifest(record=make_record(), epoch=epoch, step=step, train_s=1.0, alive_s=2.0, ddpbench=__version__)
-    return checkpoint.save(folder, manifest, {"model.weight": torch.arange(9.0), "losses": torch.zeros(1, step)})
+    return checkpoint.save(
+        folder, manifest, {"model.weight": torch.arange(9.0), "losses": torch.zeros(1, step), "order": torch.arange(1)}
+    )
 
 
 def become_link(path: Path) -> None:

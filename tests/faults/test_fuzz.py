@@ -202,7 +202,8 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
     net, optimizer = built(cfg)
     record = records.make_record(epochs=[], ranks=[], status="running", weights=None)
     manifest = Manifest(record=record, epoch=1, step=7, train_s=1.0, alive_s=2.0, ddpbench=__version__)
-    tensors = checkpoint.state_of(net, optimizer) | {"losses": torch.ones(1, 7, dtype=torch.float64)}
+    tensors = checkpoint.state_of(net, optimizer)
+    tensors |= {"losses": torch.ones(1, 7, dtype=torch.float64), "order": torch.arange(9)}
     return checkpoint.save(tmp_path_factory.mktemp("whole") / "run.checkpoint", manifest, tensors)
 
 
@@ -237,7 +238,7 @@ def test_a_large_checkpoint_that_is_damaged_takes_no_more_than_twice_the_memory_
     draw = random.Random(5)
     manifest = Manifest(record=records.make_record(), epoch=1, step=1, train_s=1, alive_s=2, ddpbench=__version__)
     tensors = {f"model.{number}": torch.ones(2**20) for number in range(8)}
-    tensors["losses"] = torch.ones(1, 1, dtype=torch.float64)
+    tensors |= {"losses": torch.ones(1, 1, dtype=torch.float64), "order": torch.arange(9)}
     path = checkpoint.save(tmp_path / "run.checkpoint", manifest, tensors)
     content = path.read_bytes()
     clean = memory.of(lambda: checkpoint.load(path))
