@@ -15,11 +15,12 @@ from types import FrameType
 from typing import Any, NoReturn
 
 from ddpbench import environment
-from ddpbench.errors import Preempted
+from ddpbench.errors import PeerError, Preempted
 from ddpbench.notes import STOPS
 from ddpbench.train import life
 
 HANDLED = tuple(number for number in STOPS if number != signal.SIGINT)  # its supervisor passes SIGINT on as SIGTERM
+SUSPENDED_S = 0.2
 SHUTDOWN_S = 30  # torchrun waits so long for ranks to end before it sends SIGKILL
 
 
@@ -37,11 +38,13 @@ import logging
 import multiprocessing
 import secrets
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import fields
 from multiprocessing.connection import wait
 from multiprocessing.process import BaseProcess
 
+import psutil
 from msgspec.structs import replace
 from torch.distributed.elastic.multiprocessing import DefaultLogsSpecs
 from torch.distributed.elastic.multiprocessing.api import SignalException
@@ -49,6 +52,7 @@ from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
 from torch.distributed.launcher.api import LaunchConfig, elastic_launch
 
 from ddpbench import memory, notes, processes
+from ddpbench.comm import peers
 
 
 def main() -> int:
@@ -97,6 +101,7 @@ def _fork(size: int, words: Sequence[str]) -> dict[int, int]:
                 raise SignalException("the supervisor has ended", sigval=signal.SIGTERM)
         _join(ranks, life.FIRST_REPORTS_S)  # the others notice that one has failed, and name it
     finally:
+        _end_suspended({rank: each.pid for rank, each in enumerate(started) if each.pid})
         _end(started)
     return {rank: each.exitcode for rank, each in enumerate(ranks) if each.exitcode}
 
@@ -150,7 +155,35 @@ def _stop_once(number: int, _: FrameType | None) -> NoReturn:
     """Let torchrun's agent stop its ranks and wait until they have saved. Further signals are ignored."""
     for each in HANDLED:
         signal.signal(each, signal.SIG_IGN)
+    _end_suspended(_ranks())
     raise SignalException(f"told to stop by signal {number}", sigval=signal.Signals(number))
+
+
+def _ranks() -> dict[int, int]:
+    """Return the process ids of the ranks that torchrun's agent has started, by local rank."""
+    found = {}
+    for each in psutil.Process().children():
+        with suppress(psutil.Error, KeyError):  # it has just ended, or is no rank
+            found[int(each.environ()["LOCAL_RANK"])] = each.pid
+    return found
+
+
+def _end_suspended(ranks: Mapping[int, int]) -> None:
+    """Note which ranks are suspended, and end them, where the job is on several hosts: the others cannot see it.
+
+    `ranks` has process ids by local rank. On one host a rank names and ends those that it waits for (`comm.peers`).
+    """
+    launch = notes.launched()
+    suspended = {rank: pid for rank, pid in ranks.items() if processes.state(pid) == "stopped"}
+    if launch is None or launch.seat is None or not suspended:
+        return
+    time.sleep(SUSPENDED_S)  # what is told to stop and to go on at the same time goes on a moment later
+    for rank, pid in suspended.items():
+        if processes.state(pid) == "stopped":
+            failed = notes.Failed(why=f"its process {peers.STATES['stopped']}", code=PeerError.exit_code)
+            sender = {"rank": launch.first_rank + rank, "attempt": launch.attempt, "time_ns": time.monotonic_ns()}
+            notes.append(launch.notes, replace(failed, **sender))
+            processes.send([pid], signal.SIGKILL)
 
 
 if __name__ == "__main__":

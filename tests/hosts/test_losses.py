@@ -156,7 +156,7 @@ def link_blinks(net: Network, _: Job) -> None:
     ("happens", "attempts", "said"),
     [
         (agent_killed, 2, "start 2 of 3"),
-        (rank_stopped, 2, "start 2 of 3"),
+        (rank_stopped, 2, "rank 1: its process is stopped (SIGSTOP); start 2 of 3"),
         (connections_reset, 2, "start 2 of 3"),
         (link_blinks, 1, ""),
     ],
