@@ -39,11 +39,12 @@ def main(argv: Sequence[str], ignored: Sequence[str], desk: Desk | None = None) 
     desk = desk or Desk()
     screen, stop = desk.screen, desk.stop
     chosen = options.read_run(argv)
-    stop.listen()
-    screen.warn_of_ignored(ignored)
     cfg = chosen.train
     if desk.hosts > 1 and chosen.ranks is None:
         raise UserError(f"--ranks N is needed on several hosts: so many on each; with 1 there are {desk.hosts}")
+    config.part_batch(cfg, desk.hosts * (chosen.ranks or 1))
+    stop.listen()
+    screen.warn_of_ignored(ignored)
     threads = {} if cfg.threads is None else {"OMP_NUM_THREADS": str(cfg.threads)}
     program = Program(commands.supervised(chosen.ranks, config.to_flags(cfg)), variables=threads)
     observer, has_ranks = RestartNotice(screen, chosen.restarts), chosen.ranks is not None

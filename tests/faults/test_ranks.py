@@ -163,7 +163,7 @@ def test_a_rank_that_hangs_for_good_is_named_and_its_stack_shown(tmp_path: Path)
 
 @long
 def test_bad_input_that_every_rank_finds_is_one_line_and_no_restart(tmp_path: Path) -> None:
-    ended = run(ddp(tmp_path, "--global-batch", "63"), tmp_path)
+    ended = run(ddp(tmp_path, "--device", "cuda"), tmp_path, CUDA_VISIBLE_DEVICES="")
 
     assert ended.code == 2
-    assert ended.err == "launch.sh: rank 0: --global-batch 63 does not divide over 2 ranks; use 62 or 64\n"
+    assert ended.err == "launch.sh: rank 0: --device cuda: torch sees no CUDA GPU here; use --device cpu\n"

@@ -1,13 +1,15 @@
 """What command lines ask for: flags, the variables that say the same, and what is refused."""
 
 import re
+from typing import Any
 
 import pytest
 
 from ddpbench import config
 from ddpbench.config import TrainConfig
 from ddpbench.errors import UserError
-from ddpbench.study import options
+from ddpbench.study import one_run, options
+from ddpbench.study.desk import Desk
 
 
 def test_flags_and_variables_say_the_same_and_the_flag_counts() -> None:
@@ -86,6 +88,23 @@ def test_one_run_is_a_single_process_unless_ranks_are_given() -> None:
 
     assert (alone.ranks, alone.restarts, alone.train) == (None, 3, TrainConfig())
     assert (ranks.ranks, ranks.restarts, ranks.train.comm) == (2, 0, "shm")
+
+
+@pytest.mark.parametrize(
+    ("hosts", "words", "message"),
+    [
+        (1, ["--ranks", "2", "--global-batch", "63"], "--global-batch 63 does not divide over 2 ranks; use 62 or 64"),
+        (2, ["--ranks", "2", "--global-batch", "62"], "--global-batch 62 does not divide over 4 ranks; use 60 or 64"),
+        (1, ["--global-batch", "63", "--accumulate", "2"], "--accumulate 2 does not divide the 63 samples of a rank"),
+        (2, [], "--ranks N is needed on several hosts: so many on each; with 1 there are 2"),
+    ],
+)
+def test_one_run_is_refused_before_any_process_is_there(hosts: int, words: list[str], message: str) -> None:
+    def start(_: object) -> Any:
+        pytest.fail("nothing is to be started")
+
+    with pytest.raises(UserError, match=f"^{re.escape(message)}"):
+        one_run.main(words, [], Desk(hosts=hosts, on_all=start))
 
 
 @pytest.mark.parametrize(
