@@ -24,9 +24,8 @@ from ddpbench.tasks.samples import Batch, map_tensors, moved
 from ddpbench.tasks.source import line_of, said
 from ddpbench.tasks.step import Step
 from ddpbench.tasks.task import Data, Task, floating
-from ddpbench.train import findings, shares
+from ddpbench.train import findings, machine, shares
 from ddpbench.train.shares import Pass
-from ddpbench.train.world import resolve_device
 
 MOST_SAMPLES = 256  # of the batch that is compared
 BUDGET_S = 4.0  # about, of all passes on a quiet machine: a large network is checked with fewer samples
@@ -54,7 +53,7 @@ def examine(task: Task, data: Data, cfg: TrainConfig, ranks: int, budget_s: floa
     Raises UserError where the task cannot be trained, or not by workers.
     """
     part_batch(cfg, ranks)
-    device = torch.device(resolve_device(cfg))
+    device = torch.device(machine.resolve(cfg))
     with kept(device):
         return _Examination(task, data, cfg, ranks, device).run(budget_s)
 

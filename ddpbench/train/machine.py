@@ -5,11 +5,14 @@ import re
 import subprocess
 from functools import partial
 from pathlib import Path
+from typing import Literal
 
 import psutil
 import torch
 
 from ddpbench import command, environment, variables
+from ddpbench.config import TrainConfig
+from ddpbench.errors import UserError
 from ddpbench.record import Environment
 
 
@@ -40,6 +43,17 @@ def gpus() -> int:
     """
     kind = torch.accelerator.current_accelerator(check_available=True)
     return torch.accelerator.device_count() if kind is not None and kind.type == "cuda" else 0
+
+
+def resolve(cfg: TrainConfig) -> Literal["cpu", "cuda"]:
+    """Return on what a run trains. Raises UserError where CUDA, or what needs it, is asked for and not there."""
+    has_gpu = bool(gpus())
+    if cfg.device == "cuda" and not has_gpu:
+        raise UserError("--device cuda: torch sees no CUDA GPU here; use --device cpu")
+    device: Literal["cpu", "cuda"] = "cuda" if has_gpu and cfg.device != "cpu" else "cpu"
+    if cfg.sync_batchnorm and device == "cpu":
+        raise UserError("--sync-batchnorm works between GPUs alone, and this run trains on CPUs; leave it out")
+    return device
 
 
 def _cpu_model() -> str:

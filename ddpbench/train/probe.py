@@ -68,12 +68,12 @@ class Probe:
         threads = cfg.threads or max(1, environment.usable_cores() // ranks)
         arms = [TurnArm(arm=Arm("ddp", ranks, threads, None), global_batch=cfg.global_batch)]
         space.require_shared(self.sizes, arms, environment.free_shared_bytes())
-        if world.resolve_device(cfg) == "cpu":  # what is free on a GPU is known once it is used
+        if machine.resolve(cfg) == "cpu":  # what is free on a GPU is known once it is used
             space.require_memory(self.sizes, arms, environment.free_memory_bytes())
 
     def _describe(self, cfg: TrainConfig) -> questions.Machine:
         """Fetch the data where it is missing, and describe what there is to train, and on what."""
-        device = world.resolve_device(cfg)
+        device = machine.resolve(cfg)
         comm = ddp.resolve(cfg.comm, device, hosts=1, local_size=1)
         world.check(cfg, 1, 1)
         begin = time.perf_counter()

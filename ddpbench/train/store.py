@@ -1,4 +1,4 @@
-"""The store in which ranks of several hosts meet: host 0's keys, over the line that only this job's secret opens.
+"""The store in which ranks meet. On several hosts it is host 0's keys, over the line that only this job's secret opens.
 
 torch's own TCPStore has no password and listens on every interface, whatever host it is given.
 """
@@ -13,13 +13,32 @@ from ddpbench.errors import TrainingError
 from ddpbench.hosts import channel
 from ddpbench.hosts.channel import Channel
 from ddpbench.hosts.messages import Answer, AnyMessage, Ask, Rank
-from ddpbench.notes import Seat
+from ddpbench.notes import Launch, Seat
 
 if TYPE_CHECKING:
     Base = Any
 else:
     Base = dist.Store
 CONNECT_S = 10.0
+
+
+def of_attempt(launch: Launch | None, rank: int, size: int, timeout_s: float) -> dist.Store:  # type: ignore[name-defined]
+    """Return the store in which the ranks of this attempt meet. It gets a prefix of this attempt.
+
+    torchrun keeps one store over all restarts of a run (2.14.1, whatever its comment says). Without a prefix, ranks
+    would find the addresses of the attempt before and connect to processes that have ended (pytorch#135712).
+    Under `launch.sh` the store is memory of torchrun's agent, or on several hosts a LineStore. `launch` is None where a
+    person started torchrun.
+    """
+    limit = timedelta(seconds=timeout_s)
+    if launch is not None and launch.seat is not None:
+        return LineStore(launch.seat, limit)
+    if launch is not None and launch.store is not None:
+        store = dist.FileStore(launch.store, size)  # type: ignore[attr-defined]
+        store.set_timeout(limit)
+        return store
+    store, _, _ = next(dist.rendezvous("env://", rank, size, timeout=limit))  # type: ignore[attr-defined]
+    return store
 
 
 class LineStore(Base):  # type: ignore[misc]

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Literal, TypeVar
+from typing import Any, TypeVar
 
 import msgspec
 import torch
@@ -21,9 +21,8 @@ from ddpbench.config import TrainConfig, part_batch
 from ddpbench.errors import PeerError, TrainingError, UserError
 from ddpbench.record import Comm
 from ddpbench.tasks.step import OverGpus, Step
-from ddpbench.train import machine
+from ddpbench.train import machine, store
 from ddpbench.train.life import WATCHDOG_GRACE_S, Life
-from ddpbench.train.store import LineStore
 
 T = TypeVar("T")
 ELSEWHERE = -1  # stands for a rank of another host: which one, its own host knows
@@ -52,7 +51,7 @@ class World:
             # gloo may wait ten minutes for a rank that has ended.
             self.process.watchdog.alive(self.timeout_s + WATCHDOG_GRACE_S)
             try:
-                self.store = _store_of_attempt(self)
+                self.store = store.of_attempt(self.process.launch, self.rank, self.size, self.timeout_s)
                 dist.init_process_group(
                     # gloo carries our own messages in every world; nccl is there for gradients.
                     backend="cpu:gloo,cuda:nccl" if self._uses_nccl else "gloo",
@@ -202,7 +201,7 @@ def solo(cfg: TrainConfig, process: Life | None = None) -> World:
         raise UserError(
             "--data-parallel cannot synchronise batch norm; leave out --sync-batchnorm, or use ddp_train.py"
         )
-    device = torch.device("cuda", 0) if resolve_device(cfg) == "cuda" else torch.device("cpu")
+    device = torch.device("cuda", 0) if machine.resolve(cfg) == "cuda" else torch.device("cpu")
     part_batch(cfg, 1)
     torch.set_num_threads(cfg.threads or environment.usable_cores())
     return World(rank=0, size=1, local_size=1, device=device, comm=None, process=process or Life())
@@ -247,7 +246,7 @@ def join(cfg: TrainConfig, process: Life | None = None) -> World:
     if seat is not None:  # torchrun knows the ranks of this host alone
         rank, size = seat.first_rank + rank, seat.hosts * local_size
     check(cfg, size, local_size)
-    on_gpu = resolve_device(cfg) == "cuda"
+    on_gpu = machine.resolve(cfg) == "cuda"
     device = torch.device("cuda", local_rank) if on_gpu else torch.device("cpu")
     if on_gpu:
         torch.accelerator.set_device_index(device)
@@ -277,41 +276,11 @@ def _choose_interface(host_0: str, *, one_machine: bool) -> None:
     os.environ.setdefault("NCCL_SOCKET_IFNAME", f"={name}")  # without "=" it is the beginning of several names
 
 
-def resolve_device(cfg: TrainConfig) -> Literal["cpu", "cuda"]:
-    """Return "cuda" or "cpu". Raises UserError where CUDA, or what needs it, is asked for and not there."""
-    has_gpu = bool(machine.gpus())
-    if cfg.device == "cuda" and not has_gpu:
-        raise UserError("--device cuda: torch sees no CUDA GPU here; use --device cpu")
-    device: Literal["cpu", "cuda"] = "cuda" if has_gpu and cfg.device != "cpu" else "cpu"
-    if cfg.sync_batchnorm and device == "cpu":
-        raise UserError("--sync-batchnorm works between GPUs alone, and this run trains on CPUs; leave it out")
-    return device
-
-
 def check(cfg: TrainConfig, size: int, local_size: int) -> None:
     """Raise UserError when this configuration cannot run at this world size on this machine."""
     part_batch(cfg, size)
-    device = resolve_device(cfg)
+    device = machine.resolve(cfg)
     ddp.resolve(cfg.comm, device, hosts=size // local_size, local_size=local_size)
     gpus = machine.gpus()
     if device == "cuda" and local_size > gpus:
         raise UserError(f"{local_size} ranks need {local_size} GPUs and this machine has {gpus}; use {gpus} ranks")
-
-
-def _store_of_attempt(here: World) -> "dist.Store":  # type: ignore[name-defined]  # torch does not say what it exports
-    """Return the store in which the ranks of this attempt meet. It gets a prefix of this attempt.
-
-    torchrun keeps one store over all restarts of a run (2.14.1, whatever its comment says). Without a prefix, ranks
-    would find the addresses of the attempt before and connect to processes that have ended (pytorch#135712).
-    Under `launch.sh` the store is memory of torchrun's agent: torch's TCPStore has no password and listens on every
-    interface, whatever host it is given.
-    """
-    launch, limit = here.process.launch, timedelta(seconds=here.timeout_s)
-    if launch is not None and launch.seat is not None:
-        return LineStore(launch.seat, limit)
-    if launch is not None and launch.store is not None:
-        store = dist.FileStore(launch.store, here.size)  # type: ignore[attr-defined]
-        store.set_timeout(limit)
-    else:
-        store, _, _ = next(dist.rendezvous("env://", here.rank, here.size, timeout=limit))  # type: ignore[attr-defined]
-    return store

@@ -51,11 +51,11 @@ def test_auto_takes_a_gpu_on_which_ranks_can_combine_gradients_and_no_other(
     pretend(monkeypatch, kind)
 
     assert machine.gpus() == gpus
-    assert world.resolve_device(TrainConfig()) == ("cuda" if gpus else "cpu")
-    assert world.resolve_device(TrainConfig(device="cpu")) == "cpu"
+    assert machine.resolve(TrainConfig()) == ("cuda" if gpus else "cpu")
+    assert machine.resolve(TrainConfig(device="cpu")) == "cpu"
     if not gpus:
         with pytest.raises(UserError, match="--device cuda: torch sees no CUDA GPU here"):
-            world.resolve_device(TrainConfig(device="cuda"))
+            machine.resolve(TrainConfig(device="cuda"))
 
 
 def test_more_ranks_than_gpus_are_refused_and_ranks_on_cpus_are_not(monkeypatch: pytest.MonkeyPatch) -> None:
