@@ -12,6 +12,8 @@ from msgspec import Meta
 
 from ddpbench.errors import UserError
 
+MOST_PRICE = 1e6  # of an hour: what is more is a slip of the hand
+
 
 class Flag(NamedTuple):
     """A field of a struct as the command line sees it."""
@@ -77,6 +79,28 @@ def flags_of(struct: type[msgspec.Struct]) -> Iterator[Flag]:
 def flag_name(field_name: str) -> str:
     """Return the flag of a field: global_batch -> --global-batch."""
     return "--" + field_name.replace("_", "-")
+
+
+def number(flag: str, text: str, example: str, *, least: float = 0.0, most: float, unit: str = "") -> float:
+    """Read a number, which may have its unit, as in `3%`. Raises UserError unless it is above 0 and in these bounds."""
+    try:
+        value = float(text.strip().removesuffix(unit))
+    except ValueError:
+        value = 0.0
+    if not (value > 0 and least <= value <= most):  # false for NaN
+        allowed = f"between {least:g}{unit} and {most:,.0f}{unit}" if least else f"above 0 and at most {most:,.0f}"
+        raise UserError(f"{flag} must be {allowed}, as in {example}; got {text!r}")
+    return value
+
+
+def price(text: str | None) -> float | None:
+    """Read --price-per-hour, which may be left out. Raises UserError for what is no price."""
+    return None if text is None else number("--price-per-hour", text, "1.20", most=MOST_PRICE)
+
+
+def percentage(flag: str, text: str) -> float:
+    """Read `3%` or `3` as 0.03. Raises UserError for anything that is not between 0.1 % and 100 %."""
+    return number(flag, text, "3%", least=0.1, most=100, unit="%") / 100
 
 
 def explain_unknown(name: str, parser: ArgumentParser, refused: Mapping[str, str]) -> str:

@@ -152,7 +152,7 @@ def test_a_new_task_is_measured_and_compared_with_nothing(tmp_path: Path, monkey
         (("--base", "old", "--task", "no.py"), "--task no.py: new has no such file"),
         (("--base", "old", "--task", "/task.py"), "give its path inside the checkouts"),
         (("--base", "old", "--minutes", "0"), "--minutes must be between 0.1 and 1,440, got 0"),
-        (("--base", "old", "--margin-speed", "x"), "--margin-speed must be between 0 and 100, got x"),
+        (("--base", "old", "--margin-speed", "x"), "--margin-speed must be between 0.1% and 100%, as in 3%; got 'x'"),
     ],
 )
 def test_bad_input_is_one_line(

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Protocol
 
+from ddpbench import flags
 from ddpbench.command import COMPARE_NAME
 from ddpbench.errors import DdpbenchError, GateFailedError, UserError
 from ddpbench.judge import learning
@@ -20,7 +21,7 @@ class Gates(Protocol):
 
     margin: float | None  # of the metric, in its unit; None: the task's own
     margin_speed: str  # percent
-    price_per_hour: float | None
+    price_per_hour: str | None
     fail_below_speedup: float | None
     fail_below_efficiency: float | None  # 0 to 1
     fail_if_accuracy_lost: float | None  # in the unit of the metric: points of accuracy
@@ -32,29 +33,20 @@ def add_flags(parser: ArgumentParser) -> None:
     add = parser.add_argument
     add("--margin", type=float, metavar="POINTS", help="accuracy loss that matters (default: the task's; mnist: 0.3)")
     add("--margin-speed", default="3%", metavar="P%", help="difference in speed that matters (default: 3%%)")
-    add("--price-per-hour", type=float, metavar="X", help="of one worker: say what an epoch costs, and whether it pays")
+    add("--price-per-hour", metavar="X", help="of one worker: say what an epoch costs, and whether it pays")
     add("--fail-below-speedup", type=float, metavar="X", help="exit with 1 if the speed is below X times the reference")
     add("--fail-below-efficiency", type=float, metavar="X", help="exit with 1 if the efficiency, 0 to 1, is below X")
     add("--fail-if-accuracy-lost", type=float, metavar="POINTS", help="exit with 1 if more accuracy is lost than this")
     add("--fail-if-slower", action="store_true", help="OLD NEW: exit with 1 if a step of NEW certainly takes longer")
 
 
-def criteria(flags: Gates) -> Criteria:
+def criteria(gates: Gates) -> Criteria:
     """Return what matters to the user. Raises UserError for a value out of bounds."""
-    price = flags.price_per_hour
-    if price is not None and not 0 < price < 1e9:
-        raise UserError(f"--price-per-hour must be above 0, got {price:g}")
-    try:
-        percent = float(flags.margin_speed.strip().removesuffix("%"))
-    except ValueError:
-        percent = 0.0
-    percentages = [("--margin-speed", percent, flags.margin_speed)]
-    if flags.margin is not None:
-        percentages.insert(0, ("--margin", flags.margin, f"{flags.margin:g}"))
-    for flag, value, shown in percentages:
-        if not 0 < value < 100:
-            raise UserError(f"{flag} must be between 0 and 100, got {shown}")
-    return Criteria(margin=flags.margin, speed=percent / 100, price_per_hour=price)
+    margin = gates.margin
+    if margin is not None and not 0 < margin < 100:
+        raise UserError(f"--margin must be between 0 and 100, got {margin:g}")
+    speed = flags.percentage("--margin-speed", gates.margin_speed)
+    return Criteria(margin=margin, speed=speed, price_per_hour=flags.price(gates.price_per_hour))
 
 
 @contextmanager

@@ -3,17 +3,15 @@
 from argparse import SUPPRESS
 from collections.abc import Sequence
 from dataclasses import dataclass
-from math import isfinite
 from pathlib import Path
 
 from ddpbench.command import NAME
 from ddpbench.errors import UserError
-from ddpbench.flags import Parser, explain_unknown
+from ddpbench.flags import Parser, explain_unknown, number, price
 from ddpbench.predict import network
 
 DEFAULT_HOSTS = ["1", "2", "4", "8"]
 MOST_HOSTS = 10_000
-MAX_PRICE = 1e6
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -56,14 +54,13 @@ def read(words: Sequence[str]) -> Options:
         raise UserError("--link names a measured link, and --bandwidth gives one by hand; give one of them")
     given = None
     if found.bandwidth is not None:
-        latency_ms = _number("--latency-ms", found.latency_ms, "0.2", network.MOST_LATENCY_MS)
+        latency_ms = number("--latency-ms", found.latency_ms, "0.2", most=network.MOST_LATENCY_MS)
         given = (network.bandwidth(found.bandwidth), latency_ms / 1000)
-    price = found.price_per_hour
     return Options(
         hosts=sorted({_whole("--hosts", word, MOST_HOSTS) for word in " ".join(found.hosts).replace(",", " ").split()}),
         study=found.study or found.results,
         results=found.results,
-        price_per_hour=None if price is None else _number("--price-per-hour", price, "0.80", MAX_PRICE),
+        price_per_hour=price(found.price_per_hour),
         is_weak=found.weak,
         ranks=_maybe_whole("--ranks", found.ranks),
         global_batch=_maybe_whole("--global-batch", found.global_batch),
@@ -88,13 +85,3 @@ def _whole(flag: str, text: str, most: int = 10**9) -> int:
 
 def _maybe_whole(flag: str, text: str | None) -> int | None:
     return None if text is None else _whole(flag, text)
-
-
-def _number(flag: str, text: str, example: str, most: float) -> float:
-    try:
-        value = float(text)
-    except ValueError:
-        value = 0.0
-    if not (isfinite(value) and 0 < value <= most):
-        raise UserError(f"{flag} must be a number above 0, as in {example}; got {text!r}")
-    return value

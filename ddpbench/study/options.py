@@ -3,10 +3,9 @@
 from argparse import SUPPRESS
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from math import isfinite
 from typing import Any, NamedTuple, get_args
 
-from ddpbench import config
+from ddpbench import config, flags
 from ddpbench.arm import CONTROLS
 from ddpbench.command import COMMAND, NAME
 from ddpbench.config import TrainConfig
@@ -17,7 +16,6 @@ from ddpbench.study.layouts import Layout
 from ddpbench.study.plan import Design as Design
 
 MAX_RESTARTS = 9_999
-MAX_PRICE = 1e6
 ARM_FLAGS = dict.fromkeys(("threads", "comm", "data_parallel"), "is set for each arm of a study")
 ARM_FLAGS["seed"] = "is set for each run of a study; use --seeds 0 1 2"
 ARM_FLAGS["comm"] = "is set for each arm of a study; use --comms shm gloo"
@@ -107,7 +105,6 @@ def read(design: Design, argv: Sequence[str], environment: Mapping[str, str], ho
     for seed in seeds:
         TrainConfig(seed=seed)  # refuses what a run would refuse
     restarts = lists.get("restarts", [DEFAULT_RESTARTS])
-    price = values["price_per_hour"]
     return StudyOptions(
         design=design,
         seeds=seeds,
@@ -117,10 +114,10 @@ def read(design: Design, argv: Sequence[str], environment: Mapping[str, str], ho
         batches=lists.get("batches", DEFAULT_BATCHES) if design == "sweep" else [],
         comms=comms,
         restarts=_one_number("--restarts", restarts, LISTS["restarts"].least),
-        within=_percentage("--within", values["within"]),
-        minutes=_minutes(values["minutes"]),
-        margin=_percentage("--margin-speed", values["margin_speed"]),
-        price_per_hour=None if price is None else _price(price),
+        within=flags.percentage("--within", values["within"]),
+        minutes=flags.number("--minutes", values["minutes"], "5", least=0.1, most=1_440),
+        margin=flags.percentage("--margin-speed", values["margin_speed"]),
+        price_per_hour=flags.price(values["price_per_hour"]),
         train=config.make(train),
         has_batch="global_batch" in values,
         is_plan=values["plan"],
@@ -173,37 +170,6 @@ def _comms(words: Sequence[str]) -> list[Comm]:
     if twice:
         raise UserError(f"--comms {' '.join(names)}: {twice} is there twice; name each once")
     return names
-
-
-def _percentage(flag: str, text: str) -> float:
-    """Read `3%` or `3` as 0.03. Raises UserError for anything that is not between 0.1 % and 100 %."""
-    try:
-        value = float(text.strip().removesuffix("%"))
-    except ValueError:
-        value = 0.0
-    if not 0.1 <= value <= 100:
-        raise UserError(f"{flag} must be between 0.1% and 100%, as in 3%; got {text!r}")
-    return value / 100
-
-
-def _price(text: str) -> float:
-    try:
-        value = float(text)
-    except ValueError:
-        value = 0.0
-    if not (isfinite(value) and 0 < value <= MAX_PRICE):
-        raise UserError(f"--price-per-hour must be above 0, as in 1.20: what one worker costs an hour; got {text!r}")
-    return value
-
-
-def _minutes(text: str) -> float:
-    try:
-        value = float(text)
-    except ValueError:
-        value = 0.0
-    if not 0.1 <= value <= 1_440:
-        raise UserError(f"--minutes must be between 0.1 and 1,440, as in 5; got {text!r}")
-    return value
 
 
 def _require_of_design(design: Design, lists: Mapping[str, list[int]], comms: Sequence[Comm]) -> None:

@@ -197,11 +197,12 @@ def test_a_change_needs_two_studies_of_equal_settings(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("values", "message"),
     [
-        ({"margin_speed": "x"}, "--margin-speed must be between 0 and 100, got x"),
-        ({"margin_speed": "0%"}, "--margin-speed must be between 0 and 100, got 0%"),
+        ({"margin_speed": "x"}, "--margin-speed must be between 0.1% and 100%, as in 3%; got 'x'"),
+        ({"margin_speed": "0%"}, "--margin-speed must be between 0.1% and 100%, as in 3%; got '0%'"),
         ({"margin": 100.0}, "--margin must be between 0 and 100, got 100"),
-        ({"price_per_hour": 0.0}, "--price-per-hour must be above 0, got 0"),
-        ({"price_per_hour": math.nan}, "--price-per-hour must be above 0, got nan"),
+        ({"price_per_hour": "0"}, "--price-per-hour must be above 0 and at most 1,000,000, as in 1.20; got '0'"),
+        ({"price_per_hour": "nan"}, "--price-per-hour must be above 0 and at most 1,000,000, as in 1.20; got 'nan'"),
+        ({"price_per_hour": "1e9"}, "--price-per-hour must be above 0 and at most 1,000,000, as in 1.20; got '1e9'"),
     ],
 )
 def test_what_matters_is_a_number_that_can_matter(values: dict[str, object], message: str) -> None:

@@ -375,7 +375,10 @@ def test_a_miss_is_told_and_widens_the_band(tmp_path: Path, capsys: pytest.Captu
     ("words", "line"),
     [
         (["--hosts", "two"], "--hosts must be whole numbers from 1 to 10,000; got 'two'"),
-        (["--price-per-hour", "free"], "--price-per-hour must be a number above 0, as in 0.80; got 'free'"),
+        (
+            ["--price-per-hour", "free"],
+            "--price-per-hour must be above 0 and at most 1,000,000, as in",
+        ),
         (["--bandwidth", "fast", "--latency-ms", "1"], "--bandwidth must be a rate like 1gbit or 200mbit; got 'fast'"),
         (["--bandwidth", "1gbit"], "a link by hand needs both"),
         (["--wibble"], "unknown flag --wibble"),

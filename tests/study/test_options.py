@@ -167,7 +167,7 @@ def test_only_a_comparison_has_whole_runs_and_so_seeds() -> None:
         (["--minutes", "soon"], "--minutes must be between 0.1 and 1,440, as in 5; got 'soon'"),
         (
             ["--price-per-hour", "0"],
-            "--price-per-hour must be above 0, as in 1.20: what one worker costs an hour; got '0'",
+            "--price-per-hour must be above 0 and at most 1,000,000, as in 1.20; got '0'",
         ),
         (["--price-per-hour", "inf"], "--price-per-hour must be above 0"),
         (["--price-per-hour", "nan"], "--price-per-hour must be above 0"),
