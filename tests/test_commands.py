@@ -159,6 +159,7 @@ TABLE: dict[str, Run | By | Not] = {
     "diff baseline_train.py ddp_train.py": REFRESHED,
     "python -m benchmarks.looks": Not("it simulates for minutes and rewrites a file; here it is imported"),
     "python -m tests.faults.soak --faults 500": Not("it breaks 500 runs; here it is imported"),
+    "python -m tests.hosts.soak 100": Not("it breaks jobs for an hour; here it is imported"),
     "pip install .": By(
         "tests/setup/test_package.py::test_a_study_works_where_one_stands_and_leaves_nothing_elsewhere"
     ),

@@ -19,16 +19,18 @@ from tests.judge.studies import complete, judge, launches, swept, whole_runs
 from tests.records import TRUTH, TWO, at, make_record
 
 PAGE = PROJECT / "docs/faults.md"
-ROW = re.compile(r"^\| ([HSC]?\d+[bcd]?) \| ([^|]+) \| ([^|]+) \| ([^|]+) \|$", re.M)
+ROW = re.compile(r"^\| ([HSCM]?\d+[bcd]?) \| ([^|]+) \| ([^|]+) \| ([^|]+) \|$", re.M)
 TEST = re.compile(r"`(tests/[\w/]+\.py)::(\w+)(?:\[[^`]*\])?`")
-HOSTILE = 16
+HOSTILE, SEVERAL = 16, 19
 FAULTS = [str(number) for number in range(1, 81)]
 NUMBERS = [
     *FAULTS[:21],
     "21b",
     "21c",
     "21d",
-    *FAULTS[21:],
+    *FAULTS[21:70],
+    *(f"M{n}" for n in range(1, SEVERAL + 1)),
+    *FAULTS[70:],
     *(f"H{n}" for n in range(1, HOSTILE + 1)),
     *(f"S{n}" for n in range(1, 21)),
     *(f"C{n}" for n in range(1, 31)),
