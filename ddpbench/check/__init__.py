@@ -7,6 +7,7 @@ processes `check.worker` and `check.exchange` import may import torch: a torch t
 main      the command: from its flags to the screen or the JSON, and the exit code
 look      gathers the facts that need no torch; asking: those of the worker
 worker    the process that imports torch; it exchanges data with a twin over loopback and over shared memory (by twin)
+asked     how such a process begins
 facts     what was measured; judging: what that means and what to do about it; report: how it is told
 
 several   the same on several hosts: leading is host 0's part, following that of every other host

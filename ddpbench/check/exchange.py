@@ -16,7 +16,8 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from ddpbench import environment, processes
+from ddpbench import processes
+from ddpbench.check import asked
 from ddpbench.check.gathered import SIZES, Meet, Met, Timed, Trouble
 from ddpbench.errors import DdpbenchError, one_line
 from ddpbench.notes import Launch
@@ -36,11 +37,7 @@ Line = Timed | Trouble
 
 def main() -> None:
     """Be ready, and exchange data as often as it is asked for."""
-    processes.end_with_parent(signal.SIGKILL)
-    processes.ignore([signal.SIGINT])  # the check hears it, and ends this process
-    environment.usable_cores()  # counted and kept now: a library may bind this thread to one core when it is imported
-    with os.fdopen(int(sys.argv[1]), "wb", buffering=0) as answers:
-        os.set_inheritable(answers.fileno(), False)
+    with asked.begin() as answers:
         import_torch()
         answers.write(READY)
         for line in sys.stdin.buffer:

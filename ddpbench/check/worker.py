@@ -5,7 +5,6 @@ here is known to the check by the answers that do not come.
 """
 
 import os
-import signal
 import socket
 import sys
 import time
@@ -13,18 +12,14 @@ from collections.abc import Iterator
 
 import msgspec
 
-from ddpbench import environment, processes
-from ddpbench.check import twin
+from ddpbench import environment
+from ddpbench.check import asked, twin
 from ddpbench.check.facts import Answer, Gpus, Shared, Torch
 
 
 def main() -> None:
     """Answer, and end."""
-    processes.end_with_parent(signal.SIGKILL)
-    processes.ignore([signal.SIGINT])  # the check hears it, and ends this process
-    environment.usable_cores()  # counted and kept now: a library may bind this thread to one core when it is imported
-    with os.fdopen(int(sys.argv[1]), "wb", buffering=0) as answers:
-        os.set_inheritable(answers.fileno(), False)
+    with asked.begin() as answers:
         for answer in answer_all():
             answers.write(msgspec.json.encode(answer) + b"\n")
 
