@@ -1,8 +1,10 @@
 """Processes of this machine: whether one lives and since when, its end with its parent, and what a fork becomes."""
 
+import atexit
 import ctypes
 import os
 import runpy
+import shutil
 import signal
 import sys
 import time
@@ -14,6 +16,7 @@ from typing import Literal
 import psutil
 
 PR_SET_PDEATHSIG = 1
+FOLDER = "DDPBENCH_FORKSERVER"  # the variable that tells a forkserver the temporary folder of its socket
 
 
 def state(pid: int) -> Literal["running", "stopped", "ended"]:
@@ -68,6 +71,17 @@ def send(pids: Iterable[int], number: signal.Signals) -> None:
     for pid in pids:
         with suppress(ProcessLookupError):
             os.kill(pid, number)
+
+
+def remove_folder_at_end() -> None:
+    """Let this process, a forkserver, remove the folder of its socket when it ends: its maker may have been killed."""
+    owner, folder = os.getpid(), os.environ.get(FOLDER)
+
+    def remove() -> None:
+        if folder and os.getpid() == owner:  # and none that it has forked
+            shutil.rmtree(folder, ignore_errors=True)
+
+    atexit.register(remove)
 
 
 def become(words: Sequence[str], environment: Mapping[str, str]) -> None:

@@ -57,8 +57,8 @@ FEW = {
         r"os\.environ|os\.getenv",
         {
             *("__main__.py", "notes.py", "variables.py", "setup/install.py", "setup/packages.py", "setup/venv.py"),
-            *("show/charts/isolation.py", "study/main.py", "study/runner.py", "study/several.py", "hosts/joining.py"),
-            *("processes.py", "train/agent.py", "train/life.py", "train/world.py"),
+            *("show/charts/isolation.py", "study/main.py", "study/runner.py", "study/several.py", "study/warm.py"),
+            *("hosts/joining.py", "processes.py", "train/agent.py", "train/life.py", "train/world.py"),
         },
     ),
     "handling signals": (

@@ -1,7 +1,7 @@
 """Launches of turns, forked from a process that has torch: a launch then starts in two seconds and not in six.
 
 The server is the standard library's forkserver: it imports torch once, forks each launch, and ends with this process
-and the launches.
+and the launches. Its socket is in a temporary folder, which it removes where this process was killed.
 Whole runs are not started in this way, because their start-up is measured.
 """
 
@@ -11,12 +11,14 @@ import signal
 import subprocess
 import time
 from collections.abc import Mapping, Sequence
+from multiprocessing import util
 from pathlib import Path
 
 from msgspec.structs import replace
 
 from ddpbench import notes, processes
 from ddpbench.notes import Launch
+from ddpbench.processes import FOLDER
 from ddpbench.study.runner import LOOK_EVERY_S, Program, Spawn, ignore_interrupts, lead_output
 
 IMPORTED = "ddpbench.train.preloaded"
@@ -36,11 +38,14 @@ class Server:
             _, *words = program.command
             told = replace(launch, has_torch=True)
             process = self._context.Process(target=_become, args=(words, program.environment(told), program.log, told))
+            os.environ[FOLDER] = util.get_temp_dir()  # for the server, if it is started now
             try:
                 process.start()
             except (EOFError, OSError):  # the server has been killed, and the standard library did not know it yet
                 time.sleep(LOOK_EVERY_S)
                 process.start()
+            finally:
+                del os.environ[FOLDER]
             return Forked(process)
 
         return start

@@ -106,6 +106,7 @@ def one_start(net: Network, results: Path, number: int, plan: random.Random | No
 
 def break_it(net: Network, made: Job, plan: random.Random) -> str:
     """Let a fault happen at a random moment. Returns which; "" where the job had ended by then."""
+    made.hear(0, "hosts are here")  # one that a fault keeps away is waited for (tests/hosts/test_lines.py)
     first = reached(made.results(0))
     until, target = time.monotonic() + 120, first + plan.randint(5, 60)
     early_s = plan.uniform(0.3, 15) if plan.random() < 0.25 else None  # before it trains
