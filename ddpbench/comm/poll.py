@@ -1,5 +1,6 @@
 """How ranks of several hosts agree on a step to meet after, where they share no memory for a `board.Board`."""
 
+import math
 import time
 from collections.abc import Sequence
 from typing import Any, Protocol
@@ -67,8 +68,11 @@ class Poll:
     def collect(self, step: int, count: int) -> tuple[list[str], list[list[float]]]:
         """Return the digest of every rank and the first losses [ranks, count], as posted. A collective."""
         digest, losses = self._posted
-        rows = self._ranks.gather([digest.hex(), *losses[:count]])
-        return [row[0] for row in rows], [row[1:] for row in rows]  # type: ignore[misc]
+        # JSON has no number for a loss that is not finite; the run ends by it at the end of its epoch.
+        finite = [loss if math.isfinite(loss) else None for loss in losses[:count]]
+        rows = self._ranks.gather([digest.hex(), *finite])
+        known = [[math.nan if loss is None else loss for loss in row[1:]] for row in rows]
+        return [row[0] for row in rows], known  # type: ignore[misc, return-value]
 
     def share_paused(self) -> None:
         """Tell every rank how long rank 0 has spent saving, where ranks have met. A collective."""

@@ -1,7 +1,10 @@
 """Ranks of several hosts agree on a step without memory that they share: all on the same one, and soon."""
 
+import math
 from dataclasses import dataclass, field
+from typing import Any
 
+import msgspec
 import pytest
 import torch
 from hypothesis import given, settings
@@ -37,6 +40,10 @@ class Rank:
     shared: Collectives
     rank: int
     count: int = 0  # of polls that it has begun
+
+    def gather(self, value: list[object]) -> list[Any]:
+        self.shared.gathered.append(value)
+        return msgspec.json.decode(msgspec.json.encode(self.shared.gathered))  # type: ignore[no-any-return]
 
     def begin_largest(self, numbers: Tensor) -> Work:
         if self.count == len(self.shared.begun):
@@ -115,3 +122,15 @@ def test_quick_steps_are_polled_seldom_and_slow_ones_always(monkeypatch: pytest.
 
     assert count(10.0) == 1_000, "every second step: each poll takes two"
     assert count(1e-9) <= 4
+
+
+def test_losses_that_are_no_numbers_arrive_as_such() -> None:
+    """Ranks exchange JSON, which has none. The run ends by them at the end of its epoch, in one line."""
+    first, last = polls(2)
+    for each, losses in ((first, [1.5, math.inf, 2.5]), (last, [math.nan, 0.5, -math.inf])):
+        each.post(3, losses, b"\x01")
+        digests, found = each.collect(3, 3)
+
+    assert digests == ["01", "01"]
+    assert [[math.isfinite(loss) for loss in row] for row in found] == [[True, False, True], [False, True, False]]
+    assert (found[0][0], found[1][1]) == (1.5, 0.5)
