@@ -122,7 +122,7 @@ def _fits(weights: dict[str, Tensor], states: dict[str, dict[str, Tensor]], net:
 def save(folder: Path, manifest: Manifest, tensors: dict[str, Tensor]) -> Path:
     """Write a checkpoint, then remove old ones. Raises DiskError where the disk refuses; the old ones then stay.
 
-    Two stay: the newest, and the newest that ends an epoch, because ranks were compared there. Returns the new path.
+    The two newest stay, and the newest that ends an epoch, because ranks were compared there. Returns the new path.
     """
     packed = {name: value.detach().cpu().contiguous() for name, value in tensors.items()}
     body = msgspec.json.encode(manifest) + b"\n" + safetensors.torch.save(packed)

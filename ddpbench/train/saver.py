@@ -41,7 +41,7 @@ class Saver(Onlooker):
         if self._saves:
             self._board = Board(here, state.epoch_steps) if here.hosts == 1 else Poll(here)
         self._due = time.monotonic() + self._every_s
-        self._meets = self._stops = False
+        self._meets = self._stops = self._has_saved = False
         self._begin = self._paused_before_s = 0.0  # when the epoch began, and the board's count then
         if self._saves:
             resume.restore(state, recorder, cfg, here)
@@ -152,15 +152,21 @@ class Saver(Onlooker):
         tensors = checkpoint.state_of(state.bare_net, state.optimizer)
         tensors["order"] = torch.tensor(ddp.order_of(state.net), dtype=torch.int64)
         tensors["losses"] = torch.tensor(losses, dtype=torch.float64).view(self._here.size, -1)
+        self._has_saved = False
         try:
             self._recorder.require_right_to_write()
             checkpoint.save(self.folder, manifest, tensors)
+            self._has_saved = True
             self._here.process.tell(notes.Saved())
         except DiskError as problem:
             progress.say(f"caution: {problem}; training goes on, and the checkpoint before stays", sys.stderr)
         self._due = time.monotonic() + self._every_s
 
     def _stop_if_asked(self, state: TrainState) -> None:
-        if self._stops:
-            where = notes.position(state.epoch, len(state.losses))
+        if not self._stops:
+            return
+        where = notes.position(state.epoch, len(state.losses))
+        # No rank ends before rank 0 has saved: where one has ended, all others are soon ended, too.
+        if self._here.gather(self._has_saved)[0]:
             raise Preempted(f"told to stop: saved after {where}; the same command with --resume goes on from there")
+        raise Preempted(f"told to stop after {where}, and not saved; --resume goes on from the checkpoint before")

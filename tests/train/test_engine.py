@@ -2,6 +2,7 @@
 
 import copy
 import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -20,7 +21,7 @@ from ddpbench.tasks import task
 from ddpbench.tasks.samples import Samples
 from ddpbench.tasks.task import Data
 from ddpbench.tasks.tested import add_up
-from ddpbench.train import engine, optim, recorder, world
+from ddpbench.train import checkpoint, engine, optim, recorder, world
 from ddpbench.train.batches import Batches
 from ddpbench.train.recorder import Recorder
 from ddpbench.train.state import num_parameters
@@ -273,6 +274,28 @@ def test_the_seed_alone_decides_the_first_weights() -> None:
     other = task.of(TrainConfig(seed=4)).step(TrainConfig(seed=4)).net
 
     assert all(torch.equal(a, b) for a, b in zip(one.parameters(), other.parameters(), strict=True))
+
+
+@pytest.mark.usefixtures("one_thread")
+@pytest.mark.parametrize("is_full", [False, True])
+def test_a_run_that_is_told_to_stop_says_whether_it_has_saved(
+    is_full: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: object) -> None:
+        raise DiskError("no space left")
+
+    if is_full:
+        monkeypatch.setattr(checkpoint, "save", refuse)
+    cfg = replace(SMALL, results=tmp_path)
+    here = world.solo(cfg)
+    here.process.stop_signal = signal.SIGTERM
+    said = "told to stop after epoch 1, step 3, and not saved; --resume goes on from the checkpoint before"
+    with pytest.raises(Preempted) as stopped:
+        engine.fit(task.of(cfg).step(cfg), Batches.load(cfg, here), cfg, here, kind="baseline")
+
+    saved = "told to stop: saved after epoch 1, step 3; the same command with --resume goes on from there"
+    assert str(stopped.value) == (said if is_full else saved)
+    assert len([*tmp_path.glob("*.checkpoint/*")]) == (0 if is_full else 1)
 
 
 @pytest.mark.usefixtures("one_thread")
