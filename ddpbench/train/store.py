@@ -4,6 +4,7 @@ torch's own TCPStore has no password and listens on every interface, whatever ho
 """
 
 import threading
+import time
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
@@ -11,7 +12,7 @@ import torch.distributed as dist
 
 from ddpbench.errors import TrainingError
 from ddpbench.hosts import channel
-from ddpbench.hosts.channel import Channel
+from ddpbench.hosts.channel import Channel, SecretError
 from ddpbench.hosts.messages import Answer, AnyMessage, Ask, Rank
 from ddpbench.notes import Launch, Seat
 
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
     Base = Any
 else:
     Base = dist.Store
-CONNECT_S = 10.0
+CONNECT_S, TRY_S, AGAIN_S = 30.0, 10.0, 0.2  # strangers may hold all places of the line for ten seconds
 
 
 def of_attempt(launch: Launch | None, rank: int, size: int, timeout_s: float) -> dist.Store:  # type: ignore[name-defined]
@@ -47,13 +48,7 @@ class LineStore(Base):  # type: ignore[misc]
     def __init__(self, seat: Seat, timeout: timedelta) -> None:
         super().__init__()
         self._limit, self._lock = timeout, threading.Lock()
-        try:
-            secret = seat.secret.encode()
-            self._line: Channel[AnyMessage] = channel.connect(seat.address, seat.port, secret, AnyMessage, CONNECT_S)
-            self._line.send(Rank(job=seat.job))
-        except OSError as problem:
-            where = f"{seat.address} port {seat.port}"
-            raise TrainingError(f"a rank cannot reach host 0 at {where}: {problem}") from problem
+        self._line = _connected(seat, min(timeout.total_seconds(), CONNECT_S))
 
     def set(self, key: str, value: str | bytes) -> None:
         """Set a key."""
@@ -112,3 +107,20 @@ class LineStore(Base):  # type: ignore[misc]
 
 def _bytes(value: str | bytes) -> bytes:
     return value.encode() if isinstance(value, str) else bytes(value)
+
+
+def _connected(seat: Seat, limit_s: float) -> "Channel[AnyMessage]":
+    """Return a line to host 0 for a rank. Raises TrainingError where host 0 cannot be reached in time."""
+    until_s = time.monotonic() + limit_s
+    while True:
+        try:
+            line: Channel[AnyMessage] = channel.connect(
+                seat.address, seat.port, seat.secret.encode(), AnyMessage, min(TRY_S, limit_s)
+            )
+            line.send(Rank(job=seat.job))
+            return line
+        except OSError as problem:
+            if isinstance(problem, SecretError) or time.monotonic() > until_s:
+                where = f"{seat.address} port {seat.port}"
+                raise TrainingError(f"a rank cannot reach host 0 at {where}: {problem}") from problem
+        time.sleep(AGAIN_S)
