@@ -1,4 +1,4 @@
-"""This process's place among the ranks. Only this file, the agent and `comm.compressed` use torch.distributed."""
+"""This process's place among the ranks."""
 
 import os
 import shutil
@@ -65,6 +65,8 @@ class World:
                 raise
             if self.size == self.local_size:
                 self.pids = self.gather(os.getpid())
+            else:
+                self._require_one_way()
             self.process.watchdog.alive(0)
         self.process.startup.reached("rendezvous")
         return self
@@ -88,6 +90,17 @@ class World:
                 raise TrainingError(why) from error
             others = {rank: pid for rank, pid in enumerate(self.pids) if rank != self.rank}
             raise peers.blame(others, self.timeout_s if timed_out else None) from error
+
+    def _require_one_way(self) -> None:
+        """Raise UserError, on all ranks, where hosts have not chosen alike how they train. A collective."""
+        ways = self.gather(f"{self.device.type}, by {self.comm}")
+        odd = next((rank for rank, way in enumerate(ways) if way != ways[0]), None)
+        if odd is not None:
+            host = odd // self.local_size
+            raise UserError(
+                f"host {host} would train on {ways[odd]}, host 0 on {ways[0]}; look which one lacks something, or give "
+                "--device and --comm"
+            )
 
     def _explain_hosts(self, problem: RuntimeError) -> None:
         """Raise PeerError in one line, where the ranks are on several hosts; else do nothing."""

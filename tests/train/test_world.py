@@ -58,6 +58,21 @@ def test_auto_takes_a_gpu_on_which_ranks_can_combine_gradients_and_no_other(
             machine.resolve(TrainConfig(device="cuda"))
 
 
+@pytest.mark.parametrize(("last", "host"), [("cpu, by shm+gloo", None), ("cpu, by gloo", 2), ("cuda, by nccl", 2)])
+def test_hosts_that_have_chosen_otherwise_are_named(
+    last: str, host: int | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each host sees its own devices. Without this, ranks would wait for each other by unlike ways."""
+    ways = ["cpu, by shm+gloo"] * 4 + [last] * 2
+    here = World(0, 6, 2, CPU, "shm+gloo")
+    monkeypatch.setattr(World, "gather", lambda _, mine: ways if mine == ways[0] else pytest.fail(mine))
+    if host is None:
+        here._require_one_way()
+        return
+    with pytest.raises(UserError, match=f"^host {host} would train on {last}, host 0 on cpu, by shm[+]gloo; look"):
+        here._require_one_way()
+
+
 def test_more_ranks_than_gpus_are_refused_and_ranks_on_cpus_are_not(monkeypatch: pytest.MonkeyPatch) -> None:
     pretend(monkeypatch, "cuda", 2)
     world.check(TrainConfig(), 2, 2)
