@@ -96,13 +96,15 @@ def lock(path: Path, *, wait: bool) -> Lock:
 
 
 def claim(folder: Path, *, writer: bool) -> None:
-    """Require a writable folder, and lock it for its `writer` until this process ends.
+    """Require a writable folder, and lock it, for its `writer` until this process ends. Others need no folder.
 
     Removes half-written files that a killed writer has left. Without locks they stay: a living writer may be writing
     them. Raises UserError, which names the other process, where the folder is locked.
     """
+    if not writer:
+        return
     require_writable(folder)
-    if not writer or not lock(folder, wait=False).is_held:
+    if not lock(folder, wait=False).is_held:
         return
     for place in (folder, *folder.glob(f"*{CHECKPOINTS}")):  # no deeper: studies in it may have writers of their own
         for left in place.glob(".*.partial"):

@@ -148,6 +148,15 @@ def test_a_folder_that_is_a_file_is_refused_by_name(tmp_path: Path) -> None:
         require_writable(tmp_path / "file" / "below")
 
 
+def test_a_folder_that_is_a_link_to_nowhere_is_refused_by_name(tmp_path: Path) -> None:
+    (tmp_path / "link").symlink_to(tmp_path / "nowhere")
+
+    for folder in (tmp_path / "link", tmp_path / "link" / "below"):
+        with pytest.raises(DiskError, match=f"{folder} is not a folder we can write to: File exists; choose another"):
+            require_writable(folder)
+    assert not (tmp_path / "nowhere").exists()
+
+
 def test_a_missing_folder_is_made(tmp_path: Path) -> None:
     require_writable(tmp_path / "a" / "b")
 
@@ -164,6 +173,13 @@ def test_who_claims_a_folder_leaves_the_files_of_the_studies_in_it_alone(tmp_pat
     claim(tmp_path, writer=True)
 
     assert [path.exists() for path in (ours, checkpoints, theirs)] == [False, False, True]
+
+
+def test_who_does_not_write_needs_no_folder_and_makes_none(tmp_path: Path) -> None:
+    """On another host the folder of host 0 may be one that this user cannot make."""
+    claim(tmp_path / "of host 0", writer=False)
+
+    assert list(tmp_path.iterdir()) == []
 
 
 # Locks.
