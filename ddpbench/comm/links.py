@@ -60,16 +60,22 @@ def why_apart(problem: Exception, interface: str) -> tuple[str, bool]:
 
 
 def own_address(host: str) -> str:
-    """Return the address that this machine would send from. Raises UserError where the host cannot be reached."""
+    """Return the address that this machine would send from. Raises UserError where the host cannot be reached.
+
+    Loopback counts only where a host has no other address: /etc/hosts may have 127.0.1.1 for its own name.
+    """
     problem: OSError | None = None
+    own = list[str]()
     try:
         for family, kind, protocol, _, address in socket.getaddrinfo(host, 1, type=socket.SOCK_DGRAM):
             try:
                 with socket.socket(family, kind, protocol) as probe:
                     probe.connect(address)
-                    return str(probe.getsockname()[0]).partition("%")[0]
+                    own.append(str(probe.getsockname()[0]).partition("%")[0])
             except OSError as why:
                 problem = why
     except OSError as why:
         problem = why
+    if own:
+        return next((each for each in own if not ipaddress.ip_address(each).is_loopback), own[0])
     raise UserError(f"MASTER_ADDR {host!r} cannot be reached from here: {problem}; look at the name and the route")

@@ -4,10 +4,10 @@ import hashlib
 import importlib.metadata
 import os
 import platform
-import socket
 import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from typing import TypeVar
 
 from ddpbench import __version__, environment
 from ddpbench.errors import TrainingError, UserError
@@ -16,6 +16,7 @@ from ddpbench.hosts.channel import Channel, SecretError
 from ddpbench.hosts.messages import AnyMessage, Hello
 from ddpbench.hosts.place import Place
 
+T = TypeVar("T")
 SECRET, LEAST_CHARACTERS = "DDPBENCH_SECRET", 16
 RETRY_S, TRY_S = 0.5, 5.0
 FIRST_WORD_S, WORD_EVERY_S = 8.0, 30.0  # until a line says for whom a host waits, and between such lines
@@ -101,23 +102,38 @@ def join(
     Raises TrainingError where time is up, InterruptedError where this host is told to stop, UserError where host 0
     cannot be reached as it is named, or has another secret.
     """
+
+    def connect() -> "Channel[AnyMessage]":
+        server.resolve(place)
+        return channel.connect(place.address, place.port, secret, AnyMessage, TRY_S)
+
+    return _in_time(place, f"host 0 at {place.address} port {place.port}", connect, is_stopped, say)
+
+
+def wait_for_name(place: Place, is_stopped: Callable[[], bool], say: Callable[[str], None]) -> None:
+    """Wait until host 0, which this is, has an address: a cluster publishes names late. Raises what `join` raises."""
+    _in_time(place, f"the address of {place.address}", lambda: server.resolve(place), is_stopped, say)
+
+
+def _in_time(
+    place: Place, what: str, get: Callable[[], T], is_stopped: Callable[[], bool], say: Callable[[str], None]
+) -> T:
+    """Return what is waited for, once it can be had. A line says from time to time why it cannot yet."""
     begin_s, next_word_s, why = time.monotonic(), FIRST_WORD_S, "nothing answers there"
     while (waited_s := time.monotonic() - begin_s) < place.join_s:
         if is_stopped():
             raise InterruptedError
         if waited_s > next_word_s:
-            until = f"waiting up to {place.join_s:.0f} s"
-            say(f"{waited_s:.0f} s: host 0 at {place.address} port {place.port} is not here ({why}); {until}")
+            say(f"{waited_s:.0f} s: {what} is not here ({why}); waiting up to {place.join_s:.0f} s")
             next_word_s += WORD_EVERY_S
         try:
-            server.resolve(place)
-            return channel.connect(place.address, place.port, secret, AnyMessage, TRY_S)
+            return get()
         except SecretError as problem:
-            raise UserError(f"host 0 at {place.address} port {place.port}: {problem}") from problem
-        except (OSError, socket.gaierror) as problem:
+            raise UserError(f"{what}: {problem}") from problem
+        except OSError as problem:
             why = problem.strerror or str(problem)
         time.sleep(RETRY_S)
-    raise TrainingError(f"host 0 at {place.address} port {place.port} did not come within {place.join_s:.0f} s: {why}")
+    raise TrainingError(f"{what} did not come within {place.join_s:.0f} s: {why}")
 
 
 def interface_variables() -> dict[str, str]:

@@ -23,6 +23,7 @@ from ddpbench.hosts.place import Place
 
 BEAT_S = 1.0
 LOST_S = 10.0
+AGAIN_S = 0.1  # after a connection that could not be taken
 MOST_SILENT = 64  # connections that have not proved themselves yet
 SEGMENT_BYTES = 1_200  # a packet fits every network: the line works, and says so, where large packets are lost
 
@@ -112,12 +113,14 @@ class Server:
                 member.send(Beat())
 
     def _accept(self) -> None:
-        while self._silent.acquire():  # where strangers hold all places, others wait until their time is up
+        while not self._over.is_set():
+            self._silent.acquire()  # where strangers hold all places, others wait until their time is up
             try:
                 connection, address = self._listener.accept()
-            except OSError:
-                return  # the line is over
-            threading.Thread(target=self._serve, args=(connection, str(address[0])), daemon=True).start()
+                threading.Thread(target=self._serve, args=(connection, str(address[0])), daemon=True).start()
+            except (OSError, RuntimeError):  # too many open files or threads, for a while; or the line is over
+                self._silent.release()
+                self._over.wait(AGAIN_S)
 
     def _serve(self, connection: socket.socket, address: str) -> None:
         """Follow one connection until it ends."""
@@ -176,7 +179,10 @@ class Server:
 
 
 def _listen(place: Place) -> socket.socket:
-    family, kind, protocol, _, address = resolve(place)[0]
+    try:
+        family, kind, protocol, _, address = resolve(place)[0]
+    except socket.gaierror as problem:
+        raise UserError(f"MASTER_ADDR {place.address} has no address on this host: {problem.strerror}") from None
     listener = socket.socket(family, kind, protocol)
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_MAXSEG, SEGMENT_BYTES)
@@ -187,6 +193,8 @@ def _listen(place: Place) -> socket.socket:
         where = f"{place.address} port {place.port}"
         if problem.errno == errno.EADDRINUSE:
             raise UserError(f"{where} is taken, maybe by another job; give every host another MASTER_PORT") from None
+        if problem.errno == errno.EACCES:
+            raise UserError(f"{where} is for the system alone; give every host another MASTER_PORT") from None
         raise UserError(
             f"this is host 0, and {place.address} is no address of this machine ({problem.strerror}); "
             "give every host its own NODE_RANK, and the address of host 0 as MASTER_ADDR"
@@ -196,11 +204,15 @@ def _listen(place: Place) -> socket.socket:
 
 
 def resolve(place: Place) -> "list[tuple[socket.AddressFamily, socket.SocketKind, int, str, tuple[object, ...]]]":
-    """Return the addresses of host 0. Raises OSError where its name has none, UserError where they are loopback."""
+    """Return the addresses of host 0. Raises OSError where its name has none, UserError where they are loopback.
+
+    Where only some are loopback, as where /etc/hosts has 127.0.1.1 for a host's own name, they are left out.
+    """
     found = socket.getaddrinfo(place.address, place.port, type=socket.SOCK_STREAM)
-    if all(str(each[4][0]).startswith("127.") or each[4][0] == "::1" for each in found):
+    reachable = [each for each in found if not str(each[4][0]).startswith("127.") and each[4][0] != "::1"]
+    if not reachable:
         raise UserError(
             f"MASTER_ADDR {place.address} is {found[0][4][0]}, the loopback of every machine; "
             "give the address of host 0 by which the other hosts reach it"
         )
-    return found  # type: ignore[return-value]
+    return reachable  # type: ignore[return-value]

@@ -99,7 +99,11 @@ class Follower:
         )
         program = program_of(start.order, self.words)
         spawn = self._server.spawn(program) if start.order.program == "turns" else program.start
-        self._job = Job(start.job, spawn(launch), notebook)
+        try:
+            self._job = Job(start.job, spawn(launch), notebook)
+        except OSError as problem:
+            notebook.__exit__()
+            raise TrainingError(f"this host cannot start ranks: {problem.strerror or problem}") from problem
 
     def _look_at_job(self, line: "Channel[AnyMessage]") -> None:
         """Pass on what the ranks have noted, and that they have ended."""

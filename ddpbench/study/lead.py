@@ -41,7 +41,8 @@ class Lead:
         self.place, self.screen, self.stop = place, screen, stop
         self._hello, self._secret = hello, secret
         self._server = Server(place, secret)
-        self._is_over = False
+        self._is_over = self._are_all_here = False
+        self._came_again: str | None = None  # which host, in a line
 
     def __enter__(self) -> Self:
         """Wait for all hosts. Raises UserError where one does not fit, TrainingError where one does not come."""
@@ -113,13 +114,15 @@ class Lead:
             member, message = self._server.events.get()
             if isinstance(message, Signal):
                 self.stop.hear(message.number)
+            elif isinstance(message, Hello) and self._are_all_here:
+                self._came_again = f"{member.name} is lost: its command was started again"
             else:
                 found.append((member, message))
         return found
 
     def lost(self) -> str | None:
         """Return which host is lost, and why, in a line; None where none is."""
-        return next(filter(None, (member.lost() for member in self._server.members.values())), None)
+        return self._came_again or next(filter(None, (each.lost() for each in self._server.members.values())), None)
 
     def send(self, index: int, message: object) -> None:
         """Send a message to one host."""
@@ -127,6 +130,7 @@ class Lead:
 
     def _gather(self) -> None:
         wait_for_all(self._server, self.place, self.screen.warn, self._compare)
+        self._are_all_here = True
         said = f"{self.place.count} hosts are here ({self.place.source})"
         self.screen.warn(f"{said}; program, torch and command line are the same")
 

@@ -24,9 +24,10 @@ def main(place: Place, words: Sequence[str], carry_out: Callable[[Desk], int]) -
         screen.warn(f"host {place.index} of {place.count} ({place.source}); host 0 is {place.address}")
         return Follower(place, secret, words, screen, stop).follow(hello)
     try:
+        joining.wait_for_name(place, lambda: stop.signal is not None, screen.warn)
         with Lead(place, secret, hello, screen, stop) as lead:
             code = carry_out(Desk(screen, stop, place.count, lead.spawn))
             return lead.end(code, screen.last_warning if code else "")
-    except Stopped:
+    except (Stopped, InterruptedError):
         screen.warn("stopped before all hosts were here")
         return stop.exit_code(0)

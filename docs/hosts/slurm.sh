@@ -18,7 +18,7 @@ export DDPBENCH_SECRET
 resume=() code=0
 [ -z "${SLURM_RESTART_COUNT-}" ] || resume=(--resume)
 # A host that ends does not end the others: they save, and all end with the exit code of host 0, or are lost after 60 s.
-srun --export=ALL --cpu-bind=none --kill-on-bad-exit=0 --wait=60 bash launch.sh "$@" "${resume[@]}" || code=$?
+srun --export=ALL --cpu-bind=none --kill-on-bad-exit=0 --wait=60 bash launch.sh "$@" ${resume[@]+"${resume[@]}"} || code=$?
 # Not needed where slurm.conf has RequeueExit=75, and does no harm there.
 if [ "$code" -eq "${EXIT_AGAIN:-75}" ]; then scontrol requeue "$SLURM_JOB_ID"; fi
 exit "$code"

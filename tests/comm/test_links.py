@@ -2,6 +2,7 @@
 
 import socket
 from types import SimpleNamespace
+from typing import Any
 
 import psutil
 import pytest
@@ -48,6 +49,25 @@ def test_a_host_without_an_address_is_refused(monkeypatch: pytest.MonkeyPatch) -
         UserError, match=r"MASTER_ADDR 'host-9' cannot be reached from here: .*Name or service not known"
     ):
         links.interface_to("host-9")
+
+
+def test_loopback_counts_only_where_a_host_has_no_other_address(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As where /etc/hosts has both 127.0.1.1 and another address for the name of this machine."""
+    found = [(socket.AF_INET, socket.SOCK_DGRAM, 17, "", (address, 1)) for address in ("127.0.1.1", "192.0.2.7")]
+
+    class Probe(socket.socket):
+        def connect(self, address: Any) -> None:
+            self.own = address
+
+        def getsockname(self) -> Any:
+            return self.own
+
+    monkeypatch.setattr(socket, "getaddrinfo", lambda *_, **__: found)
+    monkeypatch.setattr(socket, "socket", Probe)
+    assert links.interface_to("host-0") == "eth0"
+    del found[1]
+    with pytest.raises(UserError, match=r"MASTER_ADDR host-0 leads to 127\.0\.1\.1"):
+        links.interface_to("host-0")
 
 
 def test_a_name_that_is_given_must_be_one_interface_that_others_reach() -> None:

@@ -1,5 +1,6 @@
 """Host 0's end of the line, on this machine's loopback: who is let in, who is lost, and keys. No process is started."""
 
+import errno
 import queue
 import socket
 import threading
@@ -8,6 +9,7 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from datetime import timedelta
+from typing import Any
 
 import pytest
 from msgspec.structs import replace
@@ -20,6 +22,10 @@ from ddpbench.hosts.messages import AnyMessage, Ask, Beat, Hello, Over, Rank
 from ddpbench.hosts.place import Place
 from ddpbench.hosts.server import MOST_SILENT, Server
 from ddpbench.notes import Seat
+from ddpbench.study import lead as lead_module
+from ddpbench.study.lead import Lead
+from ddpbench.study.runner import Stop
+from ddpbench.study.screen import Screen
 
 SECRET = b"a secret of this job"
 HELLO = Hello(index=1, count=3, version="1", code="c", python="3.11", torch="2", words=[], cores=2)
@@ -240,6 +246,126 @@ def test_the_store_of_ranks_waits_names_the_key_and_says_when_host_0_is_gone(job
         store.wait(["n", "c"], timedelta(seconds=0.1))
     with pytest.raises(TrainingError, match=r"a rank cannot reach host 0 at 127.0.0.1 port 1: .* refused"):
         LineStore(replace(seat, port=1), timedelta(seconds=0.2))
+
+
+def test_a_rank_that_finds_no_place_tries_again_and_one_with_another_secret_does_not(
+    job: Job, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Strangers may hold all places of the line, until their time is up."""
+    from ddpbench.train.store import LineStore
+
+    connect, refusals = channel.connect, iter([TimeoutError("timed out"), ConnectionResetError("reset")])
+
+    def at_the_third_time(*words: Any) -> Any:
+        for refusal in refusals:
+            raise refusal
+        return connect(*words)
+
+    monkeypatch.setattr(channel, "connect", at_the_third_time)
+    number = job.server.begin_job()
+    seat = Seat(host=1, hosts=3, first_rank=1, address="127.0.0.1", port=job.port, job=number, secret=SECRET.decode())
+    store = LineStore(seat, timedelta(seconds=5))
+    job.open.callback(store._line.close)
+    store.set("k", b"v")
+    assert next(refusals, None) is None
+    began = time.monotonic()
+    with pytest.raises(TrainingError, match=r"a rank cannot reach host 0 .*DDPBENCH_SECRET is not the same"):
+        LineStore(replace(seat, secret="another secret"), timedelta(seconds=60))
+    assert time.monotonic() - began < 30
+
+
+class Refusing:
+    """A listener that cannot take the first connections: there are too many open files."""
+
+    def __init__(self, listener: socket.socket, times: int) -> None:
+        self._listener, self._times = listener, times
+
+    def accept(self) -> tuple[socket.socket, Any]:
+        self._times -= 1
+        if self._times >= 0:
+            raise OSError(errno.EMFILE, "Too many open files")
+        return self._listener.accept()
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._listener, name)
+
+
+def test_a_connection_that_cannot_be_taken_does_not_end_the_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    here = (socket.AF_INET, socket.SOCK_STREAM, 6, "", ("127.0.0.1", 0))
+    monkeypatch.setattr(server, "resolve", lambda _: [here])
+    listen = server._listen
+    monkeypatch.setattr(server, "_listen", lambda place: Refusing(listen(place), MOST_SILENT + 1))
+    monkeypatch.setattr(server, "AGAIN_S", 0.001)
+    with Server(Place(0, 3, "host 0", 1, "a test"), SECRET) as made:
+        found = Job(made, made._listener.getsockname()[1])
+        with found.open:
+            found.host(1)
+            wait_for(lambda: 1 in made.members)
+
+
+def addresses(*found: str) -> Callable[..., list[Any]]:
+    return lambda *_, **__: [(socket.AF_INET, socket.SOCK_STREAM, 6, "", (each, 29400)) for each in found]
+
+
+def test_host_0_listens_where_others_reach_it_though_its_name_is_loopback_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As where /etc/hosts has both 127.0.1.1 and another address for the name of this machine."""
+    monkeypatch.setattr(socket, "getaddrinfo", addresses("127.0.1.1", "192.0.2.7"))
+    assert [each[4] for each in server.resolve(Place(0, 2, "node1", 29400, "a test"))] == [("192.0.2.7", 29400)]
+
+
+def unknown(*_: object, **__: object) -> Any:
+    raise socket.gaierror(-2, "Name or service not known")
+
+
+def test_host_0_waits_until_its_own_name_is_published(monkeypatch: pytest.MonkeyPatch) -> None:
+    place, tries = Place(0, 2, "node1", 29400, "a test"), iter([unknown, unknown, addresses("192.0.2.7")])
+    monkeypatch.setattr(socket, "getaddrinfo", lambda *_, **__: next(tries)())
+    monkeypatch.setattr(joining, "RETRY_S", 0.001)
+    joining.wait_for_name(place, lambda: False, print)
+    assert next(tries, None) is None
+
+    monkeypatch.setattr(socket, "getaddrinfo", unknown)
+    late = "the address of node1 did not come within 0 s: Name or service not known"
+    with pytest.raises(TrainingError, match=late):
+        joining.wait_for_name(Place(0, 2, "node1", 29400, "a test", join_s=0.01), lambda: False, print)
+    with pytest.raises(InterruptedError):
+        joining.wait_for_name(place, lambda: True, print)
+    with pytest.raises(UserError, match="MASTER_ADDR node1 has no address on this host: Name or service not known"):
+        Server(place, SECRET)
+
+
+def test_a_port_of_the_system_is_told_from_the_address_of_another_machine(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refused(*_: object) -> None:
+        raise PermissionError(errno.EACCES, "Permission denied")
+
+    monkeypatch.setattr(socket, "getaddrinfo", addresses("192.0.2.7"))
+    monkeypatch.setattr(socket.socket, "bind", refused)
+    with pytest.raises(UserError, match="node1 port 80 is for the system alone; give every host another MASTER_PORT"):
+        Server(Place(0, 2, "node1", 80, "a test"), SECRET)
+
+
+def test_a_host_that_comes_again_is_lost_for_the_job(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nobody has compared it with host 0, and it has no ranks of the attempt that goes on."""
+    monkeypatch.setattr(lead_module, "GOODBYE_S", 0.1)
+    here = (socket.AF_INET, socket.SOCK_STREAM, 6, "", ("127.0.0.1", 0))
+    monkeypatch.setattr(server, "resolve", lambda _: [here])
+    lead = Lead(Place(0, 2, "host 0", 1, "a test"), SECRET, replace(HELLO, index=0), Screen(), Stop())
+    found = Job(lead._server, lead._server._listener.getsockname()[1])
+    with found.open:
+        lines = list[Any]()
+        threading.Timer(0.1, lambda: lines.append(found.host(1))).start()
+        with lead:
+            assert lead.lost() is None
+            lines[0].close()
+            wait_for(lambda: lead._server.members[1].is_gone)
+            again = found.host(1)
+            wait_for(lambda: not lead._server.members[1].is_gone)
+            assert lead.next_messages() == []
+            assert lead.lost() == "host 1 (127.0.0.1) is lost: its command was started again"
+            lead.end(4, str(lead.lost()))
+            over = next_of(again)
+    assert isinstance(over, Over)
+    assert (over.code, over.why) == (4, "host 1 (127.0.0.1) is lost: its command was started again")
 
 
 def test_nothing_listens_any_more_when_the_line_is_over(monkeypatch: pytest.MonkeyPatch) -> None:
