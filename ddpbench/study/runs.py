@@ -3,6 +3,7 @@
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+from ddpbench.errors import Preempted
 from ddpbench.study import commands, forecast
 from ddpbench.study.draft import Draft
 from ddpbench.study.plan import Job, Pending, Plan
@@ -32,7 +33,7 @@ class Runs:
         for index, (_, has_begun) in enumerate(pending):
             if self.stop.signal is not None:
                 self.reporter.stopped()
-                return 128 + self.stop.signal
+                return Preempted.exit_code  # all runs so far are complete, and --resume goes on
             code = self._run(jobs[index:], has_begun=has_begun)
             if code != 0:
                 return code

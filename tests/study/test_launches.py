@@ -19,9 +19,10 @@ from ddpbench.study import designs, forecast, options
 from ddpbench.study.designs import Resources
 from ddpbench.study.draft import Draft
 from ddpbench.study.launches import Launches
-from ddpbench.study.plan import Plan, Request
+from ddpbench.study.plan import Job, Pending, Plan, Request
 from ddpbench.study.reporter import Reporter
 from ddpbench.study.runner import Program, Spawn, Stop, Stopped
+from ddpbench.study.runs import Runs
 from ddpbench.study.screen import Screen
 from ddpbench.turns import Look, Pair, Question, TurnArm
 from tests.records import MACHINE, SETTINGS, make_launch
@@ -242,3 +243,21 @@ def test_what_stops_a_look_is_passed_on(tmp_path: Path) -> None:
 
     with pytest.raises(Stopped):
         Bench(tmp_path, answer).carry_out(draft())
+
+
+def test_a_scheduler_that_stops_a_study_between_two_runs_is_told_to_start_it_again(tmp_path: Path) -> None:
+    """All runs so far are complete, so --resume goes on: 75, as after a run that was saved."""
+    bench, drafted = Bench(tmp_path, known_from(1)), draft(launches=1)
+    jobs = [Pending(Job(arm=arm, seed=0), has_begun=False) for arm in (pair().reference.arm, pair().parallel.arm)]
+
+    def complete_and_stop(_: Program) -> Spawn:
+        bench.stop.signal = signal.SIGTERM
+        return lambda launch: FakeChild([[Complete()]], 0, launch)
+
+    reporter = Reporter(tmp_path, Screen(bench.screen), 0)
+    plan = replace(drafted.plan, jobs=[job for job, _ in jobs])
+    with reporter.events:
+        code = Runs(drafted, plan, reporter, bench.stop, complete_and_stop).carry_out(jobs, pair())
+
+    assert bench.stop.exit_code(code) == 75
+    assert "--resume" in bench.screen.getvalue()
