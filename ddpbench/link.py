@@ -22,7 +22,7 @@ HIERARCHICAL = "shm+gloo"  # its ring has one member a host; that of others has 
 
 
 class Exchange(Part, frozen=True):
-    """All-reduces of one size, one after the other. Other pairs of hosts, and later measurements, have their own."""
+    """All-reduces of one size, one after the other, between some hosts. Every pair of hosts has its own."""
 
     comm: Text  # how gradients were combined: gloo, nccl or shm+gloo
     hosts: Count

@@ -1,10 +1,10 @@
 """What a prediction is made from: the newest study of one host, the link, and what earlier predictions were worth."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from statistics import median
 
 from ddpbench import link
-from ddpbench.arm import COMPRESSED, plural
+from ddpbench.arm import plural
 from ddpbench.command import COMMAND
 from ddpbench.errors import UserError
 from ddpbench.judge import study
@@ -18,6 +18,7 @@ from ddpbench.predict.network import Network
 from ddpbench.predict.options import Options
 from ddpbench.turns import Launch
 
+ROUNDED = {"fp16": 2, "bf16": 2}  # bytes of a number that such a comm sends; others send numbers as they are
 UNKNOWN_SAMPLES = 1_000_000  # stand for an epoch where nobody says how many samples it has
 
 
@@ -67,8 +68,10 @@ class Inputs:
         by = "waiting of ranks of one host" if one.spread_by == "waiting" else "blocks of steps of one rank"
         lines.append(f"spread of a step: {100 * median(one.spread):.1f} %, by {by}; the slowest of N by the normal")
         figures = f"{1e3 * net.alpha_s[0]:.3g} ms a step of the ring, {1e-6 / max(net.byte_s[0], 1e-15):.4g} MB/s"
-        source = f"n = {net.n} exchanges, up to {net.most_hosts} hosts" if net.n else "given by hand, as of 2 hosts"
-        lines.append(f"link: {figures} ({source})")
+        lines.append(f"link: {figures} ({self._source()})")
+        if net.comm in ROUNDED:
+            sent = f"{100 * self.work.sent:.0f} % of the bytes of gradients are sent"
+            lines.append(f"{net.comm}: {sent}; the time to round them was not measured, and is not in the figures")
         if self.work.startup_s == 0:
             lines.append("start-up: not measured, and not in the figures")
         by = f"prior of {100 * past.PRIOR[net.source]:.0f} % worth {past.PRIOR_COUNTS} predictions"
@@ -76,6 +79,17 @@ class Inputs:
         error_of = f"error of the model: {100 * error.spread:.0f} % (one standard deviation)"
         lines.append(f"{error_of}, by a {by}; of earlier ones {tested}")
         return lines
+
+    def _source(self) -> str:
+        """Return where the figures of the link are from."""
+        net = self.network
+        if net.source == "given":
+            return "given by hand, as of 2 hosts"
+        ranks = "" if net.ranks == self.measured.rank.per_host else f" with {plural(net.ranks, 'rank')} on each"
+        whose = f"up to {net.most_hosts} hosts{ranks}"
+        if net.pairs > 1:
+            whose += f"; of {net.pairs} pairs the slowest at each size, because a ring is as fast as that"
+        return f"n = {net.n} exchanges, {whose}"
 
 
 def collect(options: Options, dice: Dice) -> Inputs:
@@ -88,15 +102,15 @@ def collect(options: Options, dice: Dice) -> Inputs:
     net = _network(options, "nccl" if on_gpu else "gloo", one_host.rank.per_host, dice)
     samples, unit, startup_s = _epoch(options, found)
     width = 8 if settings.precision == "fp64" else 4
-    gradient_bytes = width * found.launches[-1].parameters / (2 if net.comm in ("fp16", "bf16") else 1)
-    work = Work(gradient_bytes, settings.accumulate, samples, startup_s, options.is_weak)
+    gradient_bytes, sent = width * found.launches[-1].parameters, ROUNDED.get(net.comm, width) / width
+    work = Work(gradient_bytes, settings.accumulate, samples, startup_s, options.is_weak, sent)
     before = past.with_results(past.read(options.results), options.results)
     return Inputs(found, one_host, net, work, unit, before, past.error(before, net.source))
 
 
 def _network(options: Options, usual: str, ranks_per_host: int, dice: Dice) -> Network:
-    if options.comm == "powersgd":
-        raise UserError("--comm powersgd: how many bytes it sends depends on every layer; foretell gloo or nccl")
+    if options.comm == link.HIERARCHICAL and ranks_per_host == 1:
+        raise UserError(f"--comm {options.comm} is for several ranks on each host, and there is one; foretell gloo")
     if options.given is not None:
         return network.given(*options.given, options.comm or usual, dice)
     path = options.link or link.path_in(options.results)
@@ -107,8 +121,9 @@ def _network(options: Options, usual: str, ranks_per_host: int, dice: Dice) -> N
         )
     found = link.read(path)
     comm = options.comm or (usual if usual in found.comms else found.comms[0])
-    exchanged = comm if comm in found.comms or comm not in COMPRESSED else usual
-    return network.fitted(found, exchanged, ranks_per_host, dice)
+    # Rounded gradients are sent by what is usual on this device, as fewer bytes.
+    net = network.fitted(found, usual if comm in ROUNDED else comm, ranks_per_host, dice)
+    return replace(net, comm=comm)
 
 
 def _epoch(options: Options, found: Study) -> tuple[int, str, float]:

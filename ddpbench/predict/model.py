@@ -28,11 +28,17 @@ KNEE = 0.5  # of one host: a further host that adds less is not worth it
 class Work:
     """What is to be trained, however many hosts there are."""
 
-    gradient_bytes: float
+    gradient_bytes: float  # as they are computed: DDP makes its buckets of these
     parts: int  # of a rank's batch that are computed one after the other
     samples: int  # of an epoch
     startup_s: float  # of a run, as a share of each epoch
     is_weak: bool  # whether every rank keeps its batch, so that the global batch grows
+    sent: float = 1.0  # bytes that are sent / bytes of gradients: below 1 where ranks round them first
+
+    @property
+    def sizes(self) -> list[float]:
+        """The bytes of each exchange of a step."""
+        return [self.sent * size for size in buckets.sizes(self.gradient_bytes)]
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,7 +76,7 @@ class Model:
     def require(self, hosts: Sequence[int], measured_hosts: int) -> None:
         """Raise UserError for the first number of hosts that is beyond four times what was measured."""
         most, batches = BEYOND * max(measured_hosts, self._network.most_hosts), [*self._alone_s]
-        largest = max(buckets.sizes(self._work.gradient_bytes))
+        largest = max(self._work.sizes)
         for count in hosts:
             if count > most:
                 raise UserError(
@@ -100,9 +106,8 @@ class Model:
         bookkeeping_s = max(0.0, math.fsum(self._measured.bookkeeping_s) / max(1, len(self._measured.bookkeeping_s)))
         computing_s = self.alone_s(batch) * self._sharing + bookkeeping_s
         waiting_s = computing_s * self._spread * slowest_of(hosts * per_host)
-        sizes = buckets.sizes(self._work.gradient_bytes)
         sent = buckets.send(
-            sizes,
+            self._work.sizes,
             computing_s + waiting_s,
             lambda size: self._network.seconds(size, hosts, per_host),
             self._work.parts,

@@ -2,17 +2,21 @@
 
 No network lies on its line everywhere. So the line says how an exchange grows with the ring, and the measured sizes on
 both sides of a size say how far from the line it is.
+
+A ring is as fast as its slowest link. So where several pairs of hosts were measured, the slowest of them counts.
 """
 
 import math
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
+from statistics import median
 from typing import Literal
 
 import numpy as np
 
 from ddpbench.errors import UserError
-from ddpbench.link import Exchange, Link, members, terms
+from ddpbench.link import HIERARCHICAL, Exchange, Link, members, terms
 from ddpbench.predict.draws import Dice, Values
 
 GIVEN_HOSTS = 2  # a rate and a latency by hand stand for a link between two hosts
@@ -33,6 +37,8 @@ class Network:
     most_hosts: int  # between which it was measured
     most_bytes: float  # of one exchange that was measured
     n: int  # exchanges that were timed; 0 where it was given
+    ranks: int = 1  # the most on each host between which it was measured
+    pairs: int = 1  # of hosts that were measured; those of the slowest are the n exchanges
 
     def seconds(self, size_bytes: float, hosts: int, ranks_per_host: int) -> Values:
         """Return the seconds of one all-reduce between these ranks."""
@@ -51,18 +57,22 @@ class Network:
 
 
 def fitted(link: Link, comm: str, ranks_per_host: int, dice: Dice) -> Network:
-    """Fit the line to the medians of all exchanges: least squares of relative errors, neither part below zero.
+    """Fit the line to the medians of exchanges: least squares of relative errors, neither part below zero.
 
-    Exchanges between as many ranks a host count where there are any, else those between one rank a host.
+    Exchanges between as many ranks a host count where there are any, else those between one rank a host. A ring of
+    hosts has one member a host, however many ranks that has, so there all of its exchanges count. Raises UserError
+    where too little was measured.
     """
     of_comm = [each for each in link.exchanges if each.comm == comm]
-    exchanges = [each for each in of_comm if each.ranks_per_host == ranks_per_host]
-    exchanges = exchanges or [each for each in of_comm if each.ranks_per_host == 1]
-    if len({each.size_bytes for each in exchanges}) < 2:
+    others = [each for each in of_comm if each.ranks_per_host == 1 or comm == HIERARCHICAL]
+    found = [each for each in of_comm if each.ranks_per_host == ranks_per_host] or others
+    if len({each.size_bytes for each in found}) < 2:
         raise UserError(
             f"the link has no exchanges of two sizes by {comm} between {ranks_per_host} or 1 ranks a host, but of "
             f"{', '.join(link.comms)}; measure it again, or give --comm"
         )
+    pairs = _require_all_pairs(link, comm)
+    exchanges = [max(alike, key=lambda each: median(each.seconds)) for alike in _alike(found)]
     took_s = np.array([dice.medians(each.seconds) for each in exchanges])
     steps, parts = _terms(exchanges)
     alpha_s, byte_s = _solve(steps[:, None] / took_s, parts[:, None] / took_s)
@@ -78,6 +88,8 @@ def fitted(link: Link, comm: str, ranks_per_host: int, dice: Dice) -> Network:
         most_hosts=max(each.hosts for each in exchanges),
         most_bytes=max(each.size_bytes for each in exchanges),
         n=sum(len(each.seconds) for each in exchanges),
+        ranks=max(each.ranks_per_host for each in exchanges),
+        pairs=pairs,
     )
 
 
@@ -94,6 +106,31 @@ def bandwidth(text: str) -> float:
     if not 0 < value <= MOST_BANDWIDTH:
         raise UserError(f"--bandwidth must be a rate like 1gbit or 200mbit; got {text!r}")
     return value
+
+
+def _alike(exchanges: Sequence[Exchange]) -> list[list[Exchange]]:
+    """Return exchanges that differ in the pair of hosts alone, side by side."""
+    found: dict[tuple[str, int, int, int], list[Exchange]] = {}
+    for each in exchanges:
+        found.setdefault((each.comm, each.hosts, each.ranks_per_host, each.size_bytes), []).append(each)
+    return [*found.values()]
+
+
+def _require_all_pairs(link: Link, comm: str) -> int:
+    """Return how many pairs of hosts exchanged by `comm`. Raises UserError where others were measured by another comm.
+
+    `check` tries no further comm on a pair that is slow, and keeps none that failed: the slowest pair is missing then.
+    """
+    counts = {
+        name: max(map(len, _alike([each for each in link.exchanges if each.comm == name]))) for name in link.comms
+    }
+    most = max(counts, key=lambda name: counts[name])
+    if counts[comm] < counts[most]:
+        raise UserError(
+            f"the link has {counts[comm]} pairs of hosts by {comm} and {counts[most]} by {most}, so the slowest may be "
+            f"missing; give --comm {most}, or the slowest by hand: --bandwidth 200mbit --latency-ms 0.2"
+        )
+    return counts[comm]
 
 
 def _terms(exchanges: list[Exchange]) -> tuple[Values, Values]:

@@ -4,14 +4,22 @@ from argparse import SUPPRESS
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import get_args
 
+from ddpbench.arm import CONTROLS
 from ddpbench.command import NAME
 from ddpbench.errors import UserError
-from ddpbench.flags import Parser, explain_unknown, number, price
+from ddpbench.flags import Parser, explain_unknown, number, price, whole_number, whole_numbers
 from ddpbench.predict import network
+from ddpbench.record import Comm
 
 DEFAULT_HOSTS = ["1", "2", "4", "8"]
-MOST_HOSTS = 10_000
+MOST_HOSTS, MOST = 10_000, 10**9
+NOT_FORETOLD = {
+    "powersgd": "how many bytes it sends depends on every layer; foretell gloo or nccl",
+    "shm": "is for ranks of one host; foretell shm+gloo",
+}
+COMMS = tuple(comm for comm in get_args(Comm) if comm not in {*CONTROLS, *NOT_FORETOLD})
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -57,7 +65,7 @@ def read(words: Sequence[str]) -> Options:
         latency_ms = number("--latency-ms", found.latency_ms, "0.2", most=network.MOST_LATENCY_MS)
         given = (network.bandwidth(found.bandwidth), latency_ms / 1000)
     return Options(
-        hosts=sorted({_whole("--hosts", word, MOST_HOSTS) for word in " ".join(found.hosts).replace(",", " ").split()}),
+        hosts=_hosts(found.hosts),
         study=found.study or found.results,
         results=found.results,
         price_per_hour=price(found.price_per_hour),
@@ -65,7 +73,7 @@ def read(words: Sequence[str]) -> Options:
         ranks=_maybe_whole("--ranks", found.ranks),
         global_batch=_maybe_whole("--global-batch", found.global_batch),
         samples=_maybe_whole("--samples", found.samples),
-        comm=found.comm,
+        comm=_comm(found.comm),
         link=None if found.link is None else Path(found.link),
         given=given,
         is_json=found.json,
@@ -73,15 +81,20 @@ def read(words: Sequence[str]) -> Options:
     )
 
 
-def _whole(flag: str, text: str, most: int = 10**9) -> int:
-    try:
-        value = int(text)
-    except ValueError:
-        value = 0
-    if not 1 <= value <= most:
-        raise UserError(f"{flag} must be whole numbers from 1 to {most:,}; got {text!r}")
-    return value
+def _hosts(words: Sequence[str]) -> list[int]:
+    numbers = whole_numbers("--hosts", " ".join(words), 1, "--hosts 1 2 4", MOST_HOSTS)
+    if not numbers:
+        raise UserError("--hosts is empty; give whole numbers, like --hosts 1 2 4")
+    return sorted(numbers)
 
 
 def _maybe_whole(flag: str, text: str | None) -> int | None:
-    return None if text is None else _whole(flag, text)
+    return None if text is None else whole_number(flag, text, "2", most=MOST)
+
+
+def _comm(name: str | None) -> str | None:
+    if name in NOT_FORETOLD:
+        raise UserError(f"--comm {name}: {NOT_FORETOLD[name]}")
+    if name is not None and name not in COMMS:
+        raise UserError(f"--comm {name}: no such way to combine gradients; there are {', '.join(COMMS)}")
+    return name

@@ -12,23 +12,23 @@ about 15 % where it was not (vTrain, MICRO 2024); a spread is 1.25 times a mean 
 """
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import Literal, NamedTuple
+from typing import Literal, NamedTuple, TypeVar
 
 import msgspec
 from msgspec.structs import replace
 
-from ddpbench.arm import Arm
+from ddpbench.arm import Arm, arm_of
 from ddpbench.errors import UserError, one_line
 from ddpbench.fields import Count, Duration, Part, Text
 from ddpbench.files import write_whole
 from ddpbench.judge import files, timing
-from ddpbench.judge.timing import Timing
-from ddpbench.record import read_record
+from ddpbench.record import Record, read_record
 from ddpbench.settings import Settings
-from ddpbench.turns import read_launch
+from ddpbench.turns import Launch, TurnArm, read_launch
 
+T = TypeVar("T")
 NAME = "predictions.json"
 VERSION = 1
 PRIOR: dict[str, float] = {"measured": 0.10, "given": 0.19}  # by where the link is from
@@ -118,12 +118,12 @@ def added(before: Sequence[Prediction], new: Sequence[Prediction]) -> list[Predi
 
 
 def with_results(predictions: Sequence[Prediction], results: Path) -> list[Prediction]:
-    """Return predictions with what was measured since they were made: by the first study of that layout."""
+    """Return predictions with what was measured since they were made: by the first study or runs of that layout."""
     if all(each.result is not None for each in predictions):
         return list(predictions)
-    measured = sorted(_measured(results), key=lambda found: found[1].started_at)
+    folders = list(_folders(results))
     return [
-        each if each.result is not None else replace(each, result=_result_of(each, measured)) for each in predictions
+        each if each.result is not None else replace(each, result=_result_of(each, folders)) for each in predictions
     ]
 
 
@@ -136,17 +136,39 @@ def error(predictions: Sequence[Prediction], link: str) -> Error:
     return Error(spread, freedom, len(tested), sum(each.held for each in tested))
 
 
-def _result_of(prediction: Prediction, measured: Sequence[tuple[Settings, Result, Arm]]) -> Result | None:
-    return next(
-        (
-            result
-            for settings, result, arm in measured
-            if arm == prediction.arm
-            and _same(settings) == _same(prediction.settings)
-            and result.started_at > prediction.made_at
-        ),
-        None,
-    )
+class _Folder(NamedTuple):
+    """What a folder holds: the launches or else the whole runs of a study, or single runs that need not be alike."""
+
+    name: str
+    launches: list[Launch]
+    runs: list[Record]
+
+
+def _result_of(prediction: Prediction, folders: Sequence[_Folder]) -> Result | None:
+    results = [result for each in folders if (result := _result_in(each, prediction)) is not None]
+    return min(results, key=lambda each: each.started_at, default=None)
+
+
+def _result_in(folder: _Folder, prediction: Prediction) -> Result | None:
+    """Return what was measured in a folder after a prediction, of its layout and settings; None without any."""
+    turn = TurnArm(arm=prediction.arm, global_batch=prediction.settings.global_batch)
+
+    def tests(each: Launch | Record, turns: Sequence[TurnArm]) -> bool:
+        settings = replace(each.settings, global_batch=turn.global_batch)
+        is_alike = turn in turns and _same(settings) == _same(prediction.settings)
+        return is_alike and each.started_at > prediction.made_at
+
+    launches = [each for each in folder.launches if tests(each, [visits.turn for visits in each.visits])]
+    runs = [each for each in folder.runs if tests(each, [_turn_of(each)])]
+    begun = [each.started_at for each in launches] + [each.started_at for each in runs]
+    if not begun:
+        return None
+    step_s = (timing.of_launches(launches) if launches else timing.of_runs(runs)).step_s(turn)
+    return Result(study=one_line(folder.name), started_at=min(begun), step_s=step_s.value, n=step_s.n)
+
+
+def _turn_of(run: Record) -> TurnArm:
+    return TurnArm(arm=arm_of(run), global_batch=run.settings.global_batch)
 
 
 def _same(settings: Settings) -> Settings:
@@ -154,32 +176,23 @@ def _same(settings: Settings) -> Settings:
     return replace(settings, epochs=1, target_accuracy=None, lr=None)
 
 
-def _measured(results: Path) -> Iterator[tuple[Settings, Result, Arm]]:
-    """Yield what was measured on several hosts. Files that cannot be read are left to compare.py, which names them."""
-    for folder in sorted({results, *(path for path in results.iterdir() if path.is_dir())}):
-        found = files.split_folder(folder)
+def _folders(results: Path) -> Iterator[_Folder]:
+    """Yield what was measured on several hosts, without what a hook disturbed."""
+    for path in sorted({results, *(path for path in results.iterdir() if path.is_dir())}):
         try:
-            launches = [read_launch(path) for path in found.turns]
-            records = [record for path in found.records if (record := read_record(path)).status == "complete"]
+            found = files.split_folder(path)
         except UserError:
             continue
-        injected = [*(each.injected for each in launches), *(each.injected for each in records)]
-        if any(hook is not None for hook in injected):
+        launches = [each for each in _readable(found.turns, read_launch) if each.hosts > 1 and each.injected is None]
+        records = [] if found.turns else _readable(found.records, read_record)
+        runs = [each for each in records if each.hosts > 1 and each.injected is None and each.status == "complete"]
+        yield _Folder(path.name, launches, runs)
+
+
+def _readable(paths: Sequence[Path], read_one: Callable[[Path], T]) -> Iterator[T]:
+    """Yield what can be read. Files that cannot are left to compare.py, which names them."""
+    for path in paths:
+        try:
+            yield read_one(path)
+        except UserError:
             continue
-        if launches and any(each.hosts > 1 for each in launches):
-            first = min(launches, key=lambda each: each.started_at)
-            yield from _of_timing(timing.of_launches(launches), folder.name, first.started_at, first.settings)
-        several = [each for each in records if each.hosts > 1]
-        if several and not launches:
-            first_run = min(several, key=lambda each: each.started_at)
-            yield from _of_timing(timing.of_runs(several), folder.name, first_run.started_at, first_run.settings)
-
-
-def _of_timing(
-    timed: Timing, study: str, started_at: str, settings: Settings
-) -> Iterator[tuple[Settings, Result, Arm]]:
-    for turn in timed.turns:
-        if turn.arm.hosts > 1 and not turn.is_control:
-            step_s = timed.step_s(turn)
-            result = Result(study=one_line(study), started_at=started_at, step_s=step_s.value, n=step_s.n)
-            yield replace(settings, global_batch=turn.global_batch), result, turn.arm

@@ -19,14 +19,19 @@ from ddpbench.predict.draws import Dice, band
 from ddpbench.predict.measured import measure, slowest_of
 from ddpbench.predict.model import Layout, Model, Work, knee
 from ddpbench.predict.past import Prediction, Result
+from ddpbench.record import Record
 from ddpbench.turns import Launch, TurnArm
-from tests.records import BATCH, MACHINE, NONE, NOTHING, ONE, SETTINGS, SHM, TRUTH, TWO, at, make_launch, put
+from tests.records import BATCH, MACHINE, NONE, NOTHING, ONE, SETTINGS, SHM, TRUTH, TWO, at, ddp, make_launch, put
 
 A_S, C_S = 0.002, 4e-5  # of a step of one process: 2 ms, and 40 us a sample
 ALPHA_S, RATE = 0.0003, 100e6  # of the link: 0.3 ms a step of a ring, 100 MB/s
 BYTES = 4 * 56_826  # of the gradients of a made-up record: one bucket
 SWEPT = (32, 64, 128, 256)
 EARLY = "2026-11-20T00:00:00.000+00:00"
+LATE = "2027-01-01T00:00:00.000+00:00"
+
+
+BY_HAND = ("--bandwidth", "1gbit", "--latency-ms", "0.2")
 
 
 def exchanges(
@@ -115,6 +120,67 @@ def test_a_ring_of_all_ranks_has_more_steps_than_one_of_hosts() -> None:
     assert link.members("gloo", 4, 2) == 8
     assert link.members("shm+gloo", 4, 2) == 4
     assert link.terms(4) == (6, 1.5)
+
+
+def by(comm: str, ranks: int, some: list[Exchange], times: float = 1.0) -> list[Exchange]:
+    """Return exchanges as those of another comm, between so many ranks a host, that take so many times as long."""
+    return [
+        replace(each, comm=comm, ranks_per_host=ranks, seconds=[times * took for took in each.seconds]) for each in some
+    ]
+
+
+@pytest.mark.parametrize("ranks", [2, 3, 4])
+def test_a_ring_of_hosts_is_foretold_for_any_number_of_ranks_on_them(ranks: int) -> None:
+    net = network.fitted(link_of(by("shm+gloo", 2, exchanges())), "shm+gloo", ranks, Dice(10))
+
+    assert net.seconds(1e6, 4, ranks)[0] == pytest.approx(ring_s(4, 1e6))
+    assert (net.ranks, net.n) == (2, 27)
+
+
+def test_exchanges_between_as_many_ranks_count_before_those_of_others() -> None:
+    several = link_of(by("shm+gloo", 2, exchanges()), by("shm+gloo", 4, exchanges(), 3.0))
+
+    assert network.fitted(several, "shm+gloo", 4, Dice(10)).seconds(1e6, 2, 4)[0] == pytest.approx(3 * ring_s(2, 1e6))
+    assert network.fitted(several, "shm+gloo", 2, Dice(10)).seconds(1e6, 2, 2)[0] == pytest.approx(ring_s(2, 1e6))
+
+
+@pytest.mark.parametrize("slowest", [0, 1, 2])
+def test_a_ring_is_as_fast_as_its_slowest_pair_of_hosts(slowest: int) -> None:
+    pairs = [by("gloo", 1, exchanges(noise=0.1), 10.0 if index == slowest else 1.0) for index in range(3)]
+    net = network.fitted(link_of(*pairs), "gloo", 1, Dice())
+    alone = network.fitted(link_of(pairs[slowest]), "gloo", 1, Dice())
+
+    assert (net.seconds(1e6, 4, 1) == alone.seconds(1e6, 4, 1)).all(), "the others change neither figure nor band"
+    assert (net.pairs, net.n) == (3, alone.n)
+
+
+def test_another_pair_may_be_the_slowest_at_another_size() -> None:
+    small, middle, large = exchanges()
+    late = [by("gloo", 1, [small], 5.0)[0], middle, large]
+    narrow = [small, middle, by("gloo", 1, [large], 5.0)[0]]
+    net = network.fitted(link_of(late, narrow), "gloo", 1, Dice(10))
+
+    assert net.seconds(small.size_bytes, 2, 1)[0] == pytest.approx(5 * ring_s(2, small.size_bytes))
+    assert net.seconds(large.size_bytes, 2, 1)[0] == pytest.approx(5 * ring_s(2, large.size_bytes))
+
+
+def test_a_pair_is_as_slow_as_its_median_and_not_as_its_worst_moment() -> None:
+    quiet = exchanges()
+    disturbed = [replace(each, seconds=[0.9 * took for took in each.seconds[:-1]] + [60.0]) for each in quiet]
+    net = network.fitted(link_of(quiet, disturbed), "gloo", 1, Dice(10))
+
+    assert net.seconds(1e6, 2, 1)[0] == pytest.approx(ring_s(2, 1e6))
+
+
+def test_a_comm_that_the_slowest_pair_may_not_have_is_refused() -> None:
+    # check goes no further on a pair whose exchanges by gloo take longer than some seconds.
+    partial = link_of(
+        exchanges(), exchanges(), by("gloo", 1, exchanges(), 100.0), *[by("shm+gloo", 2, exchanges())] * 2
+    )
+
+    assert network.fitted(partial, "gloo", 2, Dice(10)).pairs == 3
+    with pytest.raises(UserError, match=r"2 pairs of hosts by shm\+gloo and 3 by gloo, so the slowest may be missing"):
+        network.fitted(partial, "shm+gloo", 2, Dice(10))
 
 
 @pytest.mark.parametrize("hosts", [2, 4, 8])
@@ -307,7 +373,7 @@ def test_a_prediction_that_was_not_run_is_replaced_by_the_next_of_its_layout() -
         ({"settings": replace(SETTINGS, global_batch=512)}, False),
         ({"settings": replace(SETTINGS, epochs=9, lr=0.5)}, True),
         ({"arm": Arm("ddp", 2, 1, "gloo", 2)}, False),
-        ({"made_at": "2027-01-01T00:00:00.000+00:00"}, False),
+        ({"made_at": LATE}, False),
     ],
 )
 def test_what_is_run_later_is_set_beside_its_prediction(
@@ -323,6 +389,72 @@ def test_what_is_run_later_is_set_beside_its_prediction(
     assert (after.result is not None) == is_found
     if after.result is not None:
         assert (after.result.step_s, after.result.n, after.result.study) == (pytest.approx(0.011), 1, "two-hosts")
+
+
+def run(**changes: Any) -> Record:
+    """Return the record of a run of two ranks of one thread on two hosts: a step of 20 ms, if nothing else is said."""
+    return ddp(**({"world_size": 4, "hosts": 2, "others": [MACHINE]} | changes))
+
+
+SINGLE = {"arm": Arm("ddp", 4, 1, "gloo", 2)}  # what such a run tests
+
+
+def test_a_run_from_before_a_prediction_does_not_hide_what_was_run_later(tmp_path: Path) -> None:
+    put(tmp_path, run(minute=1, train_s=[40.0] * 3), run(minute=3), run(minute=4, seed=1, train_s=[8.0] * 3))
+    made_at = "2026-11-24T00:02:00.000+00:00"
+    (after,) = past.with_results([prediction(made_at=made_at, **SINGLE)], tmp_path)
+
+    assert after.result is not None
+    assert (after.result.started_at, after.result.n) == ("2026-11-24T00:03:00.000+00:00", 2)
+    assert after.result.step_s == pytest.approx((4.0 + 8.0) / 2 / 234)
+
+
+def test_runs_of_other_settings_are_not_part_of_a_result(tmp_path: Path) -> None:
+    mlp = replace(SETTINGS, model="mlp")
+    put(tmp_path, run(minute=1, settings=mlp, train_s=[1.0] * 3), run(minute=2))
+    cnn, other = past.with_results([prediction(**SINGLE), prediction(settings=mlp, **SINGLE)], tmp_path)
+
+    assert cnn.result is not None
+    assert other.result is not None
+    assert (cnn.result.step_s, cnn.result.n) == (pytest.approx(4.0 / 234), 1)
+    assert (other.result.step_s, other.result.n) == (pytest.approx(1.0 / 234), 1)
+
+
+@pytest.mark.parametrize("changes", [{"injected": "kill=1@7"}, {"status": "preempted"}, None], ids=str)
+def test_a_run_that_does_not_count_hides_no_other(tmp_path: Path, changes: dict[str, Any] | None) -> None:
+    first, _ = put(tmp_path, run(minute=1, train_s=[1.0] * 3, **(changes or {})), run(minute=2))
+    if changes is None:
+        first.write_bytes(b"{")
+    (after,) = past.with_results([prediction(**SINGLE)], tmp_path)
+
+    assert after.result is not None
+    assert (after.result.step_s, after.result.n) == (pytest.approx(4.0 / 234), 1)
+
+
+def test_launches_that_are_added_to_an_earlier_study_are_a_result_without_the_earlier_ones(tmp_path: Path) -> None:
+    arm = TurnArm(arm=Arm("ddp", 2, 2, "gloo", 2), global_batch=BATCH)
+    launches = [
+        make_launch(number, truth={at(TWO): 0.012, arm: step_s}, hosts=2, others=[MACHINE])
+        for number, step_s in ((1, 0.050), (3, 0.011), (4, 0.013))
+    ]
+    (tmp_path / "more").mkdir()
+    put(tmp_path / "more", *launches)
+    (after,) = past.with_results([prediction(made_at="2026-11-23T23:02:00.000+00:00")], tmp_path)
+
+    assert after.result is not None
+    assert (after.result.step_s, after.result.n, after.result.study) == (pytest.approx(0.012), 2, "more")
+    assert after.result.started_at == launches[1].started_at
+
+
+def test_the_first_of_several_studies_tests_a_prediction(tmp_path: Path) -> None:
+    arm = TurnArm(arm=Arm("ddp", 2, 2, "gloo", 2), global_batch=BATCH)
+    for name, number, step_s in (("a", 5, 0.05), ("b", 2, 0.011), ("c", 7, 0.05)):
+        (tmp_path / name).mkdir()
+        put(tmp_path / name, make_launch(number, truth={at(TWO): 0.012, arm: step_s}, hosts=2, others=[MACHINE]))
+    (after,) = past.with_results([prediction()], tmp_path)
+
+    assert after.result is not None
+    assert (after.result.study, after.result.step_s) == ("b", pytest.approx(0.011))
 
 
 def results(tmp_path: Path) -> Path:
@@ -354,7 +486,63 @@ def test_the_answer_fits_a_screen_and_is_kept(tmp_path: Path, capsys: pytest.Cap
     assert len(past.read(folder)) == 3, "a prediction that nobody ran is replaced"
 
 
-def test_a_miss_is_told_and_widens_the_band(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+@pytest.mark.parametrize(("comm", "by_hand"), [("fp16", ()), ("bf16", ()), ("fp16", BY_HAND)])
+def test_rounded_gradients_are_half_the_bytes_by_a_measured_link_too(
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+    comm: str,
+    by_hand: Sequence[str],
+) -> None:
+    monkeypatch.setattr(main, "_draw", lambda *_: None)  # matplotlib would take most of the time
+    folder = results(tmp_path)
+    words = ["--results", str(folder), "--ranks", "1", "--hosts", "2", "--json", *by_hand]
+    main.main(words)
+    whole = json.loads(capsys.readouterr().out)["foretold"]
+    main.main([*words, "--comm", comm])
+    half = json.loads(capsys.readouterr().out)["foretold"]
+
+    assert half["rests_on"]["subject"].endswith(f", {comm}")
+    assert [line for line in half["rests_on"]["lines"] if line.startswith(f"{comm}: 50 % of the bytes")]
+    assert not [line for line in whole["rests_on"]["lines"] if line.startswith(comm)]
+    (sent,), (all_of_it,) = half["rows"][0]["buckets"], whole["rows"][0]["buckets"]
+    assert (sent["size_bytes"], all_of_it["size_bytes"]) == (BYTES / 2, BYTES)
+    assert sent["ms"] < all_of_it["ms"]
+    assert [each.arm.comm for each in past.read(folder)] == ["gloo", comm], "a run by gloo does not test it"
+
+
+def test_rounded_gradients_are_sent_in_as_many_parts_as_whole_ones() -> None:
+    assert Work(60 * 2**20, 1, 1, 0.0, False, 0.5).sizes == [2**19, 12.5 * 2**20, 12.5 * 2**20, 4.5 * 2**20]
+    assert Work(60 * 2**20, 1, 1, 0.0, False).sizes == buckets.sizes(60 * 2**20)
+
+
+def test_which_exchanges_a_prediction_rests_on_is_said(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    folder = results(tmp_path)
+    words = ["--results", str(folder), "--hosts", "2", "--json", "--no-charts"]
+
+    def link_line(*several: list[Exchange], more: Sequence[str] = ()) -> str:
+        link.write(link.path_in(folder), link_of(*several))
+        main.main([*words, *more])
+        lines: list[str] = json.loads(capsys.readouterr().out)["foretold"]["rests_on"]["lines"]
+        return next(line for line in lines if line.startswith("link: "))
+
+    pairs = [exchanges(), exchanges(), by("gloo", 1, exchanges(), 10.0)]
+    assert link_line(exchanges(), more=["--ranks", "1"]).endswith("(n = 27 exchanges, up to 2 hosts)")
+    assert link_line(*pairs, more=["--ranks", "1"]).endswith(
+        "10 MB/s (n = 27 exchanges, up to 2 hosts; of 3 pairs the slowest at each size, because a ring is as fast as "
+        "that)"
+    )
+    truth = {at(arm, size): 6e-5 * size for arm in (ONE, SHM) for size in SWEPT}
+    put(folder / "sweep", *[make_launch(number, truth=truth) for number in range(5)])
+    both = exchanges(), by("shm+gloo", 2, exchanges())
+    assert link_line(*both, more=["--ranks", "2"]).endswith("up to 2 hosts with 1 rank on each)")
+    assert link_line(*both, more=["--ranks", "2", "--comm", "shm+gloo"]).endswith("up to 2 hosts)")
+
+
+def test_a_miss_is_told_and_widens_the_band(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(main, "_draw", lambda *_: None)  # matplotlib would take most of the time
     folder = results(tmp_path)
     words = ["--results", str(folder), "--ranks", "1", "--hosts", "1", "2", "--json"]
     main.main(words)
@@ -374,7 +562,19 @@ def test_a_miss_is_told_and_widens_the_band(tmp_path: Path, capsys: pytest.Captu
 @pytest.mark.parametrize(
     ("words", "line"),
     [
-        (["--hosts", "two"], "--hosts must be whole numbers from 1 to 10,000; got 'two'"),
+        (["--hosts", "two"], "^--hosts two must be whole numbers from 1 to 10,000, like --hosts 1 2 4$"),
+        (["--hosts", "10001"], "^--hosts 10001 must be whole numbers from 1 to 10,000"),
+        (["--hosts", ""], "^--hosts is empty; give whole numbers, like --hosts 1 2 4$"),
+        (["--samples", "0"], "^--samples 0 must be whole numbers from 1 up, like --samples 2$"),
+        (
+            ["--global-batch", "1", "--ranks", "1 2"],
+            "^--ranks must be one whole number from 1 to 1,000,000,000, got 1 2$",
+        ),
+        (["--comm", "mpi", *BY_HAND], "^--comm mpi: no such way to combine gradients; there are nccl, gloo, shm.gloo"),
+        (["--comm", "none", *BY_HAND], "^--comm none: no such way to combine gradients"),
+        (["--comm", "shm", *BY_HAND], "^--comm shm: is for ranks of one host; foretell shm.gloo$"),
+        (["--comm", "powersgd", *BY_HAND], "^--comm powersgd: how many bytes it sends depends on every layer"),
+        (["--comm", "shm+gloo", *BY_HAND], "^--comm shm.gloo is for several ranks on each host, and there is one"),
         (
             ["--price-per-hour", "free"],
             "--price-per-hour must be above 0 and at most 1,000,000, as in",
