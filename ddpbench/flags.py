@@ -3,7 +3,7 @@
 import difflib
 import operator
 from argparse import ArgumentParser, ArgumentTypeError, BooleanOptionalAction
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal, NamedTuple, NoReturn, get_args, get_origin, get_type_hints
 
@@ -101,6 +101,32 @@ def price(text: str | None) -> float | None:
 def percentage(flag: str, text: str) -> float:
     """Read `3%` or `3` as 0.03. Raises UserError for anything that is not between 0.1 % and 100 %."""
     return number(flag, text, "3%", least=0.1, most=100, unit="%") / 100
+
+
+def whole_numbers(name: str, text: str, least: int, example: str, most: int | None = None) -> list[int]:
+    """Read whole numbers in these bounds, without repeats. Raises UserError that calls them `name`."""
+    try:
+        values = [int(word) for word in text.replace(",", " ").split()]
+    except ValueError:
+        values = [least - 1]
+    if any(value < least or (most is not None and value > most) for value in values):
+        shown = name if "=" in name else f"{name} {text}"
+        bounds = f"from {least} up" if most is None else f"from {least} to {most:,}"
+        raise UserError(f"{shown} must be whole numbers {bounds}, like {example}")
+    return list(dict.fromkeys(values))
+
+
+def whole_number(flag: str, text: str, example: str, *, least: int = 1, most: int) -> int:
+    """Read one whole number. Raises UserError where there is none, several, or one that is out of these bounds."""
+    return only(flag, whole_numbers(flag, text, least, f"{flag} {example}"), least, most)
+
+
+def only(flag: str, values: Sequence[int], least: int, most: int) -> int:
+    """Return the only number of a flag. Raises UserError where there is none, several, or one that is too large."""
+    if len(values) != 1 or values[0] > most:
+        shown = " ".join(map(str, values)) or "none"
+        raise UserError(f"{flag} must be one whole number from {least} to {most:,}, got {shown}")
+    return values[0]
 
 
 def explain_unknown(name: str, parser: ArgumentParser, refused: Mapping[str, str]) -> str:

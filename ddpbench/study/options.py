@@ -113,7 +113,7 @@ def read(design: Design, argv: Sequence[str], environment: Mapping[str, str], ho
         layouts=spread,
         batches=lists.get("batches", DEFAULT_BATCHES) if design == "sweep" else [],
         comms=comms,
-        restarts=_one_number("--restarts", restarts, LISTS["restarts"].least),
+        restarts=flags.only("--restarts", restarts, LISTS["restarts"].least, MAX_RESTARTS),
         within=flags.percentage("--within", values["within"]),
         minutes=flags.number("--minutes", values["minutes"], "5", least=0.1, most=1_440),
         margin=flags.percentage("--margin-speed", values["margin_speed"]),
@@ -142,22 +142,10 @@ def read_run(argv: Sequence[str]) -> RunOptions:
         if name in values and is_misplaced:
             raise UserError(f"{config.flag_name(name)} is for {script}")
     return RunOptions(
-        ranks=None if ranks is None else _one_number("--ranks", numbers("--ranks", ranks, 1, "--ranks 2"), 1),
-        restarts=_one_number("--restarts", numbers("--restarts", restarts, 0, "--restarts 3"), 0),
+        ranks=None if ranks is None else flags.whole_number("--ranks", ranks, "2", most=MAX_RESTARTS),
+        restarts=flags.whole_number("--restarts", restarts, "3", least=0, most=MAX_RESTARTS),
         train=config.make(values),
     )
-
-
-def numbers(name: str, text: str, least: int, example: str) -> list[int]:
-    """Read whole numbers from `least` up, without repeats. Raises UserError that calls them `name`."""
-    try:
-        values = [int(word) for word in text.replace(",", " ").split()]
-    except ValueError:
-        values = [least - 1]
-    if any(value < least for value in values):
-        shown = name if "=" in name else f"{name} {text}"
-        raise UserError(f"{shown} must be whole numbers from {least} up, like {example}")
-    return list(dict.fromkeys(values))
 
 
 def _comms(words: Sequence[str]) -> list[Comm]:
@@ -189,19 +177,13 @@ def _lists(values: Mapping[str, Any], environment: Mapping[str, str]) -> tuple[d
     for name, (variable, least, example) in LISTS.items():
         flag, text = config.flag_name(name), environment.get(variable)
         if name in values:
-            lists[name] = numbers(flag, " ".join(values[name]), least, f"{flag} {example}")
+            lists[name] = flags.whole_numbers(flag, " ".join(values[name]), least, f"{flag} {example}")
+            if not lists[name]:
+                raise UserError(f"{flag} is empty; give whole numbers, like {flag} {example}")
         elif text is not None and (text.strip() or name not in MAY_BE_EMPTY):
-            lists[name] = numbers(f'{variable}="{text}"', text, least, f'{variable}="{example}"')
+            lists[name] = flags.whole_numbers(f'{variable}="{text}"', text, least, f'{variable}="{example}"')
             if not lists[name]:
                 raise UserError(f'{variable} is empty; give whole numbers, like {variable}="{example}"')
             same = " ".join(map(str, lists[name]))
             notices.append(f'{variable}="{text}" is read from the environment; {flag} {same} says the same')
     return lists, notices
-
-
-def _one_number(flag: str, values: list[int], least: int) -> int:
-    """Return the only number of a flag. Raises UserError where there is none, several, or one that is too large."""
-    if len(values) != 1 or values[0] > MAX_RESTARTS:
-        shown = " ".join(map(str, values)) or "none"
-        raise UserError(f"{flag} must be one whole number from {least} to {MAX_RESTARTS:,}, got {shown}")
-    return values[0]

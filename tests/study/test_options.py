@@ -62,6 +62,8 @@ def test_other_than_whole_numbers_are_refused_by_name(text: str) -> None:
         (["--comms"], "--comms: expected at least one argument"),
         (["--sedes", "1"], "unknown flag --sedes; did you mean --seeds?"),
         (["--seeds"], "--seeds: expected at least one argument"),
+        (["--seeds", ""], "--seeds is empty; give whole numbers, like --seeds 0 1 2"),
+        (["--world-sizes", " "], "--world-sizes is empty; give whole numbers, like --world-sizes 2 4"),
         (["--seeds", str(2**32)], "--seed must be at least 0 and below 4,294,967,296"),
         (["3"], "unexpected word '3'"),
         (["--plan=yes"], "--plan: ignored explicit argument 'yes'"),
