@@ -41,7 +41,7 @@ class Environment(Part, frozen=True):
     system: Text
     load_1m: Number  # average number of runnable processes in the minute before the run
     commit: Text | None
-    # NAME=VALUE of those that bind, limit or trace threads and collectives:
+    # NAME=VALUE of those that change how a run computes, such as those that bind or limit threads:
     variables: list[Text] = msgspec.field(default_factory=list)
 
 

@@ -1,6 +1,7 @@
 """The environment variables that change what a run does: dropped by a study, recorded by every run.
 
-Values of variables are recorded only where their names say that they bind, limit or trace threads and collectives.
+Values of variables are recorded only where their names say that they change how a run computes, as those do that bind,
+limit or trace threads and collectives.
 """
 
 import os

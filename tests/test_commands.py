@@ -110,7 +110,7 @@ TABLE: dict[str, Run | By | Not] = {
     # the other commands of launch.sh
     "bash launch.sh run --ranks 2 --epochs 3": SUPERVISED,
     "bash launch.sh run --ranks 2 --restarts 5": SUPERVISED,
-    "bash launch.sh predict --hosts 1 2 4 --price-per-hour 0.80": FORETOLD,
+    "bash launch.sh predict --hosts 1 2 4 --bandwidth 1gbit --latency-ms 0.2": FORETOLD,
     "bash launch.sh --layouts 1x2 2x1 2x2": By("tests/hosts/test_study.py::test_layouts_over_two_hosts_take_turns"),
     "bash launch.sh check": By("tests/check/test_check.py::test_it_measures_this_machine_and_leaves_nothing"),
     "bash launch.sh test": COLLECTED,

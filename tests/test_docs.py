@@ -88,6 +88,18 @@ def test_no_interval_is_taken_from_a_clock_that_can_jump() -> None:
     }
 
 
+@pytest.mark.parametrize(
+    ("path", "loads"), [("ddp_train.py", "Batches.load(cfg, here)"), ("ddpbench/train/turns.py", "found.data(")]
+)
+def test_data_is_loaded_before_ranks_can_wait_for_each_other(path: str, loads: str) -> None:
+    """Ranks meet in `with here`: one that fetches data for minutes is not waited for there."""
+    before, met, after = (PROJECT / path).read_text().partition("    with here")
+
+    assert met
+    assert before.count(loads) == 1
+    assert loads not in after
+
+
 @pytest.mark.slow
 def test_what_the_pages_show_of_commands_is_what_these_print() -> None:
     done = subprocess.run(

@@ -1,4 +1,4 @@
-"""The machine and the software that a run happened on, for its record. No host name, user, path or environment dump."""
+"""The machine and the software that a run happened on, for its record. No host name, no user, no environment dump."""
 
 import platform
 import re

@@ -11,7 +11,7 @@ import pytest
 from ddpbench import memory, notes
 from ddpbench.notes import AnyNote, Begun, Complete, Failed, Launch, Saved
 from ddpbench.study.attempts import End
-from ddpbench.study.runner import Notebook, Observer, Stop, supervise, wait
+from ddpbench.study.runner import Notebook, Observer, Program, Stop, supervise, wait
 
 
 @dataclass
@@ -152,6 +152,14 @@ def test_notes_that_are_written_in_parts_are_read_when_they_are_whole() -> None:
         file.write(b'gun","run":"x"}\n')
         assert notebook.read_new() == [Begun(run="x")]
         assert len(notebook.notes) == 2
+
+
+def test_a_log_keeps_what_the_attempt_before_has_printed(tmp_path: Path) -> None:
+    for attempt in (0, 1):
+        program = Program(["sh", "-c", f"echo attempt {attempt}; echo failed >&2"], tmp_path / "logs" / "run.log")
+        assert program.start(Launch(parent=1, attempt=attempt)).wait(timeout=30) == 0
+
+    assert (tmp_path / "logs" / "run.log").read_text() == "attempt 0\nfailed\nattempt 1\nfailed\n"
 
 
 def test_the_memory_of_notes_is_found_by_its_path_alone() -> None:
