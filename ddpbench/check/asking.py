@@ -14,6 +14,7 @@ import msgspec
 from ddpbench.check.facts import Answer, Gpus, Loopback, Shared, Torch
 
 WORKER = (sys.executable, "-m", "ddpbench.check.worker")
+NOT_STARTED = "no process can be started for it: {}"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -29,14 +30,21 @@ class Answers:
 
 def ask(limit_s: float, command: Sequence[str] = WORKER) -> Answers:
     """Start the worker and return its answers. It has ended then, at the latest after so many seconds."""
-    answers_end, worker_end = os.pipe()
     quiet = subprocess.DEVNULL  # libraries print warnings, and the screen has room for findings alone
+    try:
+        answers_end, worker_end = os.pipe()
+    except OSError as problem:
+        return Answers(ended=NOT_STARTED.format(problem.strerror))
     with os.fdopen(answers_end, "rb", buffering=0) as answers:
-        child = subprocess.Popen(
-            [*command, str(worker_end)], pass_fds=[worker_end], stdin=quiet, stdout=quiet, stderr=quiet
-        )
         try:
+            child = subprocess.Popen(
+                [*command, str(worker_end)], pass_fds=[worker_end], stdin=quiet, stdout=quiet, stderr=quiet
+            )
+        except OSError as problem:
+            return Answers(ended=NOT_STARTED.format(problem.strerror))
+        finally:
             os.close(worker_end)
+        try:
             content, is_late = read_until(answers.fileno(), time.monotonic() + limit_s)
             ended = f"no answer within {limit_s:g} s" if is_late else _end_of(child)
         finally:  # after Ctrl-C too

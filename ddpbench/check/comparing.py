@@ -2,7 +2,7 @@
 
 import ipaddress
 import itertools
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Set
 from typing import Any
 
 from ddpbench.check import judging, pairs
@@ -22,7 +22,9 @@ def judge(gathered: Gathered) -> list[HostsFinding]:
     if len(seen) < gathered.count:
         return [*findings, finding("the rest", "unknown", "not measured: the check ended before")]
     findings += [*_routes(seen), *_packets(seen), *_addresses(seen), _clocks(gathered.hosts)]
-    findings += [_cores(seen), *_each(seen), *pairs.judge(gathered.pairs)]
+    compared = [_cores(seen), *_gpus(seen)]
+    differing = {each.name for each in compared if each.level != "ok"}
+    findings += [*compared, *_each(seen, differing), *pairs.judge(gathered.pairs)]
     if gathered.link_problem:
         cure = "choose a folder that takes files: --results DIR"
         findings.append(finding("link", "warning", f"it was not kept: {gathered.link_problem}", cure))
@@ -91,14 +93,41 @@ def _bad_way(seen: OnHost, repeated: Mapping[str, Sequence[int]]) -> tuple[str, 
 
 
 def _packets(seen: Mapping[int, OnHost]) -> Iterator[HostsFinding]:
-    mtus = _grouped(seen, lambda each: each.way.mtu)
-    if len(mtus) == 1:
-        mtu = next(iter(mtus))
-        yield finding("MTU", "ok" if mtu else "unknown", f"{mtu:,} bytes" if mtu else "not measured")
+    mtus: dict[int, list[int]] = _grouped(seen, lambda each: each.way.mtu)
+    unknown = [index for index, each in seen.items() if each.way.mtu is None]
+    said = [_by_hosts({f"{mtu} bytes": hosts for mtu, hosts in mtus.items()})] if mtus else []
+    if unknown:
+        said.append(f"not measured on {hosts_in_words(unknown)}")
+    if len(mtus) > 1:
+        cure = f"large packets may be lost: ip link set dev NAME mtu {min(mtus)} on all hosts"
+        yield finding("MTU", "warning", "; ".join(said), cure)
+    elif unknown:
+        yield finding("MTU", "unknown", "; ".join(said), hosts=unknown)
+    else:
+        yield finding("MTU", "ok", f"{next(iter(mtus)):,} bytes")
+
+
+def _gpus(seen: Mapping[int, OnHost]) -> Iterator[HostsFinding]:
+    """Judge whether hosts have the same GPUs. A host whose GPUs do not work, or are not known, is judged by itself."""
+    working = {
+        index: each.facts.gpus
+        for index, each in seen.items()
+        if each.facts.gpus is not None
+        and any((one.name, one.level) == ("GPUs", "ok") for one in judging.judge(each.facts))
+    }
+    found, counts = dict[str, list[int]](), {len(gpus.models) for gpus in working.values()}
+    for index, gpus in working.items():
+        found.setdefault(gpus.in_words or "none", []).append(index)
+    if len(found) < 2:
         return
-    least = min(mtu for mtu in mtus if mtu is not None)
-    cure = f"large packets may be lost: ip link set dev NAME mtu {least} on all hosts"
-    yield finding("MTU", "warning", _by_hosts({f"{mtu} bytes": hosts for mtu, hosts in mtus.items()}), cure)
+    if 0 in counts:
+        cure = "ranks need the same kind of device: --device cpu, or GPUs on every host"
+        yield finding("GPUs", "problem", _by_hosts(found), cure)
+    elif len(counts) > 1:
+        cure = f"{min(counts)} on each at most can train: --layouts {len(seen)}x{min(counts)}, or --device cpu"
+        yield finding("GPUs", "warning", _by_hosts(found), cure)
+    else:
+        yield finding("GPUs", "warning", _by_hosts(found), "the slowest GPU sets the pace: give each host the same")
 
 
 def _addresses(seen: Mapping[int, OnHost]) -> Iterator[HostsFinding]:
@@ -161,8 +190,8 @@ def _cores(seen: Mapping[int, OnHost]) -> HostsFinding:
     return finding("cores", "warning", _by_hosts(found), "the slowest host sets the pace: give each as many")
 
 
-def _each(seen: Mapping[int, OnHost]) -> Iterator[HostsFinding]:
-    """Judge each host by itself, and say in one line what is good on all."""
+def _each(seen: Mapping[int, OnHost], differing: Set[str]) -> Iterator[HostsFinding]:
+    """Judge each host by itself, and say in one line what is good on all, but for what differs between them."""
     found: dict[tuple[str, Level, str | None, bool], list[tuple[int, str]]] = {}
     names: dict[str, bool] = {}
     for index, each in seen.items():
@@ -172,7 +201,7 @@ def _each(seen: Mapping[int, OnHost]) -> Iterator[HostsFinding]:
             names[one.name] = names.get(one.name, True) and one.level == "ok"
             if one.level != "ok":
                 found.setdefault((one.name, one.level, one.cure, one.passes), []).append((index, one.found))
-    good = [name for name, is_good in names.items() if is_good]
+    good = [name for name, is_good in names.items() if is_good and name not in differing]
     if good:
         yield finding("each host", "ok", ", ".join(good))
     for (name, level, cure, passes), hosts in found.items():

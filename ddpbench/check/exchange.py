@@ -1,8 +1,11 @@
 """The process of a check that exchanges data with other hosts. python -m ddpbench.check.exchange DESCRIPTOR
 
-It imports torch once, and says that it is ready. Then it reads one `Meet` a line from its input, forks a process that
+It imports torch once, and says that it is ready. Then it reads one `Task` a line from its input, forks a process that
 is a rank beside that of one other host, and writes one `Met` a line to the descriptor. The process that it forks is
 ended when it gets no further within a limit: a network may lose what is large and pass on what is small, in silence.
+
+The rank says a word when it is connected, and one for each size. Its first exchanges do not count: NCCL makes its
+connections in them.
 """
 
 import os
@@ -18,9 +21,9 @@ import msgspec
 
 from ddpbench import processes
 from ddpbench.check import asked
-from ddpbench.check.gathered import SIZES, Meet, Met, Timed, Trouble
+from ddpbench.check.gathered import SIZES, Comm, Meet, Met, Timed, Trouble
 from ddpbench.errors import DdpbenchError, one_line
-from ddpbench.notes import Launch
+from ddpbench.notes import Launch, Seat
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -28,11 +31,25 @@ if TYPE_CHECKING:
     from ddpbench.train.world import World
 
 READY = b"ready\n"
-CONNECT_S = 20.0  # for two ranks to meet
+# For two ranks to meet. NCCL first loads its libraries, opens the GPU and looks for networks.
+CONNECT_S: dict[Comm, float] = {"gloo": 20.0, "shm+gloo": 20.0, "nccl": 60.0}
 LEAST_LIMIT_S, TIMES_AS_LONG = 10.0, 3.0  # for one size: so long at least, or this times what the size before foretells
 MOST_S = 60.0  # an all-reduce that would take longer is not measured
 LEAST_TIMES, MOST_TIMES = 3, 30
-Line = Timed | Trouble
+
+
+class Task(msgspec.Struct, frozen=True, kw_only=True):
+    """What this process is handed. It comes from its own host, through a pipe: the seat has the secret."""
+
+    meet: Meet
+    seat: Seat
+
+
+class Connected(msgspec.Struct, frozen=True, tag="connected"):
+    """The two hosts have exchanged something. What is timed comes next."""
+
+
+Line = Connected | Timed | Trouble
 
 
 def main() -> None:
@@ -41,7 +58,7 @@ def main() -> None:
         import_torch()
         answers.write(READY)
         for line in sys.stdin.buffer:
-            met = carry_out(msgspec.json.decode(line, type=Meet))
+            met = carry_out(msgspec.json.decode(line, type=Task))
             answers.write(msgspec.json.encode(met) + b"\n")
 
 
@@ -55,13 +72,20 @@ def import_torch() -> None:
     torch.set_num_threads(1)
 
 
-def carry_out(meet: Meet) -> Met:
+def carry_out(task: Task) -> Met:
     """Be the ranks of this host, each in a process of its own, and return what came of it."""
     ours, theirs = os.pipe()
-    pids = [_fork(meet, local, ours, theirs) for local in range(meet.ranks)]
-    os.close(theirs)
+    pids = list[int]()
     try:
-        return _read(ours, meet.size_s)
+        try:
+            for local in range(task.meet.ranks):
+                pids.append(_fork(task, local, ours, theirs))
+        finally:
+            os.close(theirs)
+        return read(ours, task.meet)
+    except OSError as problem:
+        why = f"its ranks cannot be started: {problem.strerror or problem}"
+        return Met(timed=[], trouble=Trouble(why=why, is_own=True))
     finally:
         processes.send(pids, signal.SIGKILL)
         for pid in pids:
@@ -71,9 +95,7 @@ def carry_out(meet: Meet) -> Met:
 
 def limit_s(timed: Sequence[Timed], size_s: float) -> float:
     """Return how long the next size may take, by what those before took."""
-    if not timed:
-        return CONNECT_S
-    return size_s + max(LEAST_LIMIT_S, TIMES_AS_LONG * foretold_s(timed))
+    return size_s + max(LEAST_LIMIT_S, TIMES_AS_LONG * foretold_s(timed) if timed else 0.0)
 
 
 def foretold_s(timed: Sequence[Timed]) -> float:
@@ -82,13 +104,15 @@ def foretold_s(timed: Sequence[Timed]) -> float:
     return statistics.median(last.seconds) * SIZES[min(len(timed), len(SIZES) - 1)] / last.size_bytes
 
 
-def _read(descriptor: int, size_s: float) -> Met:
+def read(descriptor: int, meet: Meet) -> Met:
     """Return what the rank writes until it ends, or until it gets no further."""
-    timed, content = list[Timed](), b""
+    timed, content, is_connected = list[Timed](), b"", False
     while True:
-        limit = limit_s(timed, size_s)
+        limit = limit_s(timed, meet.size_s) if is_connected else CONNECT_S[meet.comm]
         if not select.select([descriptor], [], [], limit)[0]:
-            what = f"{name_of(SIZES[len(timed)])} did not come" if timed else "the two hosts did not meet"
+            what = f"{name_of(SIZES[len(timed)])} did not come" if len(timed) < len(SIZES) else "the rank did not end"
+            if not is_connected:
+                what = "the two hosts did not meet"
             return Met(timed=timed, trouble=Trouble(why=f"{what} within {limit:.0f} s", is_late=True))
         some = os.read(descriptor, 2**16)
         if not some:
@@ -99,23 +123,25 @@ def _read(descriptor: int, size_s: float) -> Met:
             said = msgspec.json.decode(line, type=Line)
             if isinstance(said, Trouble):
                 return Met(timed=timed, trouble=said)
-            timed.append(said)
+            if isinstance(said, Timed):
+                timed.append(said)
+            is_connected = True
 
 
-def _fork(meet: Meet, local: int, ours: int, theirs: int) -> int:
+def _fork(task: Task, local: int, ours: int, theirs: int) -> int:
     """Start a rank. Returns its process. The first rank of a host says how long all took, every one what is wrong."""
     pid = os.fork()
     if pid:
         return pid
-    os.close(ours)
-    processes.end_with_parent(signal.SIGKILL)
 
     def say(line: Line) -> None:
         if local == 0 or isinstance(line, Trouble):
             os.write(theirs, msgspec.json.encode(line) + b"\n")
 
     try:
-        _exchange(meet, local, say)
+        os.close(ours)
+        processes.end_with_parent(signal.SIGKILL)
+        _exchange(task, local, say)
     except DdpbenchError as problem:
         cause = f" ({problem.__cause__})" if problem.__cause__ is not None else ""  # gloo's own words
         say(Trouble(why=one_line(f"{problem}{cause}")[:600]))
@@ -125,32 +151,42 @@ def _fork(meet: Meet, local: int, ours: int, theirs: int) -> int:
         os._exit(0)  # gloo's threads may outlive its group
 
 
-def _exchange(meet: Meet, local: int, say: Callable[[Line], object]) -> None:
-    """Be a rank of this host: exchange data of all sizes, and say how long each took, or what is wrong."""
+def _exchange(task: Task, local: int, say: Callable[[Line], object]) -> None:
+    """Be a rank of this host: meet the other one, and exchange data."""
     import torch
 
     from ddpbench.train.life import Life
     from ddpbench.train.world import World
 
     process = Life()
-    process.launch = Launch(parent=os.getppid(), seat=meet.seat)
-    device, comm = torch.device("cpu"), meet.comm
+    process.launch = Launch(parent=os.getppid(), seat=task.seat)
+    device, comm, ranks = torch.device("cpu"), task.meet.comm, task.meet.ranks
     if comm == "nccl":
         device = torch.device("cuda", local)
         torch.accelerator.set_device_index(device)
-    rank, size = meet.seat.first_rank + local, meet.seat.hosts * meet.ranks
-    with World(rank, size, meet.ranks, device, comm, process, timeout_s=10 * MOST_S) as here:
-        add, done = _adder(here), list[Timed]()
-        for size_bytes in SIZES:
-            if done and max(here.gather(foretold_s(done))) > MOST_S:
-                say(Trouble(why=f"{name_of(size_bytes)} would take more than {MOST_S:.0f} s"))
-                return
-            seconds = _time(here, add, size_bytes, meet.size_s)
-            if seconds is None:
-                say(Trouble(why=f"the sum of {name_of(size_bytes)} is not right", is_wrong=True))
-                return
-            done.append(Timed(size_bytes=size_bytes, seconds=seconds))
-            say(done[-1])
+    rank, size = task.seat.first_rank + local, task.seat.hosts * ranks
+    with World(rank, size, ranks, device, comm, process, timeout_s=10 * MOST_S) as here:
+        exchange_all(here, _adder(here), task.meet.size_s, say)
+
+
+def exchange_all(
+    here: "World", add: "Callable[[Tensor], object]", size_s: float, say: Callable[[Line], object]
+) -> None:
+    """Exchange data of all sizes, and say how long each took, or what is wrong."""
+    done = list[Timed]()
+    for place, size_bytes in enumerate((SIZES[0], *SIZES)):
+        if done and max(here.gather(foretold_s(done))) > MOST_S:
+            say(Trouble(why=f"{name_of(size_bytes)} would take more than {MOST_S:.0f} s"))
+            return
+        seconds = _time(here, add, size_bytes, size_s if place else 0.0)
+        if seconds is None:
+            say(Trouble(why=f"the sum of {name_of(size_bytes)} is not right", is_wrong=True))
+            return
+        if place == 0:  # these have made connections, and foretell nothing
+            say(Connected())
+            continue
+        done.append(Timed(size_bytes=size_bytes, seconds=seconds))
+        say(done[-1])
 
 
 def _time(here: "World", add: "Callable[[Tensor], object]", size_bytes: int, size_s: float) -> list[float] | None:

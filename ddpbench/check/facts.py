@@ -37,6 +37,11 @@ class Gpus(msgspec.Struct, frozen=True, kw_only=True, tag="gpus"):
     models: list[str]
     problem: str | None = None  # why one of them does not compute
 
+    @property
+    def in_words(self) -> str:
+        """As in `2 x T4`, or "" where there are none."""
+        return ", ".join(f"{self.models.count(model)} x {model}" for model in sorted({*self.models}))
+
 
 Answer = Loopback | Torch | Shared | Gpus  # of the worker, in this order
 

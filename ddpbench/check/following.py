@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import msgspec
 
-from ddpbench.check.host import Asked, This
+from ddpbench.check.host import This
 from ddpbench.errors import TrainingError
 from ddpbench.hosts import joining
 from ddpbench.hosts.channel import Channel
@@ -46,9 +46,9 @@ def _obey(line: "Channel[AnyMessage]", this: This) -> Over:
 
 def _answer(line: "Channel[AnyMessage]", this: This, asked: "queue.Queue[Query]") -> None:
     """Answer one question after the other. Host 0 may end the check meanwhile."""
-    try:
-        while True:
-            answer = this.answer(msgspec.json.decode(asked.get().content, type=Asked))
-            line.send(Reply(content=msgspec.Raw(msgspec.json.encode(answer))))
-    except OSError:  # the ear learns it too
-        return
+    while True:
+        said = this.said(asked.get().content)
+        try:
+            line.send(Reply(content=msgspec.Raw(msgspec.json.encode(said))))
+        except OSError:  # the ear learns it too
+            return

@@ -4,9 +4,9 @@ import statistics
 from typing import Literal
 
 import msgspec
+from msgspec.structs import replace
 
 from ddpbench.check.facts import LARGE_BYTES, SMALL_BYTES, Facts
-from ddpbench.notes import Seat
 
 TINY_BYTES = 2**10  # one packet on every network
 # What two hosts exchange, one size after the other. `predict` fits a line through these times.
@@ -76,12 +76,14 @@ class Trouble(msgspec.Struct, frozen=True, kw_only=True, tag="trouble"):
     why: str
     is_late: bool = False  # nothing came within the limit
     is_wrong: bool = False  # what came is not the sum
+    is_own: bool = False  # the host that says it could not go on by itself, whatever the network does
 
 
 class Meet(msgspec.Struct, frozen=True, kw_only=True, tag="meet"):
-    """A host is to exchange data with another one."""
+    """A host is to exchange data with another one. Others may read this on its way: the secret is not in it."""
 
-    seat: Seat
+    job: int  # the number of this meeting over all that host 0 has seen
+    place: int  # of this host among the two: 0 or 1
     comm: Comm
     ranks: int  # on each of the two hosts
     size_s: float  # how long all-reduces of one size are repeated
@@ -132,8 +134,11 @@ def merge(hosts: tuple[int, int], asked: Meet, first: Met, second: Met) -> Pair:
     timed = min(first.timed, second.timed, key=len)  # both say the same of what both have
     troubles = {host: met.trouble for host, met in zip(hosts, (first, second), strict=True) if met.trouble is not None}
     # A host that gives up closes its connection, and the other one then says no more than that.
-    said = sorted(troubles.values(), key=lambda each: (not each.is_wrong, not each.is_late))
+    said = sorted(troubles.values(), key=lambda each: (not each.is_own, not each.is_wrong, not each.is_late))
     trouble = said[0] if said else None
-    if len({each.why for each in said}) > 1 and not (said[0].is_wrong or said[0].is_late):
+    if trouble is not None and trouble.is_own:
+        own = [host for host, each in troubles.items() if each.is_own]
+        trouble = replace(trouble, why="; ".join(f"host {host}: {troubles[host].why}" for host in own))
+    elif len({each.why for each in said}) > 1 and not (said[0].is_wrong or said[0].is_late):
         trouble = Trouble(why="; ".join(f"host {host}: {each.why}" for host, each in troubles.items()))
     return Pair(hosts=hosts, comm=asked.comm, ranks=asked.ranks, timed=timed, trouble=trouble)

@@ -1,5 +1,6 @@
 """One host of a check of several: what host 0 may ask it, and how it answers. Host 0 asks itself in the same way."""
 
+import errno
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -11,9 +12,20 @@ from ddpbench.check import asking, look, network
 from ddpbench.check.exchanger import Exchanger
 from ddpbench.check.facts import Load
 from ddpbench.check.gathered import Meet, Met, OnHost, Trouble
+from ddpbench.errors import one_line
+from ddpbench.hosts import joining
+from ddpbench.hosts.place import Place
+from ddpbench.notes import Seat
 
 WINDOW_S = 2.0  # for the load: others have a few hundred ticks of the kernel's clock in it
 LIMIT_S = 30.0  # for the worker, which takes 3 s where torch lies on a local disk
+# What to look at where a host has no room for one more process, file or page.
+LIMITS = {
+    errno.EAGAIN: "ulimit -u",
+    errno.EMFILE: "ulimit -n",
+    errno.ENFILE: "fs.file-max",
+    errno.ENOMEM: "free memory",
+}
 
 
 class Look(msgspec.Struct, frozen=True, tag="look"):
@@ -43,11 +55,18 @@ class Prepared(msgspec.Struct, frozen=True, tag="prepared"):
     trouble: Trouble | None
 
 
+class Said(msgspec.Struct, frozen=True, kw_only=True):
+    """What a host replies: its answer, or why it has none."""
+
+    answer: msgspec.Raw = msgspec.Raw(b"null")
+    trouble: str | None = None
+
+
 @dataclass
 class This:
     """This host. Use it as a context: what it starts ends with it."""
 
-    address: str  # of host 0
+    place: Place
     results: Path
     data_dir: Path
     variables: Mapping[str, str]
@@ -62,7 +81,7 @@ class This:
             self._exchanger.__exit__(None, None, None)
 
     def answer(self, asked: Asked) -> OnHost | Time | Prepared | Met:
-        """Do what host 0 asks for."""
+        """Do what host 0 asks for. Raises OSError where this host has no room for it."""
         if isinstance(asked, Tell):
             return Time(self.wall_s())
         if isinstance(asked, Look):
@@ -70,13 +89,33 @@ class This:
         if isinstance(asked, Prepare):
             return Prepared(self._prepare())
         if self._exchanger is None:
-            return Met(timed=[], trouble=Trouble(why="it was never asked to get ready"))
-        return self._exchanger.meet(asked)
+            return Met(timed=[], trouble=Trouble(why="it was never asked to get ready", is_own=True))
+        return self._exchanger.meet(asked, self.seat(asked))
+
+    def said(self, question: bytes | msgspec.Raw) -> Said:
+        """Return what host 0 is told. It hears of a failure at once, and would wait for long where it heard nothing."""
+        try:
+            answer = self.answer(msgspec.json.decode(question, type=Asked))
+        except Exception as problem:  # whatever it is: nobody else learns why there is no answer
+            return Said(trouble=in_words(problem))
+        return Said(answer=msgspec.Raw(msgspec.json.encode(answer)))
+
+    def seat(self, meet: Meet) -> Seat:
+        """Return where this host's ranks are among those of two hosts. The secret is this host's own."""
+        return Seat(
+            host=meet.place,
+            hosts=2,
+            first_rank=meet.place * meet.ranks,
+            address=self.place.address,
+            port=self.place.port,
+            job=meet.job,
+            secret=joining.secret_of(self.variables).decode(),
+        )
 
     def _prepare(self) -> Trouble | None:
-        way = network.way_to(self.address, self.variables)
+        way = network.way_to(self.place.address, self.variables)
         if way.interface is None or way.problem is not None:
-            return Trouble(why=way.problem or "no interface leads to host 0")
+            return Trouble(why=way.problem or "no interface leads to host 0", is_own=True)
         self._exchanger = Exchanger(way.interface, self.variables)
         return self._exchanger.wait()
 
@@ -85,5 +124,12 @@ class This:
         return OnHost(
             facts=look.facts(load, asking.ask(LIMIT_S), self.results, self.data_dir),
             interfaces=network.interfaces(),
-            way=network.way_to(self.address, self.variables),
+            way=network.way_to(self.place.address, self.variables),
         )
+
+
+def in_words(problem: Exception) -> str:
+    """Return why a host cannot answer, in one line."""
+    if isinstance(problem, OSError) and problem.errno in LIMITS:
+        return f"{problem.strerror}; look at its {LIMITS[problem.errno]}"
+    return one_line(f"{type(problem).__name__}: {problem}")[:300]

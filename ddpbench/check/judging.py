@@ -105,7 +105,7 @@ def _gpus(facts: Facts) -> Finding:
     gpus = facts.gpus
     if gpus is None:
         return _unanswered(facts, "gpus")
-    models = ", ".join(f"{gpus.models.count(model)} x {model}" for model in dict.fromkeys(gpus.models))
+    models = gpus.in_words
     if gpus.problem is not None:
         cure = "install the build of torch for this GPU and driver, or use --device cpu"
         return _problem(f"{models or 'torch'}: {gpus.problem}", cure)

@@ -9,13 +9,12 @@ from typing import TypeVar
 import msgspec
 
 from ddpbench.check.gathered import SIZES, Clock, Comm, Gathered, Host, Meet, Met, OnHost, Pair, Trouble, merge
-from ddpbench.check.host import Asked, Look, Prepare, Prepared, Tell, This, Time
+from ddpbench.check.host import Asked, Look, Prepare, Prepared, Said, Tell, This, Time, in_words
 from ddpbench.errors import TrainingError
 from ddpbench.hosts.messages import Hello, Over, Query, Reply
 from ddpbench.hosts.place import Place
 from ddpbench.hosts.server import Server
 from ddpbench.hosts.waiting import LOOK_S, wait_for_all
-from ddpbench.notes import Seat
 
 T = TypeVar("T")
 REPLY_S = 120.0  # for a host to look at itself, or to import torch
@@ -30,8 +29,8 @@ EXCHANGES_S = 10.0  # for the repetitions of all sizes and pairs; each size gets
 class Lead:
     """Host 0, in the middle of a line that is open."""
 
-    def __init__(self, server: Server, place: Place, secret: bytes, this: This, say: Callable[[str], None]) -> None:
-        self._server, self._place, self._secret, self._this, self._say = server, place, secret, this, say
+    def __init__(self, server: Server, place: Place, this: This, say: Callable[[str], None]) -> None:
+        self._server, self._place, self._this, self._say = server, place, this, say
         self._hellos: dict[int, Hello] = {}
         self._notices: list[str] = []
         self._clocks: dict[int, Clock] = {}
@@ -95,35 +94,37 @@ class Lead:
             self._say(f"{len(pairs)} pairs of hosts exchange data, one after the other")
         size_s = min(1.5, max(0.05, EXCHANGES_S / (len(pairs) * len(comms) * len(SIZES))))
         for pair in pairs:
-            trouble = next((each for host in pair if (each := prepared[host].trouble)), None)
+            troubles = [prepared[host].trouble for host in pair]
             for comm in comms:
-                self._pairs.append(self._meet(pair, comm, size_s, trouble))
+                self._pairs.append(self._meet(pair, comm, size_s, troubles))
                 if self._pairs[-1].trouble is not None or self._pairs[-1].large_s > SLOW_S:
                     break  # what one way cannot pass, the others cannot; on a slow link they would take minutes
 
-    def _meet(self, pair: tuple[int, int], comm: Comm, size_s: float, trouble: Trouble | None) -> Pair:
+    def _meet(self, pair: tuple[int, int], comm: Comm, size_s: float, troubles: Sequence[Trouble | None]) -> Pair:
+        """Let two hosts exchange data. `troubles`: why each of them is not ready for it."""
         job, ranks = self._server.begin_job(), 2 if comm == "shm+gloo" else 1
         asked = {
-            host: Meet(seat=self._seat(place * ranks, place, job), comm=comm, ranks=ranks, size_s=size_s)
-            for place, host in enumerate(pair)
+            host: Meet(job=job, place=place, comm=comm, ranks=ranks, size_s=size_s) for place, host in enumerate(pair)
         }
-        not_met = dict.fromkeys(pair, Met(timed=[], trouble=trouble))
-        met = not_met if trouble else self._ask(asked, Met, MEET_S)
+        met = {host: Met(timed=[], trouble=trouble) for host, trouble in zip(pair, troubles, strict=True)}
+        if not any(troubles):
+            met = self._ask(asked, Met, MEET_S)
         return merge(pair, asked[pair[0]], met[pair[0]], met[pair[1]])
 
-    def _seat(self, first_rank: int, host: int, job: int) -> Seat:
-        """Return the seat of one of two hosts that meet."""
-        to = {"address": self._place.address, "port": self._place.port, "secret": self._secret.decode()}
-        return Seat(host=host, hosts=2, first_rank=first_rank, job=job, **to)  # type: ignore[arg-type]
-
     def _ask(self, asked: Mapping[int, Asked], kind: type[T], limit_s: float = REPLY_S) -> dict[int, T]:
-        """Ask several hosts at once, and return what they reply. Raises TrainingError where one is lost."""
+        """Ask several hosts at once, and return what they reply.
+
+        Raises TrainingError where one is lost, or cannot answer.
+        """
         for index, each in asked.items():
             if index:
                 self._server.members[index].send(Query(content=msgspec.Raw(msgspec.json.encode(each))))
         until, replies = time.monotonic() + limit_s, dict[int, T]()
         if 0 in asked:
-            own = self._this.answer(asked[0])
+            try:
+                own = self._this.answer(asked[0])
+            except OSError as problem:
+                raise TrainingError(f"host 0 cannot answer: {in_words(problem)}") from problem
             assert isinstance(own, kind)
             replies[0] = own
         while len(replies) < len(asked):
@@ -138,7 +139,10 @@ class Lead:
             except queue.Empty:
                 continue
             if isinstance(message, Reply):
-                replies[member.hello.index] = msgspec.json.decode(message.content, type=kind)
+                said = msgspec.json.decode(message.content, type=Said)
+                if said.trouble is not None:
+                    raise TrainingError(f"{member.name} cannot answer: {said.trouble}")
+                replies[member.hello.index] = msgspec.json.decode(said.answer, type=kind)
         return replies
 
     def _note(self) -> None:

@@ -34,7 +34,7 @@ def main(words: Sequence[str], place: Place | None = None, variables: Mapping[st
     """
     options = read(words)
     if place is not None:
-        this = This(place.address, options.results, options.data_dir, variables or {})
+        this = This(place, options.results, options.data_dir, variables or {})
         return several.main(place, ["check", *words], this, variables or {}, is_json=options.json)
     began_s = time.monotonic()
     load = look.load(WINDOW_S)  # first, while this program does nothing

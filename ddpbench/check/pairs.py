@@ -60,8 +60,12 @@ def _trouble(pair: Pair) -> tuple[str, str]:
     assert trouble is not None
     if trouble.is_wrong:
         return trouble.why, "do not train over this way, and please report it"
+    if trouble.is_own:
+        return trouble.why, "look at the other lines about that host, its ulimit -u, ulimit -n and free memory"
     if not pair.timed:
         return trouble.why, PORTS
+    if len(pair.timed) == len(SIZES):
+        return f"all sizes were exchanged, {trouble.why}", "check again; if it stays so, please report it"
     last, size_bytes = pair.timed[-1], SIZES[len(pair.timed)]
     if size_bytes > UP_TO_A_PACKET:
         return trouble.why, "look at the cable, the switch and what else uses them"

@@ -69,8 +69,9 @@ def links_of(gathered: Gathered) -> link.Link:
 def _lead(place: Place, secret: bytes, hello: Hello, this: This, *, is_json: bool) -> int:
     """Be host 0: gather, judge, print, and tell all hosts how it has ended."""
     begin_s = time.monotonic()
+    joining.wait_for_name(place, lambda: False, say)
     with Server(place, secret) as server:
-        lead = Lead(server, place, secret, this, say)
+        lead = Lead(server, place, this, say)
         try:
             gathered = _keep(lead.check(hello), this.results)
             made = overview.make(gathered, time.monotonic() - begin_s)

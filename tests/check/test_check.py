@@ -1,5 +1,7 @@
 """`bash launch.sh check`: what each finding means, by facts of machines that are not there; and one that is."""
 
+import errno
+import os
 import subprocess
 import sys
 from collections.abc import Callable
@@ -153,6 +155,25 @@ def test_a_worker_that_tells_nothing_is_known_by_its_end(code: str, ended: str) 
     answers = asking.ask(1, (sys.executable, "-S", "-c", code))
 
     assert (answers.ended, answers.torch, answers.loopback) == (ended, None, None)
+
+
+@pytest.mark.parametrize("what", ["pipe", "fork"])
+def test_a_worker_that_cannot_be_started_is_a_finding(what: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: object, **__: object) -> None:
+        raise BlockingIOError(errno.EAGAIN, "Resource temporarily unavailable")
+
+    before = len([*Path("/proc/self/fd").iterdir()])
+    monkeypatch.setattr(*((os, "pipe") if what == "pipe" else (subprocess, "Popen")), refuse)
+    answers = asking.ask(1)
+    loopback = next(
+        each for each in judging.judge(replace(FINE, loopback=None, ended=answers.ended)) if each.name == "loopback"
+    )
+
+    assert (loopback.level, loopback.found) == (
+        "problem",
+        "no process can be started for it: Resource temporarily unavailable",
+    )
+    assert len([*Path("/proc/self/fd").iterdir()]) == before
 
 
 def test_a_word_that_is_no_flag_is_refused() -> None:

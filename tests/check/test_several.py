@@ -9,7 +9,7 @@ from msgspec.structs import replace
 
 from ddpbench.check import comparing, exchange, gathered, leading, network, overview
 from ddpbench.check.exchanger import Exchanger
-from ddpbench.check.facts import LARGE_BYTES, SMALL_BYTES, Cores, Data, Folder
+from ddpbench.check.facts import LARGE_BYTES, SMALL_BYTES, Cores, Data, Folder, Gpus
 from ddpbench.check.gathered import (
     SIZES,
     Clock,
@@ -90,6 +90,8 @@ def test_hosts_with_nothing_wrong_are_ready_and_fit_a_screen() -> None:
 
 LATE = Trouble(why="64 KiB did not come within 11 s", is_late=True)
 OFF = Clock(offset_s=-3.0, within_s=2e-4, times=10)
+NO_WAY = {"interface": None, "address": None, "family": None, "mtu": None, "problem": "no such interface"}
+T4S = {"gpus": Gpus(models=["T4", "T4"])}
 SHARED = Interface(name="eth1", addresses=["10.0.0.9/16"], mtu=1500)
 
 
@@ -107,6 +109,29 @@ SHARED = Interface(name="eth1", addresses=["10.0.0.9/16"], mtu=1500)
             "host 2's is 3.0 s behind host 0's (+-0.2 ms, best of 10",
         ),
         (of(host(0), seen(1, None, {"mtu": 9000})), "MTU", "warning", "host 1: 9000 bytes; large packets may be lost"),
+        (of(host(0), seen(1, None, {"mtu": None})), "MTU", "unknown", "host 0: 1500 bytes; not measured on host 1"),
+        (of(seen(0, None, NO_WAY), seen(1, None, NO_WAY)), "MTU", "unknown", "not measured on hosts 0, 1"),
+        (
+            of(host(0), seen(1, None, {"mtu": 9000}), seen(2, None, NO_WAY)),
+            "MTU",
+            "warning",
+            "host 1: 9000 bytes; not measured on host 2; large packets may be lost: ip link set dev NAME mtu 1500",
+        ),
+        (of(seen(0, T4S), seen(1, T4S)), "each host", "ok", "GPUs"),
+        (of(seen(0, T4S), host(1)), "GPUs", "problem", "host 0: 2 x T4; host 1: none; ranks need the same kind"),
+        (of(host(0), seen(1, T4S), seen(2, T4S)), "GPUs", "problem", "hosts 1, 2: 2 x T4; ranks need the same kind"),
+        (
+            of(seen(0, T4S), seen(1, {"gpus": Gpus(models=["T4"])})),
+            "GPUs",
+            "warning",
+            "host 0: 2 x T4; host 1: 1 x T4; 1 on each at most can train: --layouts 2x1, or --device cpu",
+        ),
+        (
+            of(seen(0, T4S), seen(1, {"gpus": Gpus(models=["T4", "A10"])})),
+            "GPUs",
+            "warning",
+            "1 x A10, 1 x T4; the slow",
+        ),
         (of(host(0), seen(1, None, {"family": "IPv6"})), "route", "problem", "IPv6 on host 1"),
         (of(host(0), seen(1, None, {"problem": "no route"})), "route", "problem", "host 1: no route"),
         (of(host(0), seen(1, None, {"interface": "eno1"})), "route", "ok", "host 0: eth0; host 1: eno1"),
@@ -135,6 +160,13 @@ SHARED = Interface(name="eth1", addresses=["10.0.0.9/16"], mtu=1500)
             "look at firewalls",
         ),
         (of(host(0), host(1), pairs=stuck(1, why="is not right", is_wrong=True)), "gloo", "problem", "report it"),
+        (
+            of(host(0), host(1), pairs=stuck(len(SIZES), why="it did not end", is_late=True)),
+            "gloo",
+            "problem",
+            "all sizes",
+        ),
+        (of(host(0), host(1), pairs=stuck(0, why="no processes", is_own=True)), "gloo", "problem", "ulimit -u"),
         (of(host(0), host(1), pairs=[pair(0, 1, 21.0)]), "gloo", "warning", "n 3): 10 Mbit/s; below 100 Mbit/s"),
         (
             of(host(0), host(1), host(2), pairs=[pair(0, 1), pair(0, 2), pair(1, 2, 2.0)]),
@@ -159,6 +191,21 @@ def test_each_finding_says_what_was_found_and_what_to_do(found: Gathered, name: 
     assert words in f"{finding.found}; {finding.cure}"
     assert (finding.cure is not None) == (level in {"warning", "problem"})
     assert len(finding.cure or "") <= overview.MOST_COLUMNS - 9  # the screen cuts what is longer
+
+
+def test_what_differs_between_hosts_is_not_called_good_on_each() -> None:
+    found = comparing.judge(of(seen(0, T4S), host(1)))
+
+    assert [each.level for each in found if each.name == "GPUs"] == ["problem"]
+    assert "GPUs" not in next(each.found for each in found if each.name == "each host").split(", ")
+
+
+def test_gpus_that_do_not_work_are_named_once() -> None:
+    """They are that host's own problem, and no difference between hosts beside it."""
+    broken = {"gpus": Gpus(models=["K80"], problem="no kernel image")}
+    found = [each for each in comparing.judge(of(seen(0, T4S), seen(1, broken))) if each.name == "GPUs"]
+
+    assert [(each.level, each.hosts) for each in found] == [("problem", [1])]
 
 
 def test_a_way_over_an_address_that_repeats_is_a_problem() -> None:
@@ -227,8 +274,7 @@ def test_the_shortest_round_trip_tells_the_clock() -> None:
 
 
 def test_a_host_that_waits_in_vain_knows_more_than_one_whose_connection_ended() -> None:
-    seat = Seat(host=0, hosts=2, first_rank=0, address="a", port=1, job=0, secret="s")
-    meet = Meet(seat=seat, comm="gloo", ranks=1, size_s=1.0)
+    meet = Meet(job=0, place=0, comm="gloo", ranks=1, size_s=1.0)
     timed = [Timed(size_bytes=SMALL_BYTES, seconds=[1.0])]
     ended = Met(timed=[], trouble=Trouble(why="closed"))
 
@@ -236,13 +282,18 @@ def test_a_host_that_waits_in_vain_knows_more_than_one_whose_connection_ended() 
     both = gathered.merge((0, 1), meet, ended, Met(timed=timed, trouble=Trouble(why="refused")))
     assert both.trouble == Trouble(why="host 0: closed; host 1: refused")
     assert gathered.merge((0, 1), meet, Met(timed=timed), Met(timed=timed)).timed == timed
+    own = Met(timed=[], trouble=Trouble(why="no more processes", is_own=True))
+    told = gathered.merge((0, 1), meet, Met(timed=[], trouble=LATE), own).trouble
+    assert told == Trouble(why="host 1: no more processes", is_own=True), (
+        "what a host knows of itself explains the rest"
+    )
 
 
 def test_a_slow_network_gets_the_time_that_it_needs() -> None:
     """At 10 Mbit/s 25 MiB take 21 s, which 4 MiB foretell."""
     timed = [Timed(size_bytes=size, seconds=[8 * size / 1e7]) for size in SIZES[:-1]]
 
-    assert exchange.limit_s([], 1.0) == exchange.CONNECT_S
+    assert exchange.limit_s([], 1.0) == 1.0 + exchange.LEAST_LIMIT_S
     assert exchange.limit_s(timed[:1], 1.0) == 1.0 + exchange.LEAST_LIMIT_S
     assert exchange.limit_s(timed, 1.0) > 2 * 8 * LARGE_BYTES / 1e7
 
@@ -251,10 +302,11 @@ def test_a_process_that_cannot_exchange_data_is_known_by_its_end() -> None:
     seat = Seat(host=0, hosts=2, first_rank=0, address="a", port=1, job=0, secret="s")
     with Exchanger("lo", {}, (sys.executable, "-S", "-c", "raise SystemExit(3)")) as exchanger:
         trouble = exchanger.wait()
-        met = exchanger.meet(Meet(seat=seat, comm="gloo", ranks=1, size_s=1.0))
+        met = exchanger.meet(Meet(job=0, place=0, comm="gloo", ranks=1, size_s=1.0), seat)
 
     assert trouble is not None
     assert met.trouble is not None
+    assert met.trouble.is_own
 
 
 @pytest.mark.parametrize(
