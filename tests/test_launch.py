@@ -222,8 +222,10 @@ def test_more_adds_launches_and_seeds_and_keeps_what_is_there(
 
     assert done.returncode == 0, done.stderr
     assert [path.name for path in tmp_path.iterdir()] == [folder.name]
-    assert read_launches(folder)[:3] == launched.launches
-    assert [launch.number for launch in read_launches(folder)] == [*range(6)]
+    launches = read_launches(folder)
+    assert launches[:FIRST_LOOK] == launched.launches
+    assert [launch.number for launch in launches] == [*range(len(launches))]
+    assert len(launches) > FIRST_LOOK
     records = [read_record(path) for path in sorted(folder.glob("2*.json"))]
     assert records[:2] == launched.records
     assert [(arm_of(record) in map(arm_of, records[:2]), record.seed) for record in records[2:]] == [

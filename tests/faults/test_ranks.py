@@ -1,5 +1,6 @@
 """Ranks that die, hang or go wrong: the run goes on from its newest checkpoint, to the bits of a clean one."""
 
+import re
 from pathlib import Path
 
 import pytest
@@ -53,7 +54,7 @@ def test_a_run_survives_its_ranks_and_learns_the_same_to_the_bit(
 
     assert ended.code == 0, ended.err
     assert said in " ".join(ended.err.split())
-    assert (FLIPPED in " ".join(ended.err.split())) == ("flip=1@137" in fault)
+    assert (FLIPPED in " ".join(ended.err.split())) == ("flip=" in fault)
     assert ended.weights == clean(comm).weights
     assert ended.learnt == clean(comm).learnt
     assert ended.record.attempts == attempts
@@ -166,4 +167,5 @@ def test_bad_input_that_every_rank_finds_is_one_line_and_no_restart(tmp_path: Pa
     ended = run(ddp(tmp_path, "--device", "cuda"), tmp_path, CUDA_VISIBLE_DEVICES="")
 
     assert ended.code == 2
-    assert ended.err == "launch.sh: rank 0: --device cuda: torch sees no CUDA GPU here; use --device cpu\n"
+    said = "launch[.]sh: rank [01]: --device cuda: torch sees no CUDA GPU here; use --device cpu\n"
+    assert re.fullmatch(said, ended.err), "whichever said it first"

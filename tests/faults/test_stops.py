@@ -18,7 +18,7 @@ from ddpbench.study import folders
 from ddpbench.study.plan import Job, Plan, Request
 from ddpbench.tasks import task
 from ddpbench.train import checkpoint
-from ddpbench.turns import TurnArm
+from ddpbench.turns import FIRST_LOOK, TurnArm
 from tests import warm
 from tests.conftest import ONE_CORE
 from tests.faults.conftest import end_of, start_unsupervised
@@ -450,7 +450,7 @@ def test_a_study_goes_on_where_it_was_stopped(tmp_path: Path) -> None:
     assert ended.code == 0, ended.err
     (folder,) = [path for path in tmp_path.iterdir() if path.is_dir()]
     records = {path.name: read_record(path) for path in folder.glob("2*.json")}
-    assert f"going on with {folder}: 3 launches, 1 run of 2 complete" in " ".join(ended.err.split())
+    assert f"going on with {folder}: {FIRST_LOOK} launches, 1 run of 2 complete" in " ".join(ended.err.split())
     assert {name for name in before if (folder / name).read_bytes() == before[name]} == {
         name for name in before if records[name].attempts == 1
     }
