@@ -62,8 +62,9 @@ class Shaped(Network):
         limit = ("root", "tbf", "rate", rate, "burst", f"{burst_bytes}b", "latency", "50ms")
         host.run("tc", "qdisc", "replace", "dev", "eth0", *limit)
         self._on_switch("tc", "qdisc", "replace", "dev", port, *limit)
-        # Larger packets than a burst would be cut into many small ones, which take the cores that ranks need.
-        largest = ("gso_max_size", str(min(LARGEST_PACKET_BYTES, burst_bytes)))
+        # Larger packets than a burst would be cut into many small ones, which take the cores that ranks need. A packet
+        # is counted with a header for each small one that is in it: a twentieth more.
+        largest = ("gso_max_size", str(min(LARGEST_PACKET_BYTES, burst_bytes * 9 // 10)))
         host.run("ip", "link", "set", "dev", "eth0", *largest)
         self._on_switch("ip", "link", "set", "dev", port, *largest)
 
