@@ -10,11 +10,19 @@ from ddpbench.record import read_record
 from tests import warm
 
 pytestmark = pytest.mark.slow
+long = pytest.mark.long
 
 
 @pytest.mark.parametrize(
     ("comm", "cut", "passes"),
-    [("gloo", 3, 1), ("gloo", 1, 1), ("gloo", 1, 12), ("gloo", 2, 12), ("fp16", 2, 1), ("bf16", 1, 1)],
+    [
+        ("gloo", 3, 1),
+        ("gloo", 1, 12),
+        pytest.param("gloo", 1, 1, marks=long),
+        pytest.param("gloo", 2, 12, marks=long),
+        pytest.param("fp16", 2, 1, marks=long),
+        ("bf16", 1, 1),
+    ],
 )
 def test_three_ranks_go_on_to_the_bit_and_would_not_without_the_order(
     comm: str, cut: int, passes: int, tmp_path: Path
@@ -28,7 +36,7 @@ def test_three_ranks_go_on_to_the_bit_and_would_not_without_the_order(
 
 
 def test_a_run_of_three_ranks_that_was_stopped_has_the_weights_of_one_in_one_go(tmp_path: Path) -> None:
-    flags = ["--dataset", "synthetic", "--device", "cpu", "--threads", "1", "--model", "cnn-small", "--comm", "gloo"]
+    flags = ["--dataset", "synthetic", "--device", "cpu", "--threads", "1", "--model", "mlp", "--comm", "gloo"]
     command = ["ddp_train.py", *flags, "--epochs", "1", "--global-batch", "66", "--timeout-s", "30"]
     stop, weights = ["--hook", "tests/hooks/faults.py:term=1@9"], []
     for name, starts in (("whole", [[]]), ("stopped", [stop, [*stop, "--resume"]])):
