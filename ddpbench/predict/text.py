@@ -16,7 +16,7 @@ def screen(found: Foretold) -> str:
     """Return the answer as text, at most WIDTH columns wide."""
     basis = found.rests_on
     kept = "every rank keeps its batch (weak)" if found.scaling == "weak" else "the global batch stays (strong)"
-    lines = [*textwrap.wrap(f"FORETOLD: {basis.subject}; {kept}", WIDTH), ""]
+    lines = [*_wrapped(f"FORETOLD: {basis.subject}; {kept}"), ""]
     heads = ["ms a step", f"s {basis.unit}", *(["cost of it"] if found.price_per_hour else []), "efficiency"]
     lines.append(_columns("hosts", heads))
     for row in found.rows:
@@ -25,7 +25,7 @@ def screen(found: Foretold) -> str:
     lines += [f"{name:9} {text}" for name, text in _picks(found)]
     lines += ["", "Rests on:"]
     for line in basis.lines:
-        lines += textwrap.wrap(line, WIDTH, initial_indent="  ", subsequent_indent="    ", break_on_hyphens=False)
+        lines += _wrapped(line, "  ", "    ")
     return "\n".join(lines)
 
 
@@ -69,7 +69,7 @@ def _parts(rows: list[Row]) -> list[str]:
             f"  {row.hosts:3}  computing {digits(row.computing_ms)}, slowest of all ranks "
             f"{digits(row.waiting_ms)}, exchange {digits(row.exposed_ms)} (exposed by bucket: {sent}{more})"
         )
-    return [line for each in lines for line in textwrap.wrap(each, WIDTH, subsequent_indent=" " * 7)]
+    return [line for each in lines for line in _wrapped(each, hang=" " * 7)]
 
 
 def _picks(found: Foretold) -> list[tuple[str, str]]:
@@ -104,4 +104,11 @@ def tested(predictions: Sequence[Prediction]) -> list[str]:
             f"foretold on {each.made_at[:10]} for {each.arm.label}: {digits(1e3 * each.step_s)} ms, measured "
             f"{digits(1e3 * each.result.step_s)} ms (n = {each.result.n}), {held} its 95 % band"
         )
-    return [line for each in lines for line in textwrap.wrap(each, WIDTH) or [""]]
+    return [line for each in lines for line in _wrapped(each) or [""]]
+
+
+def _wrapped(text: str, first: str = "", hang: str = "") -> list[str]:
+    """Return a text in lines. A path is never broken."""
+    return textwrap.wrap(
+        text, WIDTH, initial_indent=first, subsequent_indent=hang, break_on_hyphens=False, break_long_words=False
+    )

@@ -30,10 +30,12 @@ class Screen:
         return os.get_terminal_size(self._stream.fileno()).columns or DEFAULT_WIDTH
 
     def say(self, text: str, *, indent: str = "") -> None:
-        """Print lines that stay, wrapped to the width."""
+        """Print lines that stay, wrapped to the width. A path is never broken: one may copy it."""
         self._wipe()
         for line in text.splitlines() or [""]:
-            folded = textwrap.wrap(line, self.width, subsequent_indent=indent, break_on_hyphens=False)
+            folded = textwrap.wrap(
+                line, self.width, subsequent_indent=indent, break_on_hyphens=False, break_long_words=False
+            )
             self._print("\n".join(folded) + "\n")
 
     def warn(self, text: str) -> None:

@@ -62,6 +62,16 @@ def test_the_times_that_are_left_stand_below_each_other(columns: int) -> None:
     assert first.endswith("about 100 min left")
 
 
+def test_a_path_is_never_broken_where_lines_are() -> None:
+    path, stream = f"/home/{'somebody/' * 12}results/20261126-120000", io.StringIO()
+    Screen(stream).say(f"going on with {path}: 3 launches, and a line longer than a log has columns", indent="  ")
+    lines = stream.getvalue().splitlines()
+
+    assert f"{path}:" in stream.getvalue().split()
+    assert all(len(line) <= screen.LOG_WIDTH or path in line for line in lines)
+    assert len(lines) > 1
+
+
 def test_a_log_gets_only_lines_that_stay() -> None:
     stream = io.StringIO()
     log = Screen(stream)
