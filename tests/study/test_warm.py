@@ -12,7 +12,8 @@ from pathlib import Path
 import psutil
 import pytest
 
-from ddpbench.notes import Launch, RanksEnded
+from ddpbench import processes
+from ddpbench.notes import Failed, Launch, RanksEnded, Seat
 from ddpbench.study.runner import Child, Notebook, Program
 from ddpbench.study.warm import Server
 from tests.conftest import PROJECT
@@ -44,12 +45,12 @@ def start(server: Server, tmp_path: Path) -> Iterator[Callable[..., Child]]:
     """Return what starts a script, or an agent with ranks that run it, warm; it is ended after the test."""
     started: list[Child] = []
 
-    def begin(text: str, *words: str, ranks: int = 0, told: str = "") -> Child:
+    def begin(text: str, *words: str, ranks: int = 0, told: str = "", seat: Seat | None = None) -> Child:
         script = tmp_path / "script.py"
         script.write_text(text)
         before = ["-m", "ddpbench.train.agent", str(ranks)] if ranks else []
         program = Program([sys.executable, *before, str(script), *words], tmp_path / "log", {"OWN": "own"})
-        child = server.spawn(program)(Launch(parent=os.getpid(), attempt=2, notes=told))
+        child = server.spawn(program)(Launch(parent=os.getpid(), attempt=2, notes=told, seat=seat))
         started.append(child)
         return child
 
@@ -103,6 +104,28 @@ def test_sigterm_reaches_every_rank_and_the_agent_waits_for_them(start: Callable
     child.send_signal(signal.SIGTERM)
 
     assert child.wait(60) == 75
+
+
+def suspended() -> list[int]:
+    """Return the processes below this one that are suspended."""
+    below = [each.pid for each in psutil.Process().children(recursive=True)]
+    return [pid for pid in below if processes.state(pid) == "stopped"]
+
+
+def test_a_suspended_rank_of_another_host_is_named_and_ended(start: Callable[..., Child], tmp_path: Path) -> None:
+    """It hears no SIGTERM, and ranks of other hosts cannot see its state."""
+    seat = Seat(host=2, hosts=3, first_rank=4, address="192.0.2.1", port=1, job=0, secret="a secret of this test")
+    suspends = f"import os, signal\nif os.environ['RANK'] == '1': os.kill(os.getpid(), signal.SIGSTOP)\n{SAVES}"
+    with Notebook() as notebook:
+        child = start(suspends, ranks=2, told=notebook.path, seat=seat)
+        log = tmp_path / "log"
+        while not log.exists() or "ready" not in log.read_text() or not suspended():
+            time.sleep(0.05)
+        child.send_signal(signal.SIGTERM)
+
+        assert child.wait(60) == 75
+        (failed,) = [note for note in notebook.read_new() if isinstance(note, Failed)]
+    assert (failed.why, failed.rank, failed.attempt) == ("its process is stopped (SIGSTOP)", 5, 2)
 
 
 def test_nothing_is_left_where_the_supervisor_is_killed(tmp_path: Path) -> None:
