@@ -33,11 +33,11 @@ class Ddp(DistributedDataParallel):
     _inside_ddp_forward = contextmanager(inspect.unwrap(DistributedDataParallel._inside_ddp_forward))
     between: MeanOverHosts | None = None  # what takes gradients between hosts, where that is timed apart
 
-    def __init__(self, net: nn.Module, group: Any = None) -> None:
+    def __init__(self, net: nn.Module, group: Any = None, *, sends_buffers: bool = True) -> None:
         self._order: list[int] = []  # in which DDP has got the parameters; empty: as in the network
         self._hooked: tuple[Any, ...] = ()  # the arguments of register_comm_hook
         with compiler_not_imported():
-            super().__init__(net, process_group=group, gradient_as_bucket_view=True)
+            super().__init__(net, process_group=group, gradient_as_bucket_view=True, broadcast_buffers=sends_buffers)
 
     def register_comm_hook(self, state: object, hook: Any) -> None:
         """Let a hook combine gradients, as torch's own method does, and also after buckets are arranged anew."""
@@ -103,7 +103,7 @@ def wrap(net: nn.Module, ranks: Ranks, comm: str | None) -> nn.Module:
         return net
     if ranks.sync_batchnorm and comm != "nothing":  # statistics of batch norm are exchanged too, and controls do not
         net = nn.SyncBatchNorm.convert_sync_batchnorm(net, ranks.group)
-    wrapped = Ddp(net, ranks.group)
+    wrapped = Ddp(net, ranks.group, sends_buffers=comm != "nothing")  # DDP sends them before every forward pass
     if comm == "nothing":
         wrapped.register_comm_hook(lambda _: None, shm.reduce_bucket)
     elif comm in ("shm", "shm+gloo"):

@@ -106,9 +106,9 @@ def test_synchronised_batch_norm_is_refused_on_cpus_and_in_data_parallel(monkeyp
 class Wrapped(nn.Module):
     """DistributedDataParallel without ranks."""
 
-    def __init__(self, net: nn.Module, group: Any = None) -> None:
+    def __init__(self, net: nn.Module, group: Any = None, *, sends_buffers: bool = True) -> None:
         super().__init__()
-        self.module, self.group = net, group
+        self.module, self.group, self.sends_buffers = net, group, sends_buffers
 
     def register_comm_hook(self, *_: Any) -> None:
         """Take a hook."""
@@ -133,6 +133,8 @@ def test_batch_norm_is_synchronised_before_the_network_is_wrapped_and_never_in_a
     (layer,) = (each for each in net.modules() if isinstance(each, nn.modules.batchnorm._BatchNorm))
 
     assert type(layer) is expected
+    if isinstance(net, Wrapped):
+        assert net.sends_buffers == (comm != "nothing"), "DDP sends buffers before every forward pass"
 
 
 @pytest.mark.parametrize(
