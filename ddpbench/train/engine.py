@@ -1,6 +1,6 @@
 """The training loop, one for both scripts. It knows no ranks; what is timed is visible as a block."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 
 import torch
@@ -41,7 +41,7 @@ def fit(net: nn.Module, batches: Batches, cfg: TrainConfig, here: World, *, kind
                 train_epoch(state, batches, cfg, onlookers)
             with timers.evaluation():
                 here.send_buffers(state.bare_net)
-                tested = evaluate(state.bare_net, batches, cfg)
+                tested = evaluate(state.bare_net, batches, cfg, heartbeat.beat)
             measured = here.gather(timers.measurements(state, tested))  # by all ranks
             saver.require_equal_weights(f"after epoch {state.epoch}", [each.weights_sha256 for each in measured])
             recorder.add_epoch(state, measured)
@@ -86,11 +86,15 @@ def train_epoch(state: TrainState, batches: Batches, cfg: TrainConfig, onlookers
 
 
 @torch.no_grad()
-def evaluate(net: nn.Module, batches: Batches, cfg: TrainConfig) -> Tested:
-    """Return what the task counts over this rank's share of the test set. Shares are added up, and divided later."""
+def evaluate(net: nn.Module, batches: Batches, cfg: TrainConfig, beat: Callable[[], None] = lambda: None) -> Tested:
+    """Return what the task counts over this rank's share of the test set. Shares are added up, and divided later.
+
+    It calls `beat` before every batch: a test set may take longer than any step.
+    """
     net.eval()
     precision, found = autocast(cfg, batches.device), list[Tested]()
     for batch in batches.test():
+        beat()
         with precision:
             found.append(batches.task.measure(net, batch, cfg))
     return add_up(found)

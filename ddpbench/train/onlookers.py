@@ -98,11 +98,15 @@ class Heartbeat(Onlooker):
 
     def epoch_recorded(self, state: TrainState) -> None:
         """Give the saver as much time as a step."""
+        self.beat()
+
+    def beat(self) -> None:
+        """Tell the watchdog that this process lives."""
         self._process.watchdog.alive(self._limit_s)
 
     def _beat(self, state: TrainState) -> None:
         self._process.position = state.epoch, len(state.losses)
-        self._process.watchdog.alive(self._limit_s)
+        self.beat()
 
 
 class Dice(Onlooker):

@@ -5,7 +5,9 @@ import os
 import signal
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -199,10 +201,13 @@ def test_accuracy_is_the_same_count_at_every_world_size(size: int, num_test: int
     expected = [int(((net(images).argmax(1) == labels) & (labels == c)).sum()) for c in range(10)]
 
     places = [World(rank=rank, size=size, local_size=size, device=CPU, comm="gloo") for rank in range(size)]
-    found = add_up([engine.evaluate(net, Batches(task.of(cfg), data, cfg, here), cfg) for here in places])
+    beats = list[None]()
+    batches = [Batches(task.of(cfg), data, cfg, here) for here in places]
+    found = add_up([engine.evaluate(net, each, cfg, lambda: beats.append(None)) for each in batches])
 
     assert (found.name, found.sums) == ("accuracy", expected)
     assert found.counts == labels.bincount(minlength=10).tolist()
+    assert len(beats) == sum(len([*each.test()]) for each in batches), "the watchdog hears of every batch"
 
 
 def test_networks_have_the_sizes_they_are_known_by() -> None:
@@ -274,6 +279,26 @@ def test_the_seed_alone_decides_the_first_weights() -> None:
     other = task.of(TrainConfig(seed=4)).step(TrainConfig(seed=4)).net
 
     assert all(torch.equal(a, b) for a, b in zip(one.parameters(), other.parameters(), strict=True))
+
+
+@pytest.mark.usefixtures("one_thread")
+def test_a_run_lives_while_it_evaluates_however_long_that_takes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    beats, evaluate = list[int](), engine.evaluate
+
+    def counted(net: nn.Module, batches: Batches, cfg: TrainConfig, beat: Callable[[], None]) -> Any:
+        beats.append(0)
+
+        def beat_and_count() -> None:
+            beats[-1] += 1
+            beat()
+
+        return evaluate(net, batches, cfg, beat_and_count)
+
+    monkeypatch.setattr(engine, "evaluate", counted)
+    train(replace(SMALL, results=tmp_path))
+    assert [each > 0 for each in beats] == [True, True]
 
 
 @pytest.mark.usefixtures("one_thread")
