@@ -20,7 +20,7 @@ from torch import Tensor, nn
 from torch.optim.lr_scheduler import LRScheduler
 
 from ddpbench import files, notes
-from ddpbench.errors import DataError, DiskError, one_line
+from ddpbench.errors import DataError, DiskError, UserError, one_line
 from ddpbench.fields import Count, Part, Seconds, Text
 from ddpbench.record import Record
 from ddpbench.train import optim
@@ -63,11 +63,16 @@ class Checkpoint:
 
 
 def state_of(net: nn.Module, optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
-    """Return every tensor that a step changes, by name."""
+    """Return every tensor that a step changes, by name. Raises UserError for what is no tensor."""
     tensors = {f"model.{name}": value for name, value in own_state(net).items()}
     names = {id(parameter): name for name, parameter in net.named_parameters()}
     for parameter, state in optimizer.state.items():
         for key, value in state.items():
+            if not isinstance(value, Tensor):
+                raise UserError(
+                    f"the optimizer keeps {key} as {type(value).__name__}, and a checkpoint holds tensors alone; "
+                    "use an optimizer that keeps tensors"
+                )
             tensors[f"optimizer.{names[id(parameter)]}.{key}"] = value
     scale = scale_of(optimizer)
     return tensors if scale is None else tensors | scale.tensors()
@@ -86,15 +91,23 @@ def restore(
         elif kind == "optimizer":
             owner, _, key = rest.rpartition(".")
             states.setdefault(owner, {})[key] = value
-    if not _fits(weights, states, net):
+    if not _fits(weights, states, net, is_ours=isinstance(optimizer, optim.Careful)):
         raise DataError("the checkpoint's tensors are not those of this network; start anew, without --resume")
     net.load_state_dict(weights, strict=False)  # tied weights are there once; `_fits` has compared the rest
+    counts_on_device = {
+        id(parameter): bool(group.get("fused") or group.get("capturable"))
+        for group in optimizer.param_groups
+        for parameter in group["params"]
+    }
     for name, parameter in net.named_parameters():
         state = optimizer.state[parameter]
         state.clear()
         for key, value in states.get(name, {}).items():  # in the layout of its parameter, as the optimizer makes it
-            like = parameter if value.dim() else value
-            state[key] = torch.empty_like(like, dtype=value.dtype, device=parameter.device).copy_(value)
+            like = parameter if value.shape == parameter.shape else value
+            # torch counts steps on the CPU unless one kernel takes them all: on a GPU each step would wait for it.
+            is_far = value.dim() == 0 and not counts_on_device.get(id(parameter))
+            device = torch.device("cpu") if is_far else parameter.device
+            state[key] = torch.empty_like(like, dtype=value.dtype, device=device).copy_(value)
     scale = scale_of(optimizer)
     if scale is not None:
         scale.restore(found.tensors)
@@ -102,13 +115,19 @@ def restore(
         optim.advance(schedule, steps)
 
 
-def _fits(weights: dict[str, Tensor], states: dict[str, dict[str, Tensor]], net: nn.Module) -> bool:
-    """Whether tensors are those of `net` and of an optimizer, which keeps equal things of every parameter."""
+def _fits(weights: dict[str, Tensor], states: dict[str, dict[str, Tensor]], net: nn.Module, *, is_ours: bool) -> bool:
+    """Whether tensors are those of `net` and of its optimizer. Ours keep equal things of every parameter.
+
+    A task's own may keep what it wants, of some parameters: Adafactor keeps rows and columns of matrices.
+    """
     wanted = {name: (value.shape, value.dtype) for name, value in own_state(net).items()}
     parameters = {name: each for name, each in net.named_parameters() if each.requires_grad}
+    if wanted != {name: (value.shape, value.dtype) for name, value in weights.items()}:
+        return False
+    if not is_ours:
+        return states.keys() <= parameters.keys()
     return (
-        wanted == {name: (value.shape, value.dtype) for name, value in weights.items()}
-        and states.keys() in (set(), parameters.keys())
+        states.keys() in (set(), parameters.keys())
         and len({frozenset(state) for state in states.values()}) <= 1
         and all(
             (value.dim() == 0 and value.dtype in SCALARS)
@@ -181,7 +200,9 @@ def load(path: Path) -> Checkpoint:
         tensors = safetensors.torch.load(packed)
     except (msgspec.DecodeError, RecursionError, SafetensorError, KeyError, ValueError) as problem:
         raise DataError(f"{path} is not a whole checkpoint: {one_line(str(problem)[:200])}") from problem
-    if any(not torch.isfinite(value).all() for value in tensors.values()):
+    # A buffer may be infinite, as the mask of a transformer is: what is trained was looked at when it was trained.
+    wrong = (value.isnan() if name.startswith("model.") else ~value.isfinite() for name, value in tensors.items())
+    if any(each.any() for each in wrong):
         raise DataError(f"{path} holds numbers that are not finite")
     if "losses" not in tensors or tensors["losses"].shape != (manifest.record.world_size, manifest.step):
         raise DataError(f"{path} does not hold the losses of {manifest.record.world_size} x {manifest.step} steps")

@@ -82,8 +82,13 @@ class Curve(LambdaLR):
 
 
 def build_optimizer(net: nn.Module, cfg: TrainConfig) -> torch.optim.Optimizer:
-    """Build the optimizer. It unscales and clips gradients before a step, where this is asked for."""
+    """Build the optimizer. It unscales and clips gradients before a step, where this is asked for.
+
+    Raises UserError for one of a task that cannot take steps as they are taken here.
+    """
     optimizer = _optimizer(net, cfg)
+    if isinstance(optimizer, torch.optim.LBFGS):
+        raise UserError("optimizer() returned LBFGS, which computes a step's loss several times; return another one")
     prepare(optimizer, cfg)
     return optimizer
 

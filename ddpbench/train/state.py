@@ -9,6 +9,7 @@ from torch.nn.parallel import DataParallel, DistributedDataParallel
 from torch.optim.lr_scheduler import LRScheduler
 
 from ddpbench.config import TrainConfig
+from ddpbench.errors import UserError
 from ddpbench.tasks.step import Step
 from ddpbench.train import optim
 from ddpbench.train.accumulating import Passes
@@ -91,10 +92,17 @@ def bare(net: nn.Module) -> nn.Module:
 
 
 def own_state(net: nn.Module) -> dict[str, Tensor]:
-    """Return the parameters and buffers of a network, each tensor once: tied weights under their first name."""
+    """Return the parameters and buffers of a network, each tensor once: tied weights under their first name.
+
+    Raises UserError where it keeps more than tensors.
+    """
     seen: dict[tuple[int, torch.Size, tuple[int, ...]], str] = {}
     kept: dict[str, Tensor] = {}
     for name, value in net.state_dict().items():
+        if not isinstance(value, Tensor):
+            raise UserError(
+                f"the network keeps {name} by get_extra_state(), and a checkpoint holds tensors alone; use a buffer"
+            )
         place = (value.data_ptr(), value.shape, value.stride())
         if value.numel() == 0 or seen.setdefault(place, name) == name:
             kept[name] = value

@@ -3,6 +3,7 @@
 import errno
 import hashlib
 import itertools
+import math
 import os
 import stat
 import subprocess
@@ -763,3 +764,71 @@ def test_what_a_killed_writer_left_is_removed_and_nothing_else(tmp_path: Path) -
 
     assert not any(path.exists() for path in ours)
     assert all(path.exists() for path in (*others, tmp_path / ".folder.partial"))
+
+
+class Masked(torch.nn.Module):
+    """A network with the mask of a transformer: a buffer that is infinite above its diagonal."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.body, self.head = torch.nn.Linear(6, 5), torch.nn.Linear(5, 2)
+        self.register_buffer("mask", torch.nn.Transformer.generate_square_subsequent_mask(3))
+
+    def forward(self, inputs: torch.Tensor) -> torch.Tensor:
+        return self.head(self.body(inputs))  # type: ignore[no-any-return]
+
+
+class Extra(Masked):
+    def get_extra_state(self) -> dict[str, int]:
+        return {"seen": 1}
+
+
+# Optimizers of a task: what they keep has other shapes than a parameter, or is kept of some parameters alone.
+OWN: dict[str, Callable[[Masked], torch.optim.Optimizer]] = {
+    "rows and columns": lambda net: torch.optim.Adafactor(net.parameters()),
+    "of the head alone": lambda net: torch.optim.AdamW(net.head.parameters()),
+    "of one group": lambda net: torch.optim.SGD(
+        [{"params": net.body.parameters(), "momentum": 0.9}, {"params": net.head.parameters()}], lr=0.1
+    ),
+    "counted on the device": lambda net: torch.optim.Adam(net.parameters(), fused=True),
+}
+
+
+@pytest.mark.parametrize("name", OWN)
+def test_what_a_tasks_own_optimizer_keeps_comes_back(name: str, tmp_path: Path) -> None:
+    def step(net: Masked, optimizer: torch.optim.Optimizer) -> None:
+        optimizer.zero_grad()
+        net(torch.linspace(-1, 1, 24).view(4, 6)).square().sum().backward()
+        optimizer.step()
+
+    torch.manual_seed(0)
+    one, other = Masked(), Masked()
+    optimizers = [OWN[name](net) for net in (one, other)]
+    for _ in range(3):
+        step(one, optimizers[0])
+    manifest = Manifest(record=make_record(), epoch=1, step=3, train_s=1.0, alive_s=2.0, ddpbench=__version__)
+    more = {"losses": torch.zeros(1, 3, dtype=torch.float64), "order": torch.arange(0)}
+    path = checkpoint.save(tmp_path / "run.checkpoint", manifest, checkpoint.state_of(one, optimizers[0]) | more)
+    checkpoint.restore(checkpoint.load(path), other, optimizers[1], None, 3)
+    step(one, optimizers[0]), step(other, optimizers[1])
+
+    assert as_bytes(checkpoint.state_of(one, optimizers[0])) == as_bytes(checkpoint.state_of(other, optimizers[1]))
+
+
+def test_what_no_checkpoint_can_hold_is_refused_in_one_line() -> None:
+    net = Masked()
+    optimizer = torch.optim.SGD(net.parameters(), lr=0.1)
+    optimizer.state[net.head.bias]["steps"] = 3
+    with pytest.raises(UserError, match="the optimizer keeps steps as int, and a checkpoint holds tensors alone"):
+        checkpoint.state_of(net, optimizer)
+    with pytest.raises(UserError, match=r"the network keeps _extra_state by get_extra_state\(\)"):
+        checkpoint.state_of(Extra(), optimizer)
+
+
+def test_a_checkpoint_whose_weights_are_no_numbers_is_refused(tmp_path: Path) -> None:
+    manifest = Manifest(record=make_record(), epoch=1, step=0, train_s=1.0, alive_s=2.0, ddpbench=__version__)
+    more = {"losses": torch.zeros(1, 0, dtype=torch.float64), "order": torch.arange(0)}
+    for name in ("model.weight", "optimizer.weight.exp_avg"):
+        path = checkpoint.save(tmp_path / name, manifest, {name: torch.tensor([1.0, math.nan])} | more)
+        with pytest.raises(DataError, match="holds numbers that are not finite"):
+            checkpoint.load(path)

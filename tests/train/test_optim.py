@@ -161,3 +161,11 @@ def test_what_is_no_schedule_of_steps_is_refused_in_one_line(made: str, why: str
 
     assert f"schedule() of the task my_task.py {why}" in str(refused.value)
     assert "\n" not in str(refused.value)
+
+
+def test_an_optimizer_that_computes_the_loss_again_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "quasi_newton.py"
+    path.write_text(TASK + "def optimizer(net): return torch.optim.LBFGS(net.parameters())\n")
+    cfg = parse(["--task", str(path), "--optimizer", "task"])
+    with pytest.raises(UserError, match=r"^optimizer\(\) returned LBFGS, which computes a step's loss several times"):
+        optim.build_optimizer(nn.Linear(2, 1), cfg)
