@@ -15,9 +15,10 @@ from ddpbench.turns import TurnArm
 
 @dataclass(frozen=True, slots=True)
 class ArmChange:
-    """One arm in two studies. The two are not paired: they were measured at different times."""
+    """An arm of the old study and one of the new. They are not paired: they were measured at different times."""
 
-    turn: TurnArm
+    before: TurnArm
+    turn: TurnArm  # of the new study
     old_step_s: Estimate
     new_step_s: Estimate
     times_as_fast: Estimate  # the new study against the old one
@@ -30,12 +31,13 @@ class Change:
 
     old: Judgement
     new: Judgement
-    arms: list[ArmChange]  # of both studies, that of the new study's answer first
+    fastest: ArmChange  # the fastest way to train in parallel of each: two arms where another one has become it
+    arms: list[ArmChange]  # of both studies, each with itself, the fastest of the new study first
 
     @property
     def outcome(self) -> Outcome:
-        """Whether the arm of the new study's answer has become slower or faster."""
-        return self.arms[0].outcome
+        """Whether the fastest way to train in parallel has become slower or faster."""
+        return self.fastest.outcome
 
 
 def between(judgements: Sequence[Judgement], *, is_required: bool) -> Change | None:
@@ -56,28 +58,40 @@ def between(judgements: Sequence[Judgement], *, is_required: bool) -> Change | N
 
 
 def change(old: Judgement, new: Judgement) -> Change:
-    """Compare two studies. Raises UserError where their machine or settings differ, or where they share no arm."""
+    """Compare two studies. Of a sweep the largest batch of the new study counts.
+
+    Raises UserError where their machine or settings differ, or where one of them has not what is fastest in the other.
+    """
     different = fairness.differences([old.study.newest, new.study.newest])
     if different:
         raise UserError(f"{old.study.name} and {new.study.name}: {fairness.describe(different)}; compare equal studies")
-    found = [each for turn in new.timing.turns if (each := _arm_change(old, new, turn)) is not None]
-    if not found:
-        raise UserError(f"{old.study.name} and {new.study.name} share no arm; run the same study twice")
-    main = new.parallel.turn if new.parallel else None
-    return Change(old, new, sorted(found, key=lambda each: each.turn != main))
+    batch = new.sweep.points[-1].global_batch if new.sweep else new.study.newest.settings.global_batch
+    was, now = (_fastest(each, batch) for each in (old, new))
+    for other, fastest, mine in ((new, now, old), (old, was, new)):
+        if fastest not in mine.timing.turns:
+            what = f"{fastest.label} at batch {batch}, the fastest way of {other.study.name} to train in parallel"
+            raise UserError(f"{mine.study.name} has not measured {what}; run the same study twice")
+    shared = sorted((turn for turn in new.timing.turns if turn in old.timing.turns), key=lambda turn: turn != now)
+    return Change(old, new, _arm_change(old, was, new, now), [_arm_change(old, turn, new, turn) for turn in shared])
 
 
-def _arm_change(old: Judgement, new: Judgement, turn: TurnArm) -> ArmChange | None:
-    before, after = old.timing.of(turn), new.timing.of(turn)
-    if not before or not after:
-        return None
-    logs = stats.apart(_logs(after), _logs(before), new.timing.error)
+def _fastest(judgement: Judgement, batch: int) -> TurnArm:
+    found = judgement.timing.parallel(batch)
+    if found is None:
+        what = f"{judgement.study.name} has nothing that trains in parallel at batch {batch}"
+        raise UserError(f"{what}; compare studies of several ranks")
+    return found
+
+
+def _arm_change(old: Judgement, before: TurnArm, new: Judgement, turn: TurnArm) -> ArmChange:
+    was_s, is_s = old.timing.of(before), new.timing.of(turn)
+    logs = stats.apart(_logs(is_s), _logs(was_s), new.timing.error)
     if logs is None or logs.low is None or logs.high is None:
-        ratio = Estimate(math.exp(_mean(_logs(before)) - _mean(_logs(after))), None, None, min(len(before), len(after)))
+        ratio = Estimate(math.exp(_mean(_logs(was_s)) - _mean(_logs(is_s))), None, None, min(len(was_s), len(is_s)))
     else:
         ratio = Estimate(math.exp(logs.value), math.exp(logs.low), math.exp(logs.high), logs.n)
     outcome = outcome_of(ratio, new.criteria.speed)
-    return ArmChange(turn, old.timing.step_s(turn), new.timing.step_s(turn), ratio, outcome)
+    return ArmChange(before, turn, old.timing.step_s(before), new.timing.step_s(turn), ratio, outcome)
 
 
 def _logs(values: Sequence[float]) -> list[float]:

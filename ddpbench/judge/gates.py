@@ -61,7 +61,7 @@ def enforced(judgements: Sequence[Judgement], changed: Change | None, gates: Gat
     judged = judgements if changed is None else [changed.new]
     failure = next((line for each in judged if (line := find_failure(each, gates))), None)
     if failure is None and gates.fail_if_slower and changed is not None and changed.outcome == "slower":
-        failure = f"gate failed: a step takes {1 / changed.arms[0].times_as_fast.value:.2f} times as long as before"
+        failure = f"gate failed: a step takes {1 / changed.fastest.times_as_fast.value:.2f} times as long as before"
     try:
         yield
     except DdpbenchError as error:

@@ -11,7 +11,7 @@ from ddpbench.judge.outcome import Outcome
 from ddpbench.show import tables
 from ddpbench.show.answer import Answer
 from ddpbench.show.layout import NO_VALUE, Page, Table
-from ddpbench.show.phrases import arm_in_words, change_with_interval, conditions, with_interval
+from ddpbench.show.phrases import arm_in_words, change_with_interval, conditions, count_text, with_interval
 from ddpbench.show.strip import strip
 
 PAGE = Page()
@@ -65,18 +65,23 @@ def format_change(change: Change, page: Page = PAGE) -> str:
     """Return whether a study has become slower than a stored one: a title, and a row for each arm."""
     old, new = (one_line(each.study.name) for each in (change.old, change.new))
     on_gpu = change.new.study.newest.settings.device == "cuda"
-    arm = arm_in_words(change.arms[0].turn.arm, on_gpu=on_gpu)
+    now, was = (arm_in_words(turn.arm, on_gpu=on_gpu) for turn in (change.fastest.turn, change.fastest.before))
+    swept = change.new.sweep is not None
+    what = f"{now}{'' if now == was else f'; before: {was}'}"
+    subject = f"{what}, batch {change.fastest.turn.global_batch}" if swept else what
     table: Table = [("arm", "batch", "ms before", "ms now", "how much")]
     for each in change.arms:
-        before, now = (f"{1e3 * step_s.value:.2f}" for step_s in (each.old_step_s, each.new_step_s))
-        table.append(
-            (each.turn.label, str(each.turn.global_batch), before, now, change_with_interval(each.times_as_fast))
-        )
-    text = f"{change_with_interval(change.arms[0].times_as_fast)} (95 %)"
+        milliseconds = (f"{1e3 * step_s.value:.2f}" for step_s in (each.old_step_s, each.new_step_s))
+        label, batch = each.turn.label, str(each.turn.global_batch)
+        table.append((label, batch, *milliseconds, change_with_interval(each.times_as_fast)))
+    speed, noun = change.fastest.times_as_fast, change.new.timing.noun
+    counted = count_text(speed, noun) if speed.low is None else "95 %"
+    text = f"{change_with_interval(speed)} ({counted})"
+    headline = _headline(CHANGES[change.outcome], subject, page)
     parts = [
-        "\n".join([*_headline(CHANGES[change.outcome], arm, page), page.paragraph(text, "  speed".ljust(WORD_WIDTH))]),
+        "\n".join([*headline, page.paragraph(text, "  speed".ljust(WORD_WIDTH))]),
         page.table(table),
-        _lines([f"before: {old}", f"now: {new}", *conditions(change.new.study.newest)], page),
+        _lines([f"before: {old}", f"now: {new}", *conditions(change.new.study.newest, swept=swept)], page),
     ]
     notes = [
         page.paragraph(one_line(caution), f"caution, {name}: ", hang=2)
