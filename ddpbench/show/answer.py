@@ -7,6 +7,7 @@ from ddpbench.command import ALONE, COMMAND, on_ranks
 from ddpbench.judge.comparison import Comparison
 from ddpbench.judge.judgement import Judgement
 from ddpbench.judge.outcome import Outcome
+from ddpbench.judge.study import Study
 from ddpbench.show import crossover, figures, findings, reasons
 from ddpbench.show.phrases import arm_in_words
 
@@ -77,8 +78,8 @@ def _rows(judgement: Judgement, comparison: Comparison, noun: str, *, on_gpu: bo
     if learnt is not None:
         text, metric = findings.learnt_text(comparison, learnt), comparison.reference.runs[0].metric
         rows.append(Row(name, text, findings.learnt_lead(comparison, learnt), [figures.difference(metric, learnt)]))
-    elif not judgement.study.records:
-        rows.append(_whole(name, f"not measured: {COMMAND}"))
+    else:
+        rows.append(_whole(name, _not_learnt(judgement.study)))
     if comparison.whole_run is not None:
         lead, *more = findings.whole_run_parts(comparison, comparison.whole_run)
         rows.append(Row("whole run", "; ".join([lead, *more]), lead, more))
@@ -94,6 +95,13 @@ def _rows(judgement: Judgement, comparison: Comparison, noun: str, *, on_gpu: bo
     what, *others = reasons.so_parts(judgement, comparison, on_gpu=on_gpu)
     rows.append(Row("so", "; ".join([what, *others]), reasons.so_lead(judgement, comparison), others))
     return [row for row in rows if row.text]
+
+
+def _not_learnt(study: Study) -> str:
+    """Return what is missing of the whole runs. There may be some of an arm that was the fastest before --more."""
+    if not study.records:
+        return f"not measured: {COMMAND}"
+    return f"not measured of both arms with one seed: {COMMAND}{' --more' if study.launches else ''}"
 
 
 def _of_sweep(rows: Sequence[tuple[str, str]]) -> list[Row]:

@@ -25,6 +25,7 @@ class Attempt:
     has_ranks: bool  # whether that process was torchrun's agent
     stop_signal: int | None = None  # the signal that told the study to stop; None without one
     restarts_left: int = 0
+    goes_on: str = RESUMES  # what the user may do after it
 
 
 @dataclass(frozen=True)
@@ -48,10 +49,10 @@ def decide(attempt: Attempt) -> End:
     repeated = is_repeated(attempt.notes, attempt.number)
     is_final = cause is not None and (cause.is_final or repeated)
     if attempt.stop_signal is not None and not is_final:  # a final cause counts more: it has saved, or cannot go on
-        why = f"stopped by {signal_name(attempt.stop_signal)} before it trained again; {RESUMES}"
+        why = f"stopped by {signal_name(attempt.stop_signal)} before it trained again; {attempt.goes_on}"
         return End("stopped", why, Preempted.exit_code)
     if cause is None and attempt.exit_code == Preempted.exit_code:  # another program stopped it, before it trained
-        return End("stopped", f"stopped before it trained; {RESUMES}", Preempted.exit_code)
+        return End("stopped", f"stopped before it trained; {attempt.goes_on}", Preempted.exit_code)
     why, code = explain(attempt, cause, repeated=repeated)
     if is_final or attempt.restarts_left == 0:
         return End("stopped" if code == Preempted.exit_code else "failed", why, code)
@@ -78,7 +79,7 @@ def explain(attempt: Attempt, cause: Failed | None, *, repeated: bool) -> tuple[
         often = " (often: out of memory)" if number == signal.SIGKILL else ""
         return f"{subject} was killed by {signal_name(number)}{often}", TrainingError.exit_code
     if cause is not None and cause.rank == NO_RANK:
-        return f"{cause.why}; {RESUMES}", cause.code
+        return f"{cause.why}; {attempt.goes_on}", cause.code
     if cause is not None:
         twice = ", twice and without progress" if repeated else ""
         return f"{_process_name(attempt, cause.rank)}{_place(cause)}{twice}: {cause.why}", cause.code

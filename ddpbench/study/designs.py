@@ -163,15 +163,17 @@ def ranks_of(launch_turns: Sequence[TurnArm]) -> int:
 def runs(plan: Plan, pairs: Sequence[Pair], *, is_more: bool) -> list[Job]:
     """Return the whole runs of a study whose launches are over: all of them, those that are complete too.
 
-    The two arms that the launches have chosen train whole runs, nn.DataParallel, and a compiled network. Arms that have
-    such runs already stay. `is_more` adds seeds.
+    The two arms that the launches have chosen train whole runs, nn.DataParallel, and a compiled network. Runs that were
+    planned before stay, and so do their arms; an arm that is chosen now and was not before trains with all seeds.
+    `is_more` adds seeds.
     """
     if plan.request.design != "comparison":
         return []
     also = [turn.arm for turn in plan.turns if turn.arm.kind in ("data_parallel", "compiled")]
     chosen = [turn.arm for pair in pairs for turn in (pair.reference, pair.parallel)]
-    arms = [job.arm for job in plan.jobs] or [*chosen, *also]
-    return interleave(list(dict.fromkeys(arms)), more_seeds(plan.seeds) if is_more else plan.seeds)
+    arms = list(dict.fromkeys([*(job.arm for job in plan.jobs), *chosen, *also]))
+    jobs = interleave(arms, more_seeds(plan.seeds) if is_more else plan.seeds)
+    return list(dict.fromkeys([*plan.jobs, *jobs]))
 
 
 def expected_arms(study_turns: Sequence[TurnArm]) -> list[Arm]:

@@ -10,6 +10,7 @@ from ddpbench import config, environment
 from ddpbench.errors import UserError
 from ddpbench.questions import Machine
 from ddpbench.study import designs, folders
+from ddpbench.study.attempts import RESUMES
 from ddpbench.study.designs import Resources
 from ddpbench.study.inquiry import Inquiry
 from ddpbench.study.layouts import Layout
@@ -46,6 +47,19 @@ class Draft:
             else:
                 folder, plan = earlier
         return cls(options, machine, plan, folder, [] if folder is None else read_launches(folder), notice)
+
+    def goes_on(self, *, is_measured: bool) -> str:
+        """Return in words how the user goes on after a stop. `is_measured`: the launches of this command are over.
+
+        Until then --more has added no seeds, and --resume would find nothing left. After that, --more adds others.
+        """
+        if not self.options.is_more:
+            return RESUMES
+        if not is_measured:
+            return "the same command goes on"
+        seeds = self.plan.request.seeds  # --resume looks for a study with the seeds of its own command
+        words = "--resume" if seeds == self.options.seeds else f"--resume --seeds {' '.join(map(str, seeds))}"
+        return f"the same command with {words} instead of --more goes on"
 
 
 def _design(options: StudyOptions, inquiry: Inquiry) -> tuple[StudyOptions, Plan, Machine]:

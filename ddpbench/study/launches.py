@@ -128,7 +128,15 @@ class Launches:
         line = self.reporter.launch_began(number, program.command, result(self.pairs()) if self.pairs() else "", left)
         restarts = self.draft.options.restarts
         with Notebook() as notebook:
-            end = supervise(self.spawn(program), notebook, self.stop, line, restarts=restarts, has_ranks=True)
+            end = supervise(
+                self.spawn(program),
+                notebook,
+                self.stop,
+                line,
+                restarts=restarts,
+                has_ranks=True,
+                goes_on=self.reporter.goes_on,
+            )
         line.launch_ended(end)
         if end.outcome == "stopped":
             self.reporter.stopped()

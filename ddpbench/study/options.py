@@ -101,6 +101,8 @@ def read(design: Design, argv: Sequence[str], environment: Mapping[str, str], ho
         raise UserError("--compile adds an arm to a study of one batch, and a sweep has many; leave it out")
     if values["more"] and train.get("resume"):
         raise UserError("--more adds to a study, and --resume finishes one: give one of them")
+    if values["more"] and "seeds" in lists:
+        raise UserError("--more adds the next seeds itself; leave out --seeds and SEEDS")
     seeds = lists.get("seeds", DEFAULT_SEEDS) if design == "comparison" else []
     for seed in seeds:
         TrainConfig(seed=seed)  # refuses what a run would refuse

@@ -20,6 +20,7 @@ class Reporter:
 
     def __init__(self, folder: Path, screen: Screen, restarts: int) -> None:
         self.folder, self._screen, self._restarts = folder, screen, restarts
+        self.goes_on = RESUMES  # in words, how the user goes on after a stop
         self.forecast = Forecast()
         self.events = EventLog(folder)
 
@@ -33,7 +34,8 @@ class Reporter:
         self.events.begin(request)
         for line in introduction:
             self._screen.say(line, indent="  ")
-        self._screen.say(f"Ctrl-C is safe, and --resume goes on; all output is in {self.logs}", indent="  ")
+        how = "--resume goes on" if self.goes_on == RESUMES else self.goes_on
+        self._screen.say(f"Ctrl-C is safe, and {how}; all output is in {self.logs}", indent="  ")
 
     def launch_began(self, number: int, command: Sequence[str], known: str, left: Left) -> LaunchLine:
         """Report that a launch begins. Returns its observer. `known` is what the launches before say."""
@@ -60,11 +62,12 @@ class Reporter:
 
     def stopped(self) -> None:
         """Say that a signal has ended the study, and how to go on."""
-        self._screen.warn(f"stopped; finished launches and runs are in {self.folder}; {RESUMES}")
+        self._screen.warn(f"stopped; finished launches and runs are in {self.folder}; {self.goes_on}")
 
     def failed(self, what: str, end: End) -> None:
         """Say where everything is, how to go on, and last why the study ends."""
-        self._screen.warn(f"finished launches and runs are in {self.folder}, all output is in {self.logs}; {RESUMES}")
+        places = f"finished launches and runs are in {self.folder}, all output is in {self.logs}"
+        self._screen.warn(f"{places}; {self.goes_on}")
         self._screen.warn(f"{what}: {end.why}")
 
     def all_ended(self) -> None:

@@ -18,7 +18,7 @@ from ddpbench import memory, notes
 from ddpbench.errors import Preempted
 from ddpbench.notes import STOPS, AnyNote, Launch
 from ddpbench.study import attempts
-from ddpbench.study.attempts import Attempt, End
+from ddpbench.study.attempts import RESUMES, Attempt, End
 
 LOOK_EVERY_S = 0.5
 PERSONS_SIGNALS = {signal.SIGINT, signal.SIGHUP}  # Ctrl-C, and the end of a terminal; others come from a scheduler
@@ -164,11 +164,19 @@ class Observer:
 
 
 def supervise(
-    spawn: Spawn, notebook: Notebook, stop: Stop, observer: Observer, *, restarts: int, has_ranks: bool
+    spawn: Spawn,
+    notebook: Notebook,
+    stop: Stop,
+    observer: Observer,
+    *,
+    restarts: int,
+    has_ranks: bool,
+    goes_on: str = RESUMES,
 ) -> End:
     """Carry a run out, in one attempt and at most `restarts` more. Returns the end of the last attempt.
 
-    `spawn` starts an attempt; `has_ranks`: it starts torchrun's agent, and not a single process.
+    `spawn` starts an attempt; `has_ranks`: it starts torchrun's agent, and not a single process. `goes_on`: what the
+    user may do after a stop, in words.
     """
     failure = None
     for number in range(restarts + 1):
@@ -177,7 +185,8 @@ def supervise(
         child = spawn(launch)
         observer.attempt_began(number)
         code = wait(child, stop, lambda: _pass_on_notes(notebook, observer))
-        end = attempts.decide(Attempt(number, notebook.notes, code, has_ranks, stop.signal, restarts - number))
+        left = restarts - number
+        end = attempts.decide(Attempt(number, notebook.notes, code, has_ranks, stop.signal, left, goes_on))
         observer.attempt_ended(number, end)
         failure = end.why
         if end.outcome != "again":

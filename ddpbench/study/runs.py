@@ -52,7 +52,15 @@ class Runs:
         line = self.reporter.run_began(todo, self.plan, program.command)
         has_ranks, restarts = job.ranks is not None, self.draft.options.restarts
         with Notebook() as notebook:
-            end = supervise(self.spawn(program), notebook, self.stop, line, restarts=restarts, has_ranks=has_ranks)
+            end = supervise(
+                self.spawn(program),
+                notebook,
+                self.stop,
+                line,
+                restarts=restarts,
+                has_ranks=has_ranks,
+                goes_on=self.reporter.goes_on,
+            )
         line.run_ended(end)
         if end.outcome == "stopped":
             self.reporter.stopped()

@@ -39,6 +39,7 @@ class Study:
 
         Raises UserError where another process is carrying this study out, LookError where launches cannot be judged.
         """
+        self._reporter.goes_on = self._draft.goes_on(is_measured=False)
         with self._reporter.events as events:
             self._reporter.study_began(self._plan.request, introduction)
             try:
@@ -62,6 +63,7 @@ class Study:
             jobs = designs.runs(self._plan, self._launches.pairs(), is_more=is_more)
             self._plan = replace(self._plan, jobs=jobs, is_measured=True)
             folders.write_plan(self._folder, self._plan)
+            self._reporter.goes_on = self._draft.goes_on(is_measured=True)
         return code
 
     def _run(self) -> int:

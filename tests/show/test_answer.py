@@ -9,10 +9,10 @@ from ddpbench.arm import Arm
 from ddpbench.findings import Check, EqualGradient
 from ddpbench.judge.outcome import Criteria
 from ddpbench.record import Record
-from ddpbench.show import answer, reasons
+from ddpbench.show import answer, charts, reasons
 from ddpbench.show.answer import Answer
 from ddpbench.turns import Launch
-from tests.judge.studies import complete, faster, judge, launches, paired, swept, whole_runs
+from tests.judge.studies import complete, ended_after, faster, judge, launches, paired, swept, whole_runs
 from tests.records import SHM, TRUTH, TWO, at, ddp, make_launch, make_record
 
 
@@ -182,6 +182,59 @@ def test_it_says_where_parallel_training_is_never_ahead(times: float, spread: fl
     assert row(written, "whole run").endswith(text)
 
 
+@pytest.mark.parametrize(
+    ("epochs", "parallel_s", "whole_run", "length", "so"),
+    [
+        ((3, 2, 3), 2.0, "0.49 times as long (", "(2 and 2 to 3 epochs)", "use 2 workers (DDP, gloo)"),
+        (
+            (2, 2, 2),
+            5.0,
+            "22 % longer (",
+            "(3 and 2 epochs)",
+            "to reach the target stay with one process (2 threads): its whole runs are shorter",
+        ),
+    ],
+)
+def test_until_a_target_each_arm_has_its_own_epochs(
+    epochs: tuple[int, ...], parallel_s: float, whole_run: str, length: str, so: str, tmp_path: Path
+) -> None:
+    """Steps are faster in both studies. Workers that need more epochs reach the target later all the same."""
+    runs = [
+        run
+        for seed, count in enumerate(epochs)
+        for run in (
+            ended_after(make_record(seed=seed, train_s=(12 / count,) * 3), count),
+            ended_after(ddp(seed=seed, train_s=(parallel_s + 0.01 * seed,) * 3), int(length[1])),
+        )
+    ]
+    judgement = judge(tmp_path, *runs)
+    written = answer.write(judgement)
+    chart = next(chart for chart in charts.build(judgement) if chart.slug == "whole-run")
+
+    assert written.title == "FASTER"
+    assert row(written, "whole run").startswith(whole_run)
+    assert row(written, "whole run").endswith(f" s until the target {length}")
+    assert row(written, "so").split("; ")[0] == so
+    assert chart.finding.startswith("Until the target, ")
+    assert chart.figure.axes[0].get_xlabel() == "epochs"
+    assert "ahead" not in chart.finding + chart.alt
+
+
+def test_one_seed_does_not_tell_which_arm_reaches_a_target_first(tmp_path: Path) -> None:
+    made: list[Record | Launch] = [
+        replace(each, settings=replace(each.settings, target_accuracy=0.98)) for each in launches(5, faster(1.25))
+    ]
+    written = answer_to(tmp_path, *made, ended_after(make_record(), 3), ended_after(ddp(comm="shm"), 2))
+
+    assert row(written, "so").startswith("it is not known which reaches the target first: run more seeds; ")
+
+
+def test_both_values_are_of_the_seeds_of_their_difference(tmp_path: Path) -> None:
+    runs = [*paired([2.0, 2.1]), make_record(seed=7, accuracy=0.5, train_s=(9, 4, 4))]
+
+    assert "99.00 % and 99.00 % (difference +0.00 points" in row(answer_to(tmp_path, *runs), "accuracy")
+
+
 def test_cost_is_named_with_a_price_only(tmp_path: Path) -> None:
     measured: list[Record | Launch] = [*launches(5, faster(1.25)), *whole_runs(parallel_step_s=0.0096)]
     priced = answer_to(tmp_path / "priced", *measured, criteria=Criteria(price_per_hour=400))
@@ -204,6 +257,13 @@ def test_why_has_a_line_for_each_certain_loss_the_largest_first(tmp_path: Path) 
         "+1.00 ms (+1.00 to +1.00): smaller batches",
         "+0.50 ms (+0.49 to +0.51): DDP's bookkeeping",
     ]
+
+
+def test_why_says_of_a_single_launch_that_it_was_measured_once(tmp_path: Path) -> None:
+    lines = row(answer_to(tmp_path, *launches(1)), "why").split("\n")
+
+    assert "+2.00 ms, measured once: exchanging gradients" in lines
+    assert [line for line in lines[2:] if "measured once" not in line] == []
 
 
 def noisy_control() -> list[Launch]:
@@ -315,6 +375,16 @@ def test_half_a_study_says_what_to_run(made: list[Record], subject: str, text: s
 
     assert (written.title, written.subject) == ("CANNOT TELL", subject)
     assert text in row(written, "so")
+
+
+def test_whole_runs_of_another_arm_than_the_answer_is_about_are_named_with_a_cure(tmp_path: Path) -> None:
+    """Launches that were added may have made another arm the fastest, which has no whole runs."""
+    runs = [make_record(seed=0), ddp(seed=0, comm="gloo", train_s=(9, 5, 5))]
+    written = answer_to(tmp_path / "turns", *launches(), *runs)
+    by_hand = answer_to(tmp_path / "runs", make_record(seed=0), ddp(seed=1))
+
+    assert row(written, "accuracy") == "not measured of both arms with one seed: bash launch.sh --more"
+    assert row(by_hand, "accuracy") == "not measured of both arms with one seed: bash launch.sh"
 
 
 def test_arms_without_a_common_seed_are_not_compared(tmp_path: Path) -> None:

@@ -170,16 +170,29 @@ def test_the_arms_that_the_launches_choose_train_whole_runs() -> None:
     assert designs.runs(plan_of(cpu, "speed"), [pair_of(cpu, 0, 2)], is_more=True) == []
 
 
-def test_more_adds_two_seeds_to_the_arms_that_have_runs_whichever_are_the_fastest_by_now() -> None:
+def test_more_adds_two_seeds_to_the_arms_that_have_runs() -> None:
     turns = designs.turns([2], TWO_CORES, ["gloo", "shm"], 256, NUM_TRAIN)
     before = designs.runs(plan_of(turns), [pair_of(turns, 0, 2)], is_more=False)
-    after = designs.runs(plan_of(turns, jobs=before), [pair_of(turns, 1, 3)], is_more=True)
+    after = designs.runs(plan_of(turns, jobs=before), [pair_of(turns, 0, 2)], is_more=True)
 
     assert after[: len(before)] == before, "what is there is kept"
     assert [(job.arm, job.seed) for job in after[len(before) :]] == [
         *((turns[0].arm, 4), (turns[2].arm, 4)),
         *((turns[2].arm, 5), (turns[0].arm, 5)),
     ]
+
+
+def test_an_arm_that_is_the_fastest_only_after_more_launches_trains_with_the_old_seeds_too() -> None:
+    """Otherwise the answer would be about an arm without whole runs."""
+    turns = designs.turns([2], TWO_CORES, ["gloo", "shm"], 256, NUM_TRAIN)
+    before = designs.runs(plan_of(turns), [pair_of(turns, 0, 2)], is_more=False)
+    after = designs.runs(plan_of(turns, jobs=before), [pair_of(turns, 0, 3)], is_more=True)
+
+    assert after[: len(before)] == before, "what is there is kept"
+    assert len(after) == len(set(after))
+    seeds = {arm: {job.seed for job in after if job.arm == arm} for arm in (turns[0].arm, turns[2].arm, turns[3].arm)}
+    assert seeds == {arm: {3, 1, 4, 5} for arm in seeds}
+    assert len(after) == 3 * 4
 
 
 def test_the_expected_arms_are_all_cores_and_the_fastest_comm_of_the_most_ranks() -> None:

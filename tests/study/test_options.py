@@ -50,6 +50,7 @@ def test_other_than_whole_numbers_are_refused_by_name(text: str) -> None:
         (["--threads", "1"], "--threads is set for each arm of a study"),
         (["--batches", "64"], "--batches is for a sweep"),
         (["--more", "--resume"], "--more adds to a study, and --resume finishes one: give one of them"),
+        (["--more", "--seeds", "7", "8"], "--more adds the next seeds itself; leave out --seeds and SEEDS"),
         (["--restarts", "1", "2"], "--restarts must be one whole number from 0 to 9,999, got 1 2"),
         (["--restarts", "10000"], "--restarts must be one whole number from 0 to 9,999"),
         (["--comm", "shm"], "--comm is set for each arm of a study; use --comms shm gloo"),
@@ -74,6 +75,11 @@ def test_what_no_study_could_use_is_refused_in_one_line(words: list[str], messag
         options.read("comparison", words, {})
 
     assert "\n" not in str(refused.value)
+
+
+def test_the_variable_of_seeds_is_no_more_welcome_beside_more_than_the_flag() -> None:
+    with pytest.raises(UserError, match=r"^--more adds the next seeds itself; leave out --seeds and SEEDS$"):
+        options.read("comparison", ["--more"], {"SEEDS": "7 8"})
 
 
 def test_comms_are_named_one_by_one_or_left_to_the_machine() -> None:
