@@ -196,6 +196,21 @@ def test_the_orchestrator_never_imports_torch_nor_what_makes_it_large() -> None:
     assert subprocess.run([sys.executable, "-c", code], cwd=PROJECT, check=False).returncode == 0
 
 
+def test_no_format_needs_a_newer_python_than_ours() -> None:
+    """The option `z` of a format, which drops the minus of a zero, came with 3.11. Neither ruff nor mypy know that."""
+    newer = re.compile(r"(.?[<>=^])?[-+ ]?z")
+    found = []
+    for path in SOURCES:
+        tree = ast.parse(path.read_text(), feature_version=(3, 10))
+        nodes = [node for node in ast.walk(tree) if isinstance(node, ast.FormattedValue)]
+        for node in nodes:
+            parts = node.format_spec.values if isinstance(node.format_spec, ast.JoinedStr) else []
+            form = "".join(str(part.value) for part in parts if isinstance(part, ast.Constant))
+            found += [f"{name_of(path)}:{node.lineno}: {form}"] if newer.match(form) else []
+
+    assert found == []
+
+
 def test_no_process_of_a_run_kills_its_parent() -> None:
     """Only parents decide that a run is started again: their children report."""
     assert [path.name for path in SOURCES if "os.getppid(), signal" in path.read_text()] == []

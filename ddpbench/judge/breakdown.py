@@ -58,7 +58,7 @@ class Term:
     seconds: Estimate  # of a step of the global batch
     share: float  # of the observed step
     part_of: Cause | None = None  # the cause that this one is a part of
-    is_certain: bool = True  # whether its interval excludes zero
+    is_certain: bool = True  # whether its interval excludes zero; a single unit has none
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,7 +114,7 @@ def break_down(
         if after.causes == ("uneven_shares",) and not any(costs_s):
             continue  # every rank has an even share: there is nothing to tell
         if (cost.excludes_zero or cost.n == 1) and abs(cost.value) > SMALLEST_SHARE * observed.value:
-            terms.append(Term(after.causes, cost, cost.value / observed.value))
+            terms.append(Term(after.causes, cost, cost.value / observed.value, is_certain=cost.excludes_zero))
         else:
             uncertain.append(Level(after.causes, costs_s))
     if uncertain:
@@ -215,8 +215,7 @@ def _as_parts(
     observed, terms = stats.mean(levels[-1].by_unit).value, []
     for cause, values in parts.items():
         seconds = stats.mean(values, timing.error)
-        is_certain = seconds.excludes_zero or seconds.n == 1
-        terms.append(Term((cause,), seconds, seconds.value / observed, part_of=whole, is_certain=is_certain))
+        terms.append(Term((cause,), seconds, seconds.value / observed, part_of=whole, is_certain=seconds.excludes_zero))
     return terms
 
 

@@ -11,7 +11,7 @@ from ddpbench.judge.agreement import Agreement, agreement
 from ddpbench.judge.arms import ArmResult
 from ddpbench.judge.cost import Cost, cost
 from ddpbench.judge.disturbance import Disturbance, disturbance
-from ddpbench.judge.epochs import final_metric, run_epoch_s
+from ddpbench.judge.epochs import final_metric, run_epoch_s, run_eval_s, run_s
 from ddpbench.judge.outcome import Criteria, Outcome, outcome_of
 from ddpbench.judge.stats import Equivalence, Estimate, equivalence, mean
 from ddpbench.judge.timing import Timing
@@ -30,14 +30,25 @@ class Turning:
 
 @dataclass(frozen=True, slots=True)
 class WholeRun:
-    """Seconds of the study's own epochs, with start-up and evaluation, by the clock on the wall."""
+    """Seconds of the study's own epochs, with start-up and evaluation, by the clock on the wall.
 
-    epochs: int
+    All figures are of the seeds that both arms have. Figures of both are those of the reference first.
+    """
+
+    lengths: tuple[tuple[int, int], tuple[int, int]]  # epochs of the shortest and of the longest run of each arm
     reference_s: Estimate
     parallel_s: Estimate
     times_as_long: Estimate  # parallel / reference, paired by seed
-    startup_s: tuple[float, float]  # of the reference and of the parallel arm: means
-    turning: Turning
+    startup_s: tuple[float, float]  # means
+    eval_s: tuple[float, float]  # after an epoch: means
+    train_s: float  # of an epoch of the reference: the mean
+    turning: Turning | None  # None where runs differ in length: to be ahead needs an equal number of epochs
+
+    @property
+    def epochs(self) -> int | None:
+        """The epochs of every run. None where runs differ in length, as they may where training ends at a target."""
+        shortest, longest = min(map(min, self.lengths)), max(map(max, self.lengths))
+        return shortest if shortest == longest else None
 
     @property
     def later_start_s(self) -> float:
@@ -63,6 +74,11 @@ class Comparison:
     def speed(self) -> Estimate | None:
         """How many times as fast the parallel arm is."""
         return self.parallel.speed
+
+    @property
+    def metrics(self) -> tuple[float, float]:
+        """The metric of the reference and of the parallel arm, of the seeds of `learnt`. Both have such a seed."""
+        return means(self.reference.runs, self.parallel.runs, final_metric)
 
 
 def compare(
@@ -110,9 +126,10 @@ def pairs(
     return [(old[seed], new[seed]) for seed in old if seed in new]
 
 
-def run_s(run: Record) -> float:
-    """Return the seconds of a whole run: from the start of python or torchrun to the last evaluation."""
-    return run.startup_s + sum(epoch.train_s + epoch.eval_s for epoch in run.epochs)
+def means(before: Sequence[Record], after: Sequence[Record], figure: Callable[[Record], float]) -> tuple[float, float]:
+    """Return the mean of a figure of two arms over the seeds that both have. There must be one."""
+    old, new = zip(*pairs(before, after, figure), strict=True)
+    return fmean(old), fmean(new)
 
 
 def _shares_out(result: ArmResult) -> bool:
@@ -121,25 +138,36 @@ def _shares_out(result: ArmResult) -> bool:
 
 
 def _whole_run(reference: ArmResult, parallel: ArmResult) -> WholeRun:
-    took_s = pairs(reference.runs, parallel.runs, run_s)
-    startups = (
-        fmean(run.startup_s for run in reference.runs),
-        fmean(run.startup_s for run in parallel.runs),
-    )
+    both = reference.runs, parallel.runs
+    took_s = pairs(*both, run_s)
+    seeds = {run.seed for run in both[0]} & {run.seed for run in both[1]}
+    one, other = ([len(run.epochs) for run in runs if run.seed in seeds] for runs in both)
+    startup_s, eval_s, train_s = means(*both, _startup_s), means(*both, run_eval_s), means(*both, run_epoch_s)[0]
+    turning = None
+    if len({*one, *other}) == 1:
+        assert parallel.speed is not None, "two arms with runs of one seed have a speed"
+        turning = _turning(parallel.speed, train_s, eval_s, startup_s[1] - startup_s[0])
     return WholeRun(
-        epochs=len(reference.runs[0].epochs),
+        lengths=((min(one), max(one)), (min(other), max(other))),
         reference_s=mean([old for old, _ in took_s]),
         parallel_s=mean([new for _, new in took_s]),
         times_as_long=stats.ratio([math.log(new / old) for old, new in took_s]),
-        startup_s=startups,
-        turning=_turning(reference, parallel, startups[1] - startups[0]),
+        startup_s=startup_s,
+        eval_s=eval_s,
+        train_s=train_s,
+        turning=turning,
     )
 
 
-def _turning(reference: ArmResult, parallel: ArmResult, later_s: float) -> Turning:
-    """Return from how many epochs on the parallel arm has made up for its later start."""
-    train_s = fmean(map(run_epoch_s, reference.runs))
-    eval_s = [fmean(epoch.eval_s for run in result.runs for epoch in run.epochs) for result in (reference, parallel)]
+def _startup_s(run: Record) -> float:
+    return run.startup_s
+
+
+def _turning(speed: Estimate, train_s: float, eval_s: tuple[float, float], later_s: float) -> Turning:
+    """Return from how many epochs on the parallel arm has made up for its later start.
+
+    `train_s` is an epoch of the reference, and `eval_s` an evaluation of the reference and of the parallel arm.
+    """
 
     def epochs(speed: float) -> float:
         saved_s = train_s * (1 - 1 / speed) + eval_s[0] - eval_s[1]
@@ -147,7 +175,5 @@ def _turning(reference: ArmResult, parallel: ArmResult, later_s: float) -> Turni
             return 0.0 if saved_s >= 0 else math.inf
         return later_s / saved_s if saved_s > 0 else math.inf
 
-    speed = parallel.speed
-    assert speed is not None, "two arms with runs of one seed have a speed"
     low, high = (speed.value if bound is None else bound for bound in (speed.low, speed.high))
     return Turning(epochs(speed.value), epochs(high), epochs(low))

@@ -33,13 +33,16 @@ class Cost:
 def cost(timing: Timing, pair: tuple[TurnArm, TurnArm], price_per_hour: float, run: Record) -> Cost | None:
     """Return what epochs like those of `run` cost with the parallel arm and the reference. None without a speed.
 
-    A single process of as many threads as several ranks have takes as many workers. On GPUs it takes one.
+    A single process of as many threads as several ranks have takes as many workers. On GPUs it takes one, and
+    nn.DataParallel as many as there are GPUs.
     """
     parallel, reference = pair
     speed = timing.speed(parallel, reference)
     if speed is None:
         return None
     workers, on_gpu = parallel.arm.world_size, run.settings.device == "cuda"
+    if parallel.arm.kind == "data_parallel" and on_gpu:
+        workers = max(1, len(run.environment.gpu_models))
     alone = 1.0 if on_gpu else max(1.0, reference.arm.threads_per_rank / parallel.arm.threads_per_rank)
     hours = num_steps(run) * timing.step_s(reference).value / 3600
     low, high = (None if bound is None else workers / alone / bound for bound in (speed.high, speed.low))

@@ -39,6 +39,31 @@ def run_epoch_s(record: Record) -> float:
     return mean_counted(record, [epoch.train_s for epoch in record.epochs])
 
 
+def epochs_s(record: Record) -> list[float]:
+    """Return the seconds of training of every epoch. A disturbed one is taken to be as long as those that count."""
+    usual_s = run_epoch_s(record)
+    return [epoch.train_s if is_undisturbed(epoch) else usual_s for epoch in record.epochs]
+
+
+def run_eval_s(record: Record) -> float:
+    """Return the seconds of an evaluation: the mean over those after undisturbed epochs."""
+    return fmean(epoch.eval_s for epoch in record.epochs if is_undisturbed(epoch))
+
+
+def evals_s(record: Record) -> list[float]:
+    """Return the seconds of every evaluation. That of a disturbed epoch is taken to be as long as the others."""
+    usual_s = run_eval_s(record)
+    return [epoch.eval_s if is_undisturbed(epoch) else usual_s for epoch in record.epochs]
+
+
+def run_s(record: Record) -> float:
+    """Return the seconds of a whole run: from the start of python or torchrun to the last evaluation.
+
+    What disturbed an epoch is no part of them.
+    """
+    return record.startup_s + sum(epochs_s(record)) + sum(evals_s(record))
+
+
 def num_steps(record: Record) -> int:
     """Return the optimizer steps of an epoch."""
     return max(1, record.epochs[0].samples // record.settings.global_batch)

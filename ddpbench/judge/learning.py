@@ -5,7 +5,7 @@ from itertools import accumulate
 from statistics import fmean
 
 from ddpbench.judge.arms import ArmResult
-from ddpbench.judge.epochs import is_undisturbed, num_steps, run_epoch_s
+from ddpbench.judge.epochs import epochs_s, num_steps
 from ddpbench.judge.stats import Estimate, mean
 from ddpbench.record import Metric, Record
 
@@ -43,15 +43,11 @@ def points_in_seconds(run: Record) -> list[float]:
     ]
 
 
-def epochs_s(run: Record) -> list[float]:
-    """Return the seconds of every epoch. A disturbed epoch is taken to be as long as those that count."""
-    return [epoch.train_s if is_undisturbed(epoch) else run_epoch_s(run) for epoch in run.epochs]
-
-
 def by_part(result: ArmResult) -> dict[str, Estimate]:
     """Estimate the mean of each part of the test set over runs, in the unit that is shown. Empty without parts.
 
-    A task whose `score` makes another figure of the mean has no figure for a part: its parts are in another unit.
+    A part without a sample in the test set is left out: it has no mean. A task whose `score` makes another figure of
+    the mean has no figure for a part: its parts are in another unit.
     """
     metric = result.runs[0].metric
     if not metric.parts or not all(_is_mean(run) for run in result.runs):
@@ -59,6 +55,7 @@ def by_part(result: ArmResult) -> dict[str, Estimate]:
     return {
         name: mean([metric.shown(run.epochs[-1].metric_sums[index] / count) for run in result.runs])
         for index, (name, count) in enumerate(zip(metric.parts, metric.counts, strict=True))
+        if count > 0
     }
 
 

@@ -50,7 +50,7 @@ class Equivalence:
     tested: Estimate  # the same difference with its 90 % interval: the one that decides whether as much is learnt
     margin: float | None
     outcome: Literal["kept", "lost", "cannot_tell", "not_judged"]  # not_judged: there is no margin
-    p: float | None  # p-value of the test; None for a single pair and without a margin
+    p: float | None  # p-value of "no worse than the margin": kept below 0.05; None for a single pair, or no margin
 
 
 def centre(values: Sequence[float]) -> float:
@@ -101,10 +101,11 @@ def apart(before: Sequence[float], after: Sequence[float], error: float = SIGNIF
 
 
 def equivalence(differences: Sequence[float], margin: float | None, *, lower_is_better: bool = False) -> Equivalence:
-    """Test whether paired differences (new less old) are equivalent to 0: two one-sided t tests at 5 % each.
+    """Test whether paired differences (new less old) are no worse than the margin: a one-sided t test at 5 %.
 
     "kept": the difference is shown to be no worse than the margin. "lost": the whole 95 % interval is worse than it.
-    "not_judged": there is no margin. Method: D. Schuirmann, J. Pharmacokinetics and Biopharmaceutics 15 (1987) 657.
+    "not_judged": there is no margin. It is the one of two tests that says whether something is lost; the other would
+    ask whether something is gained. Method: D. Schuirmann, J. Pharmacokinetics and Biopharmaceutics 15 (1987) 657.
     """
     estimate = mean(differences)
     tested = mean(differences, 2 * SIGNIFICANCE)
@@ -112,16 +113,14 @@ def equivalence(differences: Sequence[float], margin: float | None, *, lower_is_
         return Equivalence(estimate, tested, None, "not_judged", None)
     if estimate.low is None or estimate.high is None:
         return Equivalence(estimate, tested, margin, "cannot_tell", None)
-    error, better = stdev(differences) / math.sqrt(estimate.n), -1 if lower_is_better else 1
-    not_worse, not_better = (
-        _upper_tail((margin + sign * better * estimate.value), error, estimate.n) for sign in (1, -1)
-    )
+    error, gained = stdev(differences) / math.sqrt(estimate.n), -estimate.value if lower_is_better else estimate.value
+    not_worse = _upper_tail(margin + gained, error, estimate.n)
     if not_worse < SIGNIFICANCE:
         outcome: Literal["kept", "lost", "cannot_tell"] = "kept"
     else:
         at_best = -estimate.low if lower_is_better else estimate.high
         outcome = "lost" if at_best < -margin else "cannot_tell"
-    return Equivalence(estimate, tested, margin, outcome, max(not_worse, not_better))
+    return Equivalence(estimate, tested, margin, outcome, not_worse)
 
 
 def units_needed(logs: Sequence[float], margin: float, error: float = SIGNIFICANCE, chance: float = 0.8) -> int | None:

@@ -135,5 +135,7 @@ def _startup(comparison: Comparison, run: WholeRun) -> Paragraph:
     arm = comparison.parallel.arm
     before, after = run.startup_s
     text = "torchrun imports torch before the ranks do, and the ranks have to meet. " if arm.kind == "ddp" else ""
-    text += f"It is no part of a step. With it, {workers(arm)} {are(arm)} {ahead_text(run)}."
+    text += "It is no part of a step."
+    if run.turning is not None:
+        text += f" With it, {workers(arm)} {are(arm)} {ahead_text(run.turning)}."
     return Paragraph(f"Start-up, {after:.1f} s against {before:.1f} s of one process", text, is_part=False)

@@ -87,7 +87,8 @@ def number(metric: Metric, value: float, sign: str = "", like: float | None = No
     if size and not 1e-4 <= size < 1e7:
         return f"{value:{sign}.3e}"
     decimals = max(0, 3 - math.floor(math.log10(size))) if size else 3
-    return f"{value:{sign}z.{decimals}f}"
+    # A figure that is rounded to zero has no minus: -0.0 + 0.0 is 0.0. The option `z` came with Python 3.11.
+    return f"{round(value, decimals) + 0.0:{sign}.{decimals}f}"
 
 
 def value(metric: Metric, figure: float, deviation: float | None = None) -> str:

@@ -4,7 +4,7 @@ import math
 from collections.abc import Sequence
 
 from ddpbench.arm import plural
-from ddpbench.judge.comparison import Comparison, WholeRun
+from ddpbench.judge.comparison import Comparison, Turning, WholeRun
 from ddpbench.judge.cost import Cost
 from ddpbench.judge.scaling import Row
 from ddpbench.judge.stats import Equivalence, Estimate
@@ -38,11 +38,8 @@ def learnt_lead(comparison: Comparison, learnt: Equivalence) -> str:
 
 def _learnt(comparison: Comparison, learnt: Equivalence, although: str) -> str:
     """Return a word and both figures. `although` is said where figures are as good and the models differ."""
-    parallel, reference = comparison.parallel.metric, comparison.reference.metric
-    assert parallel is not None, "a difference comes from runs of both arms"
-    assert reference is not None, "a difference comes from runs of both arms"
     metric = comparison.reference.runs[0].metric
-    both = " and ".join(figures.value(metric, each.value) for each in (parallel, reference))
+    both = " and ".join(figures.value(metric, each) for each in reversed(comparison.metrics))
     word = _learnt_word(learnt, metric)
     if other_model(comparison) and learnt.outcome == "kept" and word != figures.words_of(metric).better:
         word = f"{'the same figure' if word == SAME else word}, {although}"
@@ -61,14 +58,22 @@ def whole_run_parts(comparison: Comparison, run: WholeRun) -> list[str]:
     """Return how long a whole run takes; then why, and from how many epochs on the parallel arm is ahead."""
     parts = [
         f"{_bracketed(run.times_as_long)}: {run.parallel_s.value:.1f} s and {run.reference_s.value:.1f} s "
-        f"for {plural(run.epochs, 'epoch')}"
+        f"{_length(run)}"
     ]
     arm = comparison.parallel.arm
     if abs(run.later_start_s) >= 0.05:
         more = "more" if run.later_start_s > 0 else "less"
         parts.append(f"starting {workers(arm)} takes {abs(run.later_start_s):.1f} s {more}")
     they = "they are" if arm.world_size > 1 else "it is"
-    return [*parts, f"{they} {ahead_text(run)}"]
+    return [*parts, f"{they} {ahead_text(run.turning)}"] if run.turning else parts
+
+
+def _length(run: WholeRun) -> str:
+    """Return how long whole runs train: `for 3 epochs`, or how many epochs each arm needs until the target."""
+    if run.epochs is not None:
+        return f"for {plural(run.epochs, 'epoch')}"
+    spans = [f"{least}" if least == most else f"{least} to {most}" for least, most in reversed(run.lengths)]
+    return f"until the target ({' and '.join(spans)} epochs)"
 
 
 def hosts_parts(rows: Sequence[Row]) -> list[str]:
@@ -87,9 +92,8 @@ def hosts_parts(rows: Sequence[Row]) -> list[str]:
     return parts
 
 
-def ahead_text(run: WholeRun) -> str:
+def ahead_text(turning: Turning) -> str:
     """Return from how many epochs on the parallel arm is ahead: `ahead from 40 epochs on (25 to 200)`, or `never`."""
-    turning = run.turning
     epochs, least, most = map(_whole, (turning.epochs, turning.least, turning.most))
     if math.isinf(turning.epochs):
         return "never ahead" if math.isinf(turning.least) else f"never ahead, or from {least} epochs on at the earliest"

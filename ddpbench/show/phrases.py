@@ -141,6 +141,8 @@ def doubt(term: Term) -> str:
     """Return what is not certain about a term of a breakdown: "" where all is."""
     if term.is_certain:
         return ""
+    if term.seconds.low is None:
+        return "measured once"
     is_something = term.seconds.excludes_zero and len(term.causes) > 1
     return "which of them is not known" if is_something else "may be nothing"
 

@@ -30,7 +30,10 @@ SMALLEST = 0.01  # of the blocks, or of the CPU time: a smaller disturbance is n
 
 
 def why_text(judgement: Judgement, breakdown: Breakdown) -> str:
-    """Return the way from ideal workers to the observed step: a line for each certain loss, the largest first."""
+    """Return the way from ideal workers to the observed step: a line for each certain loss, the largest first.
+
+    Losses that are not certain follow, each with its doubt.
+    """
     ideal = breakdown["ideal"]
     if ideal is None:
         return ""
@@ -118,6 +121,8 @@ def _choice(comparison: Comparison, one: str, many: str) -> str:
     if run is None:
         return f"use {many}"
     turning = run.turning
+    if turning is None or run.epochs is None:
+        return _until_the_target(run.times_as_long, one, many)
     if math.isinf(turning.least):
         return f"stay with {one}: whole runs of {many} are never shorter"
     if run.epochs >= turning.most:
@@ -126,6 +131,14 @@ def _choice(comparison: Comparison, one: str, many: str) -> str:
     if run.epochs < turning.least:
         return f"for a run this short stay with {one}{surely}"
     return f"a run of {plural(run.epochs, 'epoch')} takes about as long with either{surely}"
+
+
+def _until_the_target(times_as_long: Estimate, one: str, many: str) -> str:
+    """Return which arm to train with where runs differ in length: the one whose whole runs are shorter."""
+    low, high = times_as_long.low, times_as_long.high
+    if low is None or high is None or low <= 1 <= high:
+        return f"it is not known which reaches the target first: run more seeds; a step is faster with {many}"
+    return f"use {many}" if high < 1 else f"to reach the target stay with {one}: its whole runs are shorter"
 
 
 def _larger(larger: LargerBatch | None, speed: Estimate | None, margin: float, comparison: Comparison) -> str:

@@ -68,18 +68,18 @@ class MetricSummary(msgspec.Struct, frozen=True, kw_only=True):
     tested: Estimate | None  # the same with its 90 % interval, which decides whether as much is learnt
     # kept: no worse by more than the margin; not_judged: there is no margin
     outcome: Literal["kept", "lost", "cannot_tell", "not_judged"] | None
-    p: float | None  # of the test; None without a margin, too
+    p: float | None  # p-value of "no worse than the margin", kept below 0.05; None without a margin, too
 
 
 class WholeRunSummary(msgspec.Struct, frozen=True):
     """A run with start-up and evaluation."""
 
-    epochs: int
+    epochs: int | None  # of every run; None where runs differ in length, as they may where training ends at a target
     reference_s: Estimate
     parallel_s: Estimate
     times_as_long: Estimate  # parallel / reference, paired by seed
     later_start_s: float  # how much later the parallel arm takes its first step
-    ahead_from_epochs: Turning
+    ahead_from_epochs: Turning | None  # from how many epochs on it is ahead; None where runs differ in length
 
 
 class BreakdownSummary(msgspec.Struct, frozen=True):

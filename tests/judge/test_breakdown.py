@@ -109,6 +109,15 @@ def test_terms_that_cannot_be_told_from_zero_stand_together() -> None:
     assert broken["bookkeeping"] is None
 
 
+def test_of_a_single_launch_no_cause_is_certain() -> None:
+    broken = break_down(timing.of_launches(WITHOUT_NOISE[:1]))
+    assert broken is not None
+
+    assert broken.losses == []
+    assert [term.causes for term in broken.terms if term.is_certain] == [("ideal",)]
+    assert broken["exchange"] is not None, "causes stand apart all the same"
+
+
 def test_a_slow_rank_is_waited_for_and_is_no_contention() -> None:
     """The second rank takes twice as long in every arm; the first loses that time by waiting."""
 

@@ -12,11 +12,13 @@ from ddpbench.errors import GateFailedError, UserError
 from ddpbench.findings import Check
 from ddpbench.judge import arms, cautions, gates
 from ddpbench.judge.change import between, change
-from ddpbench.judge.comparison import Comparison
+from ddpbench.judge.comparison import Comparison, WholeRun
+from ddpbench.judge.epochs import run_s
 from ddpbench.judge.judgement import Judgement
 from ddpbench.judge.outcome import Criteria
-from tests.judge.studies import STEPS, complete, faster, judge, launches, whole_runs
-from tests.records import SETTINGS, SHM, TWO, at, ddp, make_launch, make_record
+from ddpbench.record import Record
+from tests.judge.studies import STEPS, complete, ended_after, faster, judge, launches, whole_runs
+from tests.records import MACHINE, SETTINGS, SHM, TWO, at, ddp, make_launch, make_record
 
 
 def compared(judgement: Judgement) -> Comparison:
@@ -63,6 +65,53 @@ def test_a_later_start_that_is_none_is_made_up_for_at_once(tmp_path: Path) -> No
     assert found.whole_run.turning.epochs == 0
 
 
+@pytest.mark.parametrize("name", ["resumed", "suspended"])
+def test_an_epoch_that_was_disturbed_decides_nothing_about_a_whole_run(name: str, tmp_path: Path) -> None:
+    """The second epoch of one run stands still for ten minutes in training, and for ten in evaluation."""
+
+    def whole(folder: str, runs: list[Record]) -> WholeRun:
+        found = compared(judge(tmp_path / folder, *launches(3, faster(1.25), spread=0.001), *runs)).whole_run
+        assert found is not None
+        return found
+
+    first, *others = whole_runs()
+    usual = first.epochs[1]
+    stood_still = replace(usual, train_s=usual.train_s + 600, eval_s=usual.eval_s + 600, **{name: True})
+    disturbed = replace(first, epochs=[first.epochs[0], stood_still, first.epochs[2]])
+
+    assert run_s(disturbed) == pytest.approx(run_s(first))
+    assert whole("still", [disturbed, *others]) == whole("usual", [first, *others])
+
+
+def test_a_whole_run_is_told_by_the_seeds_that_both_arms_have(tmp_path: Path) -> None:
+    """A fourth run of the single process started late, evaluated slowly, and learnt more."""
+    runs = whole_runs()
+    one, other = (
+        compared(judge(tmp_path / name, *launches(3, faster(1.25), spread=0.001), *runs, *more))
+        for name, more in (
+            ("paired", []),
+            ("alone", [make_record(seed=9, minute=59, startup_s=50.0, accuracy=0.5, train_s=(99, 99, 99))]),
+        )
+    )
+
+    assert len(other.reference.runs) == 4
+    assert other.whole_run == one.whole_run
+    assert other.metrics == one.metrics == (pytest.approx(99), pytest.approx(99))
+
+
+def test_runs_until_a_target_that_differ_in_length_have_no_number_of_epochs(tmp_path: Path) -> None:
+    runs = [ended_after(run, 3 if run.kind == "ddp" else 2 + run.seed % 2) for run in whole_runs()]
+    equal = [ended_after(run, 2) for run in whole_runs()]
+    differ = compared(judge(tmp_path / "differ", *runs)).whole_run
+    alike = compared(judge(tmp_path / "alike", *equal)).whole_run
+    assert differ is not None
+    assert alike is not None
+
+    assert (differ.epochs, differ.lengths, differ.turning) == (None, ((2, 3), (3, 3)), None)
+    assert alike.epochs == 2
+    assert alike.turning is not None
+
+
 def test_runs_are_paired_by_seed_and_a_seed_of_one_arm_is_in_no_pair(tmp_path: Path) -> None:
     runs = [
         make_record(seed=0, train_s=(9, 4, 4)),
@@ -90,6 +139,19 @@ def test_an_epoch_has_a_price(times: float, dearer: float, verdict: str, tmp_pat
     assert found.reference == pytest.approx(STEPS * 0.012 / 3600 * 0.5 * 2)
     assert found.times_as_dear.value == pytest.approx(dearer, rel=0.01)
     assert found.verdict == verdict
+
+
+@pytest.mark.parametrize("gpus", [1, 4])
+def test_data_parallel_pays_for_every_gpu(gpus: int, tmp_path: Path) -> None:
+    wrapped = Arm("data_parallel", 1, 2, None)
+    machine = replace(MACHINE, gpu_models=["Test GPU"] * gpus)
+    more = {"settings": replace(SETTINGS, device="cuda"), "environment": machine}
+    runs = [make_record(**more), make_record("data_parallel", minute=1, **more)]
+    made = [make_launch(number, truth={at(TWO): 0.012, at(wrapped): 0.006}, **more) for number in range(3)]
+    found = compared(judge(tmp_path, *made, *runs, criteria=Criteria(price_per_hour=1.0))).cost
+    assert found is not None
+
+    assert found.times_as_dear.value == pytest.approx(gpus / 2)
 
 
 def test_without_a_price_nothing_pays(tmp_path: Path) -> None:

@@ -61,7 +61,7 @@ def test_a_run_that_missed_its_target_or_was_too_quick_to_warm_up_is_named(tmp_p
 @pytest.mark.parametrize("name", ["resumed", "suspended"])
 def test_an_epoch_that_was_interrupted_is_not_timed(name: str, tmp_path: Path) -> None:
     run = ddp(train_s=(9, 60, 3))
-    epochs = [replace(each, **{name: each.epoch == 2}) for each in run.epochs]
+    epochs = [replace(each, eval_s=30.0, **{name: True}) if each.epoch == 2 else each for each in run.epochs]
     judgement = judge(tmp_path, make_record(), replace(run, epochs=epochs))
     drawn = next(chart for chart in charts.build(judgement) if chart.slug == "learning")
 

@@ -91,14 +91,27 @@ def test_the_interval_covers_the_truth_as_often_as_it_says() -> None:
     assert covered / studies == pytest.approx(0.95, abs=0.015)  # 4 standard errors of a proportion
 
 
-def test_equivalence_is_two_one_sided_t_tests() -> None:
-    # By hand: mean 0.001, s = 0.001, n = 4, standard error 0.0005; t = (0.001 +- 0.003) / 0.0005 = 8 and -4;
-    # the upper tails of t(3) at 8 and 4 are 0.00203 and 0.01400.
+def test_what_is_kept_is_a_one_sided_t_test() -> None:
+    # By hand: mean 0.001, s = 0.001, n = 4, standard error 0.0005; t = (0.001 + 0.003) / 0.0005 = 8;
+    # the upper tail of t(3) at 8 is 0.00204. The mirror image is at 4: 0.01400.
     half = 0.001 * math.sqrt(3) / 2
     test = equivalence([0.001 - half, 0.001 - half, 0.001 + half, 0.001 + half], 0.003)
 
     assert test.outcome == "kept"
-    assert test.p == pytest.approx(0.01400, abs=1e-4)
+    assert test.p == pytest.approx(0.00204, abs=1e-5)
+    assert equivalence([-0.001 - half, -0.001 - half, -0.001 + half, -0.001 + half], 0.003).p == pytest.approx(
+        0.01400, abs=1e-4
+    )
+
+
+def test_the_p_value_is_that_of_the_outcome() -> None:
+    """A gain beyond the margin is kept without doubt, and a loss beyond it is not."""
+    gained, lost = equivalence([0.01, 0.011, 0.012], 0.003), equivalence([-0.01, -0.011, -0.012], 0.003)
+
+    assert gained.p is not None
+    assert lost.p is not None
+    assert (gained.outcome, gained.p < 0.05) == ("kept", True)
+    assert (lost.outcome, lost.p > 0.95) == ("lost", True)
 
 
 @pytest.mark.parametrize(

@@ -323,6 +323,16 @@ def test_a_whole_run_is_shown_with_its_start_and_its_turn(tmp_path: Path) -> Non
     assert drawn(judged("at once", 1.25, -1.0))["whole-run"].finding == ahead
 
 
+def test_the_losses_of_the_last_epoch_are_of_the_seeds_that_both_arms_have(tmp_path: Path) -> None:
+    def learnt(run: Record, loss: float) -> Record:
+        return replace(run, epochs=[replace(each, train_loss=loss, loss_curve=[loss, loss]) for each in run.epochs])
+
+    runs = [learnt(run, 0.4 if run.kind == "ddp" else 0.2) for run in two_arms(2)]
+    chart = drawn(judge(tmp_path, *runs, learnt(make_record(seed=9), 5.0)))["learning"]
+
+    assert chart.finding == "The loss of the last epoch is 0.400 against 0.200"
+
+
 def test_launches_show_the_interval_that_narrows_and_what_was_stolen(tmp_path: Path) -> None:
     made = launches(7)
     chart = drawn(judge(tmp_path / "stolen", *made))["launches"]

@@ -205,6 +205,14 @@ def test_a_figure_that_is_no_mean_of_its_parts_is_not_drawn_by_part(tmp_path: Pa
     assert {"classes", "Accuracy-parallel-True"} & {*pictures} == set()
 
 
+def test_a_part_without_a_sample_is_in_no_chart(tmp_path: Path) -> None:
+    metric = replace(ACCURACY, counts=[0.0, *[100.0] * 9])
+    pictures = drawn(judge(tmp_path, *scored(metric, [(0.99, 0.98), (0.98, 0.97)])))
+
+    assert rows_of(pictures["classes"].figure.axes[0]) == ["total", *"123456789"]
+    assert rows_of(pictures["Accuracy-parallel-True"].figure.axes[0]) == ["total", *"123456789"]
+
+
 def test_a_metric_of_many_parts_has_no_endless_chart(tmp_path: Path) -> None:
     metric = replace(ACCURACY, parts=[str(each) for each in range(1000)], counts=[10.0] * 1000)
     pictures = drawn(judge(tmp_path, *scored(metric, [(0.99, 0.98), (0.98, 0.97)])))
@@ -268,6 +276,13 @@ def test_the_gate_of_what_is_lost_knows_which_way_is_better(limit: float, said: 
 )
 def test_a_figure_has_four_digits_that_count(figure: float, sign: str, shown: str) -> None:
     assert figures.number(PERPLEXITY, figure, sign) == shown
+
+
+@pytest.mark.parametrize(
+    ("figure", "like", "shown"), [(-0.0001, 12.0, "0.00"), (-0.01, 12.0, "-0.01"), (-0.2, 5e4, "0")]
+)
+def test_a_figure_that_is_rounded_to_zero_has_no_minus(figure: float, like: float, shown: str) -> None:
+    assert figures.number(PERPLEXITY, figure, like=like) == shown
 
 
 def test_figures_of_a_share_are_in_percent_with_two_decimals() -> None:

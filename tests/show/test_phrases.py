@@ -88,3 +88,4 @@ def test_the_doubt_about_a_term_follows_from_its_interval(low: float, causes: tu
 
     assert doubt(term) == words
     assert doubt(replace(term, is_certain=True)) == ""
+    assert doubt(replace(term, seconds=Estimate(1.0, None, None, 1))) == "measured once"

@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Callable, Sequence
+from itertools import accumulate
 from statistics import fmean
 from typing import Any
 
@@ -11,8 +12,8 @@ from matplotlib.ticker import LogLocator, MaxNLocator, NullFormatter
 
 from ddpbench.judge import learning, stats
 from ddpbench.judge.arms import ArmResult, equal_to_the_bit
-from ddpbench.judge.comparison import Comparison, pairs
-from ddpbench.judge.epochs import is_undisturbed
+from ddpbench.judge.comparison import Comparison, means, pairs
+from ddpbench.judge.epochs import evals_s, is_undisturbed
 from ddpbench.judge.judgement import Judgement
 from ddpbench.record import Record
 from ddpbench.show.charts import words
@@ -62,7 +63,7 @@ def _loss(result: ArmResult, slug: str, limits: tuple[float, float], most: int) 
 def curves(judgement: Judgement, comparison: Comparison) -> Chart:
     """Loss of two arms against steps, and against seconds since the start."""
     both = [comparison.reference, comparison.parallel]
-    last = [learning.final_loss(result) for result in both]
+    last = _last_losses(comparison)
     took_s = [fmean(_points_since_start(run)[-1] for run in result.runs) for result in both]
     counts = sorted({len(result.runs) for result in both})
     runs = f"n = {' and '.join(map(str, counts))} of each arm"
@@ -103,13 +104,25 @@ def _finding(comparison: Comparison) -> str:
         gap = fmean(abs(math.log(new / old)) for old, new in zip(one[1], other[1], strict=True))
         if gap <= SAME:
             return f"Step by step the curves lie on each other: {words.percent(gap)} apart on average"
-    final = [f"{learning.final_loss(result):.3f}" for result in (parallel, reference)]
+    final = [f"{loss:.3f}" for loss in reversed(_last_losses(comparison))]
     return f"The loss of the last epoch is {' against '.join(final)}{_chance(reference, parallel)}"
+
+
+def _last_losses(comparison: Comparison) -> tuple[float, float]:
+    """Return the loss of the last epoch, of the reference first: means over the seeds that both arms have, if any."""
+    reference, parallel = comparison.reference, comparison.parallel
+    if comparison.learnt is None:
+        return learning.final_loss(reference), learning.final_loss(parallel)
+    return means(reference.runs, parallel.runs, _last_loss)
+
+
+def _last_loss(run: Record) -> float:
+    return run.epochs[-1].train_loss
 
 
 def _chance(reference: ArmResult, parallel: ArmResult) -> str:
     """Return what the interval of the difference adds to a title."""
-    final = pairs(reference.runs, parallel.runs, lambda run: run.epochs[-1].train_loss)
+    final = pairs(reference.runs, parallel.runs, _last_loss)
     if len(final) < 2 or any(loss <= 0 for pair in final for loss in pair):
         return ", measured once"
     ratio = stats.ratio([math.log(new / old) for old, new in final])
@@ -121,7 +134,7 @@ def _chance(reference: ArmResult, parallel: ArmResult) -> str:
 def _points_since_start(run: Record) -> list[float]:
     """Return where the points of the loss curve lie, in seconds since the start of python or torchrun."""
     count = len(run.epochs[0].loss_curve)
-    before_s = [run.startup_s + sum(epoch.eval_s for epoch in run.epochs[:index]) for index in range(len(run.epochs))]
+    before_s = list(accumulate(evals_s(run), initial=run.startup_s))
     return [at + before_s[index // count] for index, at in enumerate(learning.points_in_seconds(run))]
 
 

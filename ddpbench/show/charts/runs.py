@@ -1,13 +1,13 @@
 """How long a whole run takes by the clock on the wall, and from how many epochs on that turns."""
 
 import math
-from statistics import fmean
 
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from ddpbench.judge.comparison import Comparison, WholeRun, run_s
-from ddpbench.judge.epochs import run_epoch_s
+from ddpbench.arm import plural
+from ddpbench.judge.comparison import Comparison, Turning, WholeRun
+from ddpbench.judge.epochs import run_s
 from ddpbench.judge.judgement import Judgement
 from ddpbench.judge.stats import Estimate
 from ddpbench.show import phrases
@@ -20,15 +20,13 @@ FARTHEST = 20  # times the study's epochs: a crossing beyond them is not drawn
 def whole_run(judgement: Judgement, comparison: Comparison, whole: WholeRun, speed: Estimate) -> Chart:
     """Seconds since the start of python or torchrun against epochs, of both arms, and where their lines cross."""
     both = (comparison.reference, comparison.parallel)
-    eval_s = [fmean(epoch.eval_s for run in result.runs for epoch in run.epochs) for result in both]
-    train_s = fmean(map(run_epoch_s, comparison.reference.runs))
-    most, crossing = _epochs_shown(whole), whole.turning.epochs
+    most, crossing = _epochs_shown(whole), whole.turning.epochs if whole.turning else math.inf
 
     def reference_s(epochs: float) -> float:
-        return whole.startup_s[0] + epochs * (train_s + eval_s[0])
+        return whole.startup_s[0] + epochs * (whole.train_s + whole.eval_s[0])
 
     def parallel_s(epochs: float, times: float = speed.value) -> float:
-        return whole.startup_s[1] + epochs * (train_s / times + eval_s[1])
+        return whole.startup_s[1] + epochs * (whole.train_s / times + whole.eval_s[1])
 
     def draw(figure: Figure) -> None:
         axes, ends = figure.subplots(), (0, most)
@@ -44,13 +42,14 @@ def whole_run(judgement: Judgement, comparison: Comparison, whole: WholeRun, spe
             axes.fill_between(ends, least, longest, color=colour_of_result(both[1]), alpha=0.2, linewidth=0)
             # The band of few launches may be many times as high as the lines. It is cut, so that these can be read.
             highest = max(highest, min(longest[1], 1.5 * highest))
-        axes.axvline(whole.epochs, color=INK, linewidth=0.8, linestyle=":")
+        if whole.epochs is not None:
+            axes.axvline(whole.epochs, color=INK, linewidth=0.8, linestyle=":")
         if 0 < crossing <= most:
             axes.plot([crossing], [parallel_s(crossing)], "D", color=INK, markersize=7, label="crossing")
         axes.set_xlim(0, most)
         axes.set_ylim(0, 1.04 * highest)
         axes.xaxis.set_major_locator(MaxNLocator(8, integer=True))
-        axes.set_xlabel(f"epochs (dotted: the study's {whole.epochs})")
+        axes.set_xlabel("epochs" if whole.epochs is None else f"epochs (dotted: the study's {whole.epochs})")
         axes.set_ylabel("seconds since the start")
         axes.grid(axis="y", color=PALE, alpha=0.4)
         write_legend(axes, 3)
@@ -58,6 +57,8 @@ def whole_run(judgement: Judgement, comparison: Comparison, whole: WholeRun, spe
     small = "start-up, then epochs with evaluation; dots: whole runs, whose first epoch may take longer"
     band = "" if speed.low is None else "; band: 95 % interval of the speed"
     longer = words.interval(whole.times_as_long)
+    until = "until the target" if whole.epochs is None else f"of {plural(whole.epochs, 'epoch')}"
+    turns = f" {_turning(whole.turning)}." if whole.turning else ""
     return Chart(
         slug="whole-run",
         finding=_finding(comparison, whole),
@@ -65,8 +66,8 @@ def whole_run(judgement: Judgement, comparison: Comparison, whole: WholeRun, spe
         alt=(
             f"Two lines of seconds against epochs. {both[0].arm.label} starts training after "
             f"{whole.startup_s[0]:.1f} s, {both[1].arm.label} after {whole.startup_s[1]:.1f} s. "
-            f"Whole runs of {whole.epochs} epochs take {whole.reference_s.value:.1f} s and "
-            f"{whole.parallel_s.value:.1f} s, {longer} times as long. {_turning(whole)}."
+            f"Whole runs {until} take {whole.reference_s.value:.1f} s and "
+            f"{whole.parallel_s.value:.1f} s, {longer} times as long.{turns}"
         ),
         height=3.4,
         draw=draw,
@@ -74,30 +75,32 @@ def whole_run(judgement: Judgement, comparison: Comparison, whole: WholeRun, spe
 
 
 def _epochs_shown(whole: WholeRun) -> float:
-    crossing = whole.turning.epochs
-    if crossing <= FARTHEST * whole.epochs:
-        return max(1.4 * crossing, 1.5 * whole.epochs)
-    return 2.0 * whole.epochs
+    if whole.turning is None:
+        return 1.5 * max(map(max, whole.lengths))
+    crossing, longest = whole.turning.epochs, max(map(max, whole.lengths))
+    if crossing <= FARTHEST * longest:
+        return max(1.4 * crossing, 1.5 * longest)
+    return 2.0 * longest
 
 
 def _finding(comparison: Comparison, whole: WholeRun) -> str:
     arm, longer = comparison.parallel.arm, whole.times_as_long
-    count = f"{whole.epochs} {'epoch' if whole.epochs == 1 else 'epochs'}"
+    how_long = f"For {plural(whole.epochs, 'epoch')}" if whole.epochs is not None else "Until the target"
     name = phrases.workers(arm)
     if longer.low is None or longer.high is None:
-        start = f"After {count}, measured once: {whole.parallel_s.value:.1f} s against {whole.reference_s.value:.1f} s"
+        took = f"{whole.parallel_s.value:.1f} s against {whole.reference_s.value:.1f} s"
+        start = f"{how_long.replace('For', 'After')}, measured once: {took}"
     elif longer.low > 1:
-        start = f"For {count}, {words.REFERENCE} is done first"
+        start = f"{how_long}, {words.REFERENCE} is done first"
     elif longer.high < 1:
-        start = f"For {count}, {name} {words.is_or_are(arm)} done first"
+        start = f"{how_long}, {name} {words.is_or_are(arm)} done first"
     else:
-        start = f"For {count}, neither is shown to be done first"
-    return f"{start}; {_turning(whole, name)}"
+        start = f"{how_long}, neither is shown to be done first"
+    return f"{start}; {_turning(whole.turning, name)}" if whole.turning else start
 
 
-def _turning(whole: WholeRun, name: str = "the parallel arm") -> str:
+def _turning(turning: Turning, name: str = "the parallel arm") -> str:
     """Return from how many epochs on the parallel arm is ahead, as its range allows to say."""
-    turning = whole.turning
     if math.isinf(turning.least):
         return f"{name} never would be ahead"
     if turning.most == 0:
