@@ -10,6 +10,7 @@ from msgspec import Meta
 
 from ddpbench import taskfile
 from ddpbench.errors import UserError
+from ddpbench.fields import LARGEST, require_text
 from ddpbench.flags import Parser as Parser
 from ddpbench.flags import explain_unknown, flags_of
 from ddpbench.flags import flag_name as flag_name
@@ -155,6 +156,7 @@ def make(values: Mapping[str, Any]) -> TrainConfig:
     file.require({**named, **taskfile.arguments(given["set"])})
     cfg = TrainConfig(**{**defaults_of(file), **given})
     _require_own(file, cfg)
+    _require_recordable(file, cfg)
     return cfg
 
 
@@ -175,6 +177,20 @@ def _require_own(file: TaskFile, cfg: TrainConfig) -> None:
         raise UserError(f"--lr: the task {file.name} makes its own optimizer; set its rate there, or add --optimizer")
     if cfg.schedule == "task" and cfg.warmup is not None:
         raise UserError(f"--warmup: the task {file.name} makes its own schedule; set it there, or add --schedule")
+
+
+def _require_recordable(file: TaskFile, cfg: TrainConfig) -> None:
+    """Raise UserError for what no record of a run could hold, and for constants of a task that no run could use."""
+    texts = [("--task", file.name), *(("--task", each) for each in file.given.values())]
+    texts += [(flag_name(name), text) for name in ("model", "dataset") if (text := getattr(cfg, name)) is not None]
+    texts += [("--set", each) for each in cfg.set]
+    texts += [("--hook", cfg.injected or ""), ("the name of the folder --results", cfg.results.resolve().name)]
+    for what, text in texts:
+        require_text(what, text)
+    for name in ("margin", "test_batch"):
+        value = file.constants.get(name)
+        if value is not None and not 0 < value <= LARGEST:
+            raise UserError(f"--task {file.name}: {name} must be above 0, got {value!r}")
 
 
 def parser(doc: str | None, refuse: Mapping[str, str] | None = None) -> Parser:

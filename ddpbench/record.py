@@ -13,7 +13,7 @@ from typing import Literal
 import msgspec
 
 from ddpbench.errors import UserError, one_line
-from ddpbench.fields import Count, Duration, Number, Part, Seconds, Text
+from ddpbench.fields import Count, Duration, Number, Part, Seconds, Text, require_readable
 from ddpbench.files import write_whole
 from ddpbench.settings import Settings
 
@@ -164,8 +164,12 @@ def _refuse_duplicates(pairs: list[tuple[str, object]]) -> dict[str, object]:
 
 
 def write_record(path: Path, record: Record) -> None:
-    """Write the record whole. Raises ValueError if it holds a number that is not finite."""
+    """Write the record whole. Raises ValueError if it holds a number that is not finite.
+
+    Raises UserError for another value with which nobody could read it: before the first epoch, and not after the last.
+    """
     _require_finite(msgspec.to_builtins(record))
+    require_readable(record, "this run")
     write_whole(path, msgspec.json.format(msgspec.json.encode(record), indent=1) + b"\n")
 
 
@@ -216,7 +220,9 @@ def _require_consistent(path: Path, record: Record) -> None:
         "ranks": record.status != "complete" or len(record.ranks) == record.world_size,
         "ranks.rank_batch": all(rank.rank_batch > 0 for rank in record.ranks),
         "settings": settings.device != "auto" and None not in (settings.lr, settings.model, settings.dataset),
-        "metric.counts": not record.epochs or (len(counts) == max(1, len(record.metric.parts)) and min(counts) > 0),
+        # A part, such as a class, may have no sample in a small test set.
+        "metric.counts": not record.epochs
+        or (len(counts) == max(1, len(record.metric.parts)) and min(counts) >= 0 < max(counts)),
         "metric.margin": record.metric.margin is None or record.metric.margin > 0,
         "epochs": record.status != "complete" or record.target or len(record.epochs) == record.settings.epochs,
         "target": record.target is None or record.target.epoch == len(record.epochs) <= record.settings.epochs,

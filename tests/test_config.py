@@ -67,6 +67,7 @@ def test_flags_reach_their_fields() -> None:
         ),
         (["--target-accuracy", "99"], "--target-accuracy must be above 0 and at most 1, got 99"),
         (["--target-accuracy", "nan"], "--target-accuracy must be above 0 and at most 1, got nan"),
+        (["--results", "<results>"], "the name of the folder --results must be text without control characters"),
         (["--comm", "mpi"], "--comm: invalid choice: 'mpi'"),
         (["--epochs"], "--epochs: expected one argument"),
     ],
@@ -139,6 +140,38 @@ def test_a_task_sets_the_defaults_of_flags_and_flags_win(tmp_path: Path) -> None
     assert (given.global_batch, given.epochs) == (256, 3)
     for cfg in (own, given):
         assert config.parse(config.to_flags(cfg)) == cfg, "also where a flag gives the usual default"
+
+
+@pytest.mark.parametrize(
+    ("flag", "word"),
+    [
+        ("--set", "width=<eos>"),
+        ("--set", "width=a\tb"),
+        ("--set", f"width={'9' * 300}"),
+        ("--model", "<cnn>"),
+        ("--dataset", "a\u2028b"),
+        ("--hook", "hook.py:<words>"),
+    ],
+)
+def test_what_no_record_could_hold_is_refused_before_anything_runs(
+    flag: str, word: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "hook.py").touch()
+    (tmp_path / "my_task.py").write_text(TASK.replace("model(", "model(model=1, dataset=1, "))
+    with pytest.raises(UserError, match=f"^{flag} must be text without control characters, < and >") as refused:
+        config.parse(["--task", "my_task.py", flag, word])
+
+    assert str(refused.value).isprintable()
+
+
+@pytest.mark.parametrize(
+    "constant", ["margin = 0", "margin = -0.1", "margin = 1e999", "test_batch = 0", "test_batch = -8"]
+)
+def test_constants_of_a_task_that_no_run_could_use_are_refused(constant: str, tmp_path: Path) -> None:
+    (tmp_path / "my_task.py").write_text(TASK + constant)
+    with pytest.raises(UserError, match=rf"^--task my_task\.py: {constant.split()[0]} must be above 0, got"):
+        config.parse(["--task", str(tmp_path / "my_task.py")])
 
 
 def test_a_task_may_make_its_own_optimizer(tmp_path: Path) -> None:

@@ -6,11 +6,12 @@ from typing import Any
 
 import msgspec
 import pytest
+from msgspec.structs import replace
 
 from ddpbench.arm import Arm, arm_of
 from ddpbench.errors import UserError
 from ddpbench.record import Metric, read_record, write_record
-from tests.records import GLUCOSE, PERPLEXITY, ddp, make_record
+from tests.records import ACCURACY, GLUCOSE, PERPLEXITY, ddp, make_record
 
 
 def test_a_record_reads_back_as_it_was_written(tmp_path: Path) -> None:
@@ -27,6 +28,13 @@ def test_a_metric_of_any_size_and_unit_is_recorded(metric: Metric, tmp_path: Pat
 
     assert read_record(tmp_path / "run.json").metric == metric
     assert (metric.shown(12.5), record.metric.shown(record.epochs[-1].metric)) == (12.5, 123.4)
+
+
+def test_a_class_without_a_sample_in_the_test_set_makes_no_record_unreadable(tmp_path: Path) -> None:
+    record = make_record(metric=replace(ACCURACY, counts=[0.0, *[100.0] * 9]))
+    write_record(tmp_path / "run.json", record)
+
+    assert read_record(tmp_path / "run.json") == record
 
 
 @pytest.mark.parametrize("bad", [float("nan"), float("inf"), -float("inf")])
@@ -73,6 +81,7 @@ def damaged(change: Any) -> bytes:
         (damaged(lambda r: r["epochs"][0].update(metric_sums=[101.0] * 10)), "epochs[0].metric_sums holds a value"),
         (damaged(lambda r: r["metric"].update(counts=[5])), "metric.counts holds a value"),
         (damaged(lambda r: r["metric"].update(counts=[0.0] * 10)), "metric.counts holds a value"),
+        (damaged(lambda r: r["metric"].update(counts=[-1.0, *[100.0] * 9])), "metric.counts holds a value"),
         (damaged(lambda r: r["metric"].update(margin=0)), "metric.margin holds a value"),
         (damaged(lambda r: r["metric"].update(unit="<b>")), "`$.metric.unit`"),
         (damaged(lambda r: r.update(world_size=0)), "world_size holds a value"),

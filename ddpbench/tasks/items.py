@@ -92,7 +92,9 @@ class Opened:
 
         Raises DataError where an item cannot be read, and TrainingError where a process that reads has ended.
         """
-        keys = ([(epoch, index) for index in order.tolist()] for order in orders)
+        # To read an order from a GPU waits for all that it has to do: once for all of them, and not in every step.
+        here = torch.cat([*orders]).cpu().split([len(order) for order in orders]) if orders else ()
+        keys = ([(epoch, index) for index in order.tolist()] for order in here)
         begin = time.perf_counter()
         for found in self._reader.read(keys, len(orders)) if self._reader else self._here(keys):
             if isinstance(found, Failed):

@@ -55,7 +55,11 @@ class OverGpus(nn.DataParallel[nn.Module]):
             found = self.module(batch)
             assert isinstance(found, tuple)
             return found
-        total, count = super().forward(batch)
+        try:
+            total, count = super().forward(batch)
+        except UserError as problem:  # torch puts the traceback of a GPU's thread before what it says
+            line = str(problem).strip().splitlines()[-1]
+            raise UserError(line.removeprefix(f"{UserError.__module__}.UserError: ")) from problem
         return total.sum(), count.sum()
 
     def replicate(self, module: nn.Module, device_ids: Any) -> list[Any]:
@@ -70,8 +74,8 @@ class OverGpus(nn.DataParallel[nn.Module]):
 def _as_vectors(loss: Loss) -> Loss:
     def vectors(net: nn.Module, batch: Any) -> tuple[Tensor, Tensor]:
         found = loss(net, batch)
-        assert isinstance(found, tuple), "a mean cannot be added up over GPUs"
-        total, count = found
+        # A mean is averaged over GPUs, as it is over workers.
+        total, count = found if isinstance(found, tuple) else (found, 1)
         return total.reshape(1), torch.as_tensor(count, device=total.device).reshape(1)
 
     return vectors

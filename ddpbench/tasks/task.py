@@ -8,12 +8,13 @@ from functools import cache
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 from torch.nn.parameter import is_lazy
 
 from ddpbench import taskfile
 from ddpbench.config import TrainConfig
 from ddpbench.errors import UserError, one_line
+from ddpbench.fields import as_text, require_readable
 from ddpbench.record import Metric
 from ddpbench.settings import Settings
 from ddpbench.taskfile import TaskFile
@@ -22,7 +23,7 @@ from ddpbench.tasks.reading import Reading
 from ddpbench.tasks.samples import Batch, Samples, tensors_of
 from ddpbench.tasks.source import execute, told
 from ddpbench.tasks.step import Loss, Step
-from ddpbench.tasks.tested import Tested
+from ddpbench.tasks.tested import Tested, counted
 
 RATES = {"adamw": 1e-3, "sgd": 0.1}  # where a task names none
 
@@ -56,7 +57,7 @@ def _load(text: str, words: tuple[str, ...], given: tuple[tuple[str, str], ...])
     arguments = {name: taskfile.value(each) for name, each in {**file.given, **set_by_user}.items()}
     source = execute(file)
     functions = [getattr(source, name) for name in taskfile.FUNCTIONS if callable(getattr(source, name, None))]
-    taken = {name for function in functions for name in inspect.signature(function).parameters}
+    taken = {name for function in functions for name in _parameters(function)}
     for name in arguments:
         if name not in taken:
             raise UserError(f"--set {name}: no function of the task {file.name} takes it; leave it out")
@@ -122,35 +123,51 @@ class Task:
         return str(problem) if isinstance(problem, UserError) else told(problem, self.file)
 
     def measure(self, net: nn.Module, batch: Batch, cfg: TrainConfig) -> Tested:
-        """Return what is counted over a batch of the test set. Without a metric it is the loss, in one part."""
+        """Return what is counted over a batch of the test set. Without a metric it is the loss, in one part.
+
+        Raises UserError for what cannot be added up.
+        """
         if hasattr(self._source, "metric"):
             ((name, (total, count)),) = self._metric(net, batch, cfg).items()
         else:
             name, found = "test loss", self._run("loss", lambda: self._loss(cfg)(net, batch))
             total, count = found if isinstance(found, tuple) else (found * (n := len(tensors_of(batch)[0])), n)
-        return Tested(one_line(str(name)), _numbers(total), _numbers(count))
+        where = f"{'metric' if hasattr(self._source, 'metric') else 'loss'}() of the task {self.file.name}"
+        return counted(where, as_text(str(name)), (total, count), is_share=self._is_share(str(name)))
 
     def metric(self, whole: Tested, cfg: TrainConfig) -> Metric:
         """Return what is counted over the whole test set, for the record."""
         constants, name, counts = self.file.constants, whole.name, whole.counts
-        is_share = constants.get("unit", "%" if name == "accuracy" else "") == "%"
-        parts = [one_line(str(part)) for part in self._parts(cfg)]
+        is_share = self._is_share(name)
+        parts = [as_text(str(part)) for part in self._parts(cfg)]
         if parts and len(parts) != len(counts):
             raise UserError(f"the task {self.file.name} names {len(parts)} parts, and its metric counts {len(counts)}")
         return Metric(
             name=name,
-            unit="%" if is_share else constants.get("unit", ""),
+            unit="%" if is_share else as_text(constants.get("unit", "")),
             lower_is_better=constants.get("lower_is_better", name not in ("accuracy",) and not is_share),
             margin=float(constants["margin"]) if "margin" in constants else None,
             parts=parts if parts else [str(index) for index in range(len(counts))] if len(counts) > 1 else [],
             counts=counts,
         )
 
-    def score(self, sums: list[float], counts: list[float]) -> float:
-        """Return the figure of the whole test set from the sums and the counts of its parts. NaN where it has none."""
-        mean = sum(sums) / sum(counts)
-        if not hasattr(self._source, "score"):
-            return mean
+    def score(self, whole: Tested) -> float:
+        """Return the figure of the whole test set. NaN where it has none.
+
+        Raises UserError where nothing was counted, where `score` fails, and where it makes no share of a share.
+        """
+        if not sum(whole.counts) > 0:
+            raise UserError(f"metric() of the task {self.file.name} counted nothing over the whole test set")
+        mean = sum(whole.sums) / sum(whole.counts)
+        value = self._run("score", lambda: self._scored(mean)) if hasattr(self._source, "score") else mean
+        if self._is_share(whole.name) and not 0 <= value <= 1 and math.isfinite(value):
+            raise UserError(
+                f"score() of the task {self.file.name} returned {value:g}, and its {whole.name} is a share from 0 to 1"
+                '; return one, or write unit = "" into the task'
+            )
+        return value
+
+    def _scored(self, mean: float) -> float:
         try:
             return float(self._source.score(mean))
         except (ArithmeticError, ValueError):  # such as math.exp of a large number, or math.sqrt of a negative one
@@ -163,7 +180,7 @@ class Task:
         if cfg.optimizer == "task":
             return float(self.optimizer(net).param_groups[0]["lr"])
         rate = getattr(self._source, "lr", RATES[cfg.optimizer])
-        return float(self._call("lr", cfg) if callable(rate) else rate)
+        return self._run("lr", lambda: float(self._call("lr", cfg) if callable(rate) else rate))  # type: ignore[no-any-return]
 
     def optimizer(self, net: nn.Module) -> torch.optim.Optimizer:
         """Return the task's own optimizer. Raises UserError where it is none of torch's."""
@@ -184,7 +201,7 @@ class Task:
         return made
 
     def settings(self, cfg: TrainConfig, device: torch.device | str, net: nn.Module, data: Data) -> Settings:
-        """Return the settings for the record, with all that was resolved."""
+        """Return the settings for the record, with all that was resolved. Raises UserError for what none can hold."""
         kind = "cuda" if str(device).startswith("cuda") else "cpu"
         values = {name: getattr(cfg, name) for name in Settings.__struct_fields__}
         named = {**self.file.given, **taskfile.arguments(cfg.set)}
@@ -193,13 +210,15 @@ class Task:
             "task": self.file.name,
             "task_sha256": None if self.file.is_ours else self.file.sha256,
             "set": others,
-            "model": self._argument("model", "model") or type(net).__name__,
+            "model": self._argument("model", "model") or as_text(type(net).__name__),
             "dataset": self.dataset(),
             "readers": readers(cfg, data.train),
             "lr": self.lr(cfg, net),
             "device": kind,
         }
-        return Settings(**values | resolved)
+        made = Settings(**values | resolved)
+        require_readable(made, f"the task {self.file.name}")
+        return made
 
     def dataset(self) -> str:
         """Return the name of the data."""
@@ -214,11 +233,11 @@ class Task:
     def _argument(self, function: str, name: str) -> str | None:
         """Return the value that a function of the task gets for an argument, as text; None where it has none."""
         if name in self._arguments:
-            return one_line(str(self._arguments[name]))
-        parameter = inspect.signature(getattr(self._source, function)).parameters.get(name)
+            return as_text(str(self._arguments[name]))
+        parameter = _parameters(getattr(self._source, function)).get(name)
         if parameter is None or parameter.default is inspect.Parameter.empty:
             return None
-        return one_line(str(parameter.default))
+        return as_text(str(parameter.default))
 
     def _parts(self, cfg: TrainConfig) -> list[Any]:
         found = getattr(self._source, "parts", ())
@@ -233,10 +252,14 @@ class Task:
             )
         return found
 
+    def _is_share(self, name: str) -> bool:
+        """Whether a metric of this name is a share from 0 to 1, which is shown in percent."""
+        return bool(self.file.constants.get("unit", "%" if name == "accuracy" else "") == "%")
+
     def _loss(self, cfg: TrainConfig) -> Loss:
         """Return the loss with its arguments bound, so that a step pays nothing for them."""
         loss = self._source.loss
-        names = inspect.signature(loss).parameters
+        names = _parameters(loss)
         arguments = {name: value for name, value in self._given(cfg).items() if name in names}
         if cfg.label_smoothing and "label_smoothing" not in names:
             raise UserError(f"--label-smoothing: loss() of the task {self.file.name} does not take it; leave it out")
@@ -251,7 +274,7 @@ class Task:
     def _call(self, name: str, cfg: TrainConfig, *words: Any) -> Any:
         """Call a function of the task with the arguments that it takes. Its own errors become one line."""
         function = getattr(self._source, name)
-        taken = inspect.signature(function).parameters
+        taken = _parameters(function)
         arguments = {key: value for key, value in self._given(cfg).items() if key in taken}
         return self._run(name, lambda: function(*words, **arguments))
 
@@ -281,8 +304,9 @@ def _is_pair(value: Any) -> bool:
     return isinstance(value, tuple | list) and len(value) == 2
 
 
-def _numbers(value: Any) -> list[float]:
-    """Return the sums or the counts of the parts of a test set."""
-    if isinstance(value, Tensor):
-        return [float(each) for each in value.detach().reshape(-1).tolist()]
-    return [float(value)]
+def _parameters(function: Callable[..., Any]) -> Mapping[str, inspect.Parameter]:
+    """Return the parameters of a function by name. One that is written in C may not tell them, and gets no argument."""
+    try:
+        return inspect.signature(function).parameters
+    except (TypeError, ValueError):
+        return {}

@@ -12,6 +12,7 @@ from torch import nn
 
 from ddpbench.config import TrainConfig
 from ddpbench.errors import NumericalError
+from ddpbench.fields import is_figure
 from ddpbench.record import SCHEMA, Epoch, Kind, Metric, Rank, Record, Startup
 from ddpbench.tasks.task import Task
 from ddpbench.tasks.tested import Tested, add_up
@@ -71,14 +72,17 @@ def startup(parts_s: Sequence[float]) -> Startup:
 
 
 def figures_of(task: Task, cfg: TrainConfig, ranks: Sequence[RankEpoch]) -> Figures:
-    """Return the task's metric over the whole test set. Raises NumericalError where it is not finite."""
+    """Return the task's metric over the whole test set.
+
+    Raises NumericalError where it is not finite, or too large, and UserError where a task counts what is no figure.
+    """
     shares = [
         Tested(rank.tested_name, [math.nan if each is None else each for each in rank.tested_sums], rank.tested_counts)
         for rank in ranks
     ]
     whole = add_up(shares)
-    value = task.score(whole.sums, whole.counts)
-    if not all(map(math.isfinite, [value, *whole.sums])):
+    value = task.score(whole)
+    if not all(map(is_figure, [value, *whole.sums])):
         raise NumericalError(f"the {whole.name} of the test set is not a finite number; use a lower --lr")
     return Figures(task.metric(whole, cfg), value, whole.sums)
 
@@ -90,9 +94,9 @@ def with_epoch(
 
     Raises NumericalError where the loss is not finite.
     """
-    losses = [rank.loss for rank in ranks if rank.loss is not None]
+    losses = [rank.loss for rank in ranks if rank.loss is not None and is_figure(rank.loss)]
     curves = [[point for point in rank.loss_curve if point is not None] for rank in ranks]
-    if len(losses) < len(ranks):
+    if len(losses) < len(ranks) or not all(is_figure(point) for rank in ranks for point in rank.loss_curve):
         raise NumericalError(f"the loss of epoch {number} is not a finite number; use a lower --lr")
     epoch = Epoch(
         epoch=number,

@@ -18,7 +18,8 @@ def require(batches: Batches, here: World) -> None:
         return
     data = batches.data
     number = len(data.train)
-    order = torch.linspace(0, number - 1, min(SAMPLES, number)).long()
+    # In single precision the last one would be none of the samples, where there are more than 2^24.
+    order = torch.linspace(0, number - 1, min(SAMPLES, number), dtype=torch.float64).long()
     own = [str(number), str(len(data.test)), digest(tensors_of(alone.take(data, order, here.device)))]
     rows = here.gather(own)
     for rank, row in enumerate(rows):

@@ -144,7 +144,8 @@ def say_finish(record: Record, path: Path) -> None:
         metric, subject = record.metric, record.metric.name[:1].upper() + record.metric.name[1:]
         _say(f"{subject} of the total: {shown(record, last.metric)}")
         for name, total, count in zip(metric.parts, last.metric_sums, metric.counts, strict=False):
-            _say(f"{subject} of {name}: {shown(record, total / count)} ({total:g}/{count:g})")
+            figure = shown(record, total / count) if count > 0 else "no sample"
+            _say(f"{subject} of {name}: {figure} ({total:g}/{count:g})")
     _say(f"record {path}, weights {record.weights}")
 
 

@@ -13,7 +13,7 @@ from typing_extensions import Self
 from ddpbench import notes
 from ddpbench.arm import arm_of
 from ddpbench.config import TrainConfig
-from ddpbench.errors import DiskError, Preempted, TrainingError, UserError
+from ddpbench.errors import DiskError, Preempted, TrainingError, UnsafeResumeError, UserError
 from ddpbench.files import write_whole
 from ddpbench.lease import Lease
 from ddpbench.record import Kind, Record, Target, write_record
@@ -35,6 +35,7 @@ class Recorder:
         self.path = _unused(folder, name) if here.is_main else folder / f"{name}.json"
         self._lease = Lease(folder) if here.is_main and here.hosts > 1 else None
         self._is_resumed = False  # whether the next epoch was begun by an earlier attempt
+        self._is_complete = False  # whether all is written
 
     def continue_as(self, path: Path, attempts: int, earlier: Record | None) -> None:
         """Be another attempt of the run with this record: with the epochs of `earlier`, or from its start."""
@@ -105,19 +106,29 @@ class Recorder:
                 tensors = {name: value.contiguous() for name, value in own_state(state.bare_net).items()}
                 write_whole(weights, to_safetensors(tensors))
             self._write(replace(self.record, status="complete", weights=weights.name))
-            if self._lease:
-                self._lease.end()
         except DiskError as problem:
             raise TrainingError(f"{problem}; all is trained: mend that, and finish with --resume") from problem
+        self._is_complete = True
         if self._here.is_main:
             self._here.process.tell(notes.Complete())
+            self._end_lease()
             progress.say_finish(self.record, self.path)
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        if kind is not None:
+    ) -> bool:
+        """Record how the run ended. A run that is complete stays so, and a signal has nothing left to stop."""
+        if kind is not None and not self._is_complete:
             self._try_to_write(replace(self.record, status="preempted" if kind is Preempted else "failed"))
+        return self._is_complete and kind is Preempted
+
+    def _end_lease(self) -> None:
+        """Give the folder back. Where that fails, print a caution: the run is complete all the same."""
+        try:
+            if self._lease:
+                self._lease.end()
+        except (DiskError, UnsafeResumeError, OSError) as problem:
+            progress.say(f"caution: {problem}", sys.stderr)
 
     def _write(self, record: Record) -> None:
         self.record = record

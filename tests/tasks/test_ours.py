@@ -142,13 +142,13 @@ def test_the_figure_is_what_its_name_says(cfg: TrainConfig, name: str, value: fl
 
     assert (metric.name, metric.unit, metric.lower_is_better) == (name, "" if lower else "%", lower)
     assert metric.margin is not None
-    assert found.score(whole.sums, whole.counts) == pytest.approx(value, rel=0.3 if lower else 1)
+    assert found.score(whole) == pytest.approx(value, rel=0.3 if lower else 1)
 
 
 def test_equal_predictions_of_every_byte_have_perplexity_256() -> None:
     found = task.of(TrainConfig(task="language"))
 
-    assert found.score([5 * math.log(256)], [5.0]) == pytest.approx(256)
+    assert found.score(Counted("perplexity", [5 * math.log(256)], [5.0])) == pytest.approx(256)
 
 
 def test_the_next_byte_is_predicted_from_those_before_it() -> None:

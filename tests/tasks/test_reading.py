@@ -154,6 +154,31 @@ def test_who_reads_does_not_change_a_sample(processes: int) -> None:
     assert torch.equal(read(items(), processes, epoch=2), read(items(), epoch=2))
 
 
+class Far(Tensor):
+    """A tensor that stands for one on a GPU: to read it waits for all that the GPU has to do."""
+
+    waits = 0
+
+    def cpu(self, *_: Any, **__: Any) -> Tensor:
+        Far.waits += 1
+        return self.as_subclass(Tensor)
+
+    def tolist(self) -> Any:
+        Far.waits += 1
+        return super().tolist()
+
+
+def test_the_orders_of_an_epoch_are_read_from_a_gpu_once() -> None:
+    Far.waits = 0
+    far = torch.arange(SIZE).as_subclass(Far).split(4)
+    opened = items(lambda value, index: value + 0 * noisy(value, index)).opened(0, 0)
+    batches = [batch for epoch in (1, 2) for batch in opened.read(far, epoch)]
+
+    assert Far.waits == 2
+    assert torch.cat(batches).flatten().tolist() == [*range(SIZE)] * 2
+    assert list(items().opened(0, 0).read((), 1)) == []
+
+
 def test_ranks_that_share_an_epoch_read_what_one_process_reads() -> None:
     data, alone = items(), read(items())
     halves = [torch.cat(list(data.opened(0, 0).read([each[rank::2] for each in orders()], 1))) for rank in range(2)]

@@ -1,15 +1,18 @@
 """A network and its loss as one module: an error of the user's loss is one line with its place, others pass."""
 
+from collections.abc import Sequence
+from copy import copy
 from pathlib import Path
 
 import pytest
 import torch
-from torch import nn
+from torch import Tensor, nn
+from torch._utils import ExceptionWrapper
 
 from ddpbench.config import TrainConfig
 from ddpbench.errors import TrainingError, UserError
 from ddpbench.tasks import task
-from ddpbench.tasks.step import Step
+from ddpbench.tasks.step import Loss, OverGpus, Step
 
 TASK = """
 import torch
@@ -99,3 +102,53 @@ def test_what_a_loss_returns_is_looked_at_once() -> None:
     step(torch.zeros(3))
 
     assert step(torch.zeros(3))[0].shape == (3,), "a step lasts 200 us"
+
+
+def over_two(loss: Loss, monkeypatch: pytest.MonkeyPatch) -> OverGpus:
+    """Return a step that shares each batch among two replicas as nn.DataParallel does, here on the CPU."""
+
+    def forward(self: OverGpus, batch: Tensor) -> Sequence[Tensor]:
+        try:
+            pairs = zip(self.replicate(self.module, self.device_ids), batch.chunk(2), strict=True)
+            found = [replica(part) for replica, part in pairs]
+        except UserError:
+            ExceptionWrapper(where="in replica 0 on device 0").reraise()
+        return [torch.cat(column) for column in zip(*found, strict=True)]
+
+    monkeypatch.setattr(nn.DataParallel, "replicate", lambda _, module, ids: [copy(module) for _ in ids])
+    monkeypatch.setattr(nn.DataParallel, "forward", forward)
+    torch.manual_seed(0)
+    step = OverGpus(Step(nn.Linear(3, 1), loss))
+    step.device_ids = [0, 1]
+    return step
+
+
+LOSSES: dict[str, Loss] = {
+    "a mean": lambda net, batch: net(batch).square().mean(),
+    "a sum and its number": lambda net, batch: (net(batch).square().sum(), len(batch)),
+    "a sum and a tensor": lambda net, batch: (net(batch).square().sum(), torch.tensor(len(batch))),
+}
+
+
+@pytest.mark.parametrize("name", LOSSES)
+def test_gpus_together_follow_the_gradient_of_one(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    step, batch = over_two(LOSSES[name], monkeypatch), torch.arange(12.0).reshape(4, 3)
+    gradients = []
+    for each in (step, step.module):
+        step.zero_grad()
+        total, count = each(batch)
+        (total / count).backward()
+        gradients.append([value.grad.clone() for value in step.parameters() if value.grad is not None])
+
+    assert len(gradients[0]) == 2
+    torch.testing.assert_close(*gradients)
+
+
+def test_an_error_of_a_loss_on_a_gpu_is_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    def loss(net: nn.Module, batch: Tensor) -> Tensor:
+        raise ValueError("no size")
+
+    with pytest.raises(UserError) as caught:
+        over_two(loss, monkeypatch)(torch.ones(4, 3))
+    assert str(caught.value).startswith("loss() of the task test_step.py failed in a batch of 2 samples, line ")
+    assert "\n" not in str(caught.value)

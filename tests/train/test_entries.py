@@ -1,5 +1,7 @@
 """From what ranks measured to a record: pure functions, no process and no network."""
 
+from pathlib import Path
+
 import pytest
 from msgspec.structs import replace
 
@@ -7,7 +9,7 @@ from ddpbench.config import TrainConfig
 from ddpbench.errors import NumericalError
 from ddpbench.record import Record
 from ddpbench.tasks import task
-from ddpbench.train import entries
+from ddpbench.train import entries, progress
 from ddpbench.train.timers import RankEpoch
 from tests.records import make_record
 
@@ -101,3 +103,12 @@ def test_a_rank_without_a_share_of_the_test_set_changes_nothing() -> None:
     record = with_epoch(blank(), 1, 64, [MEASURED, idle], resumed=False)
 
     assert record.epochs[0].metric == 0.02
+
+
+def test_the_end_of_a_run_names_a_class_without_a_sample(capsys: pytest.CaptureFixture[str]) -> None:
+    metric = replace(METRIC, counts=[0.0, *METRIC.counts[1:]])
+    progress.say_finish(make_record(metric=metric), Path("run.json"))
+    said = capsys.readouterr().out
+
+    assert "Accuracy of 0: no sample (0/0)\n" in said
+    assert "Accuracy of 1: 99.00% (99/100)\n" in said

@@ -50,6 +50,15 @@ def test_a_host_with_other_data_is_named_with_its_numbers() -> None:
         one_set.require(batches(), Rank([number, test, "0" * 16]))  # type: ignore[arg-type]
 
 
+def test_no_sample_behind_the_last_is_asked_for_in_a_large_set(monkeypatch: pytest.MonkeyPatch) -> None:
+    number, orders = 2**24 + 4, list[torch.Tensor]()
+    monkeypatch.setattr(one_set.alone, "take", lambda _, order, __: orders.append(order) or order)
+    data = SimpleNamespace(train=range(number), test=range(1))
+    one_set.require(SimpleNamespace(data=data), Rank([]))  # type: ignore[arg-type]
+
+    assert (int(orders[0][0]), int(orders[0][-1])) == (0, number - 1)
+
+
 def test_samples_over_the_whole_set_are_compared() -> None:
     said = []
     for changed in (None, 0, 299):
