@@ -11,7 +11,7 @@ from __future__ import annotations  # an older Python must reach the line that r
 
 import re
 import sys
-from importlib.metadata import PackageNotFoundError, version
+from importlib.metadata import PackageNotFoundError, distribution
 from pathlib import Path
 
 PROJECT = Path(__file__).parents[2] / "pyproject.toml"
@@ -33,7 +33,8 @@ def is_met(requirement: str) -> bool:
     """Whether the distribution is installed at its lower bound or later."""
     name, bound = requirement.split(">=")
     try:
-        return numbers(version(name)) >= numbers(bound)
+        # Python 3.12 and later warn where `version` finds none.
+        return numbers(distribution(name).metadata.get("Version")) >= numbers(bound)  # type: ignore[attr-defined]
     except (PackageNotFoundError, TypeError, KeyError, AttributeError):  # the last three: damaged metadata
         return False
 
