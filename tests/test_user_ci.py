@@ -86,7 +86,7 @@ def test_the_action_fails_a_commit_that_was_slowed_on_purpose(
     tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
     """Two real studies of the example's task. The second commit sleeps in the loss, far longer than a step takes."""
-    slow = ("    pictures, labels = batch\n", '    pictures, labels = batch\n    __import__("time").sleep(0.1)\n')
+    slow = ("    pictures, labels = batch\n", '    pictures, labels = batch\n    __import__("time").sleep(0.02)\n')
     runner = Runner(tmp_path, slow)
     code = runner.run(task="task.py", minutes="0.2", flags="--device cpu --world-sizes 2")
 
