@@ -50,6 +50,12 @@ def require_readable(part: Part, what: str) -> None:
     try:
         msgspec.convert(msgspec.to_builtins(part), type(part))  # JSON would make null of what is not a number
     except msgspec.ValidationError as problem:
-        pattern = r"`str` matching regex '.*'"
-        said = re.sub(pattern, "text without control characters, < and >", one_line(str(problem)[:300]))
-        raise UserError(f"{what} cannot be recorded: {said}; change what the task or a flag gives there") from None
+        raise UserError(
+            f"{what} cannot be recorded: {in_words(problem)}; change what the task or a flag gives there"
+        ) from None
+
+
+def in_words(problem: Exception) -> str:
+    """Return what a reader refuses, in one line, with words where msgspec shows a pattern."""
+    pattern = r"`str` matching regex '.*'"
+    return re.sub(pattern, "text without control characters, < and >", one_line(str(problem)[:300]))

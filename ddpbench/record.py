@@ -6,14 +6,13 @@ Raise SCHEMA when a reader of old files would misread new ones.
 
 import json
 import math
-import re
 from pathlib import Path
 from typing import Literal
 
 import msgspec
 
-from ddpbench.errors import UserError, one_line
-from ddpbench.fields import Count, Duration, Number, Part, Seconds, Text, require_readable
+from ddpbench.errors import UserError
+from ddpbench.fields import Count, Duration, Number, Part, Seconds, Text, in_words, require_readable
 from ddpbench.files import write_whole
 from ddpbench.settings import Settings
 
@@ -195,10 +194,8 @@ def read_record(path: Path) -> Record:
         if missing:
             raise ValueError(f"Object missing required field `{missing[0]}` - at `$.settings`")
     except (msgspec.DecodeError, RecursionError, ValueError) as problem:
-        said = re.sub(
-            r"`str` matching regex '.*'", "text without control characters, < and >", one_line(str(problem)[:300])
-        )
-        raise UserError(f"{path} is not a whole record: {said}; leave it out, or run again") from problem
+        why = in_words(problem)
+        raise UserError(f"{path} is not a whole record: {why}; leave it out, or run again") from problem
     _require_consistent(path, record)
     return record
 

@@ -138,11 +138,8 @@ class Launches:
                 goes_on=self.reporter.goes_on,
             )
         line.launch_ended(end)
-        if end.outcome == "stopped":
-            self.reporter.stopped()
-        elif end.outcome == "failed":
-            self.reporter.failed(f"launch {number + 1}", end)
-        else:
+        self.reporter.ended(f"launch {number + 1}", end)
+        if end.outcome == "complete":
             self._next_number, self._longest_s = number + 1, max(self._longest_s, self.clock() - begin_s)
         return end.exit_code
 

@@ -64,6 +64,13 @@ class Reporter:
         """Say that a signal has ended the study, and how to go on."""
         self._screen.warn(f"stopped; finished launches and runs are in {self.folder}; {self.goes_on}")
 
+    def ended(self, what: str, end: End) -> None:
+        """Say why the study ends, where a launch or a run was stopped or has failed."""
+        if end.outcome == "stopped":
+            self.stopped()
+        elif end.outcome == "failed":
+            self.failed(what, end)
+
     def failed(self, what: str, end: End) -> None:
         """Say where everything is, how to go on, and last why the study ends."""
         places = f"finished launches and runs are in {self.folder}, all output is in {self.logs}"

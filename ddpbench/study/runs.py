@@ -62,8 +62,5 @@ class Runs:
                 goes_on=self.reporter.goes_on,
             )
         line.run_ended(end)
-        if end.outcome == "stopped":
-            self.reporter.stopped()
-        elif end.outcome == "failed":
-            self.reporter.failed(job.label, end)
+        self.reporter.ended(job.label, end)
         return end.exit_code
