@@ -63,7 +63,7 @@ class Ddp(DistributedDataParallel):
         """Arrange buckets as they are after a first step that had this `order`. A collective.
 
         DDP takes its first step with one bucket, and then makes those that it keeps. Their places decide how the sums
-        of more than two ranks are rounded. A run that goes on takes no first step again, and has the same bits so.
+        of more than two ranks are rounded. A run that goes on takes no first step again, so it has the same bits.
         """
         net: Any = self
         parameters, are_sparse = ([values[each] for each in order] for values in net._build_params_for_reducer())

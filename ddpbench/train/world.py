@@ -98,8 +98,8 @@ class World:
         if odd is not None:
             host = odd // self.local_size
             raise UserError(
-                f"host {host} would train on {ways[odd]}, host 0 on {ways[0]}; look which one lacks something, or give "
-                "--device and --comm"
+                f"host {host} would train on {ways[odd]}, and host 0 on {ways[0]}; give --device and --comm, or look "
+                "what one of them lacks"
             )
 
     def _explain_hosts(self, problem: RuntimeError) -> None:

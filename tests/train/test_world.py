@@ -69,7 +69,8 @@ def test_hosts_that_have_chosen_otherwise_are_named(
     if host is None:
         here._require_one_way()
         return
-    with pytest.raises(UserError, match=f"^host {host} would train on {last}, host 0 on cpu, by shm[+]gloo; look"):
+    said = f"^host {host} would train on {last}, and host 0 on cpu, by shm[+]gloo; give --device and --comm"
+    with pytest.raises(UserError, match=said):
         here._require_one_way()
 
 
